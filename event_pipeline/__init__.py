@@ -1,0 +1,1 @@
+"""Events to trusted tables: a Dagster asset graph, Bronze -> Silver -> Gold."""

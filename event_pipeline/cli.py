@@ -1,0 +1,243 @@
+"""The command line, `event-pipeline`. A wrong word, setting or query is one line and exit 2."""
+
+import csv
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+from rich.console import Console
+
+from event_pipeline import report
+from event_pipeline.contracts import TABLES, Contract
+from event_pipeline.engines import QueryError
+from event_pipeline.ingest.load import LoadError
+from event_pipeline.settings import Settings, SettingsError, read_settings
+from event_pipeline.terminal import print_records, stdout
+
+if TYPE_CHECKING:
+    from event_pipeline.lake.tables import Lake
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Events and orders to tables that analysts trust.",
+)
+out = stdout()
+err = Console(stderr=True)
+
+USAGE = 2
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class LedgerFormat(StrEnum):
+    """How the ledger is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+class UsageError(ValueError):
+    """What the person asked for cannot be; the message says why and what can."""
+
+
+P = ParamSpec("P")
+
+
+def _clear_errors(command: Callable[P, None]) -> Callable[P, None]:
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except (SettingsError, QueryError, LoadError, UsageError) as error:
+            err.print(f"event-pipeline: {error}", style="red", markup=False, soft_wrap=True)
+            raise typer.Exit(USAGE) from None
+
+    return run
+
+
+@app.command()
+@_clear_errors
+def demo(
+    hours: Annotated[int, typer.Option(min=1, max=24, help="Whole hours to make.")] = 3,
+) -> None:
+    """Runs the main job: ingest, arrivals, Silver, Gold; shows the five answers and the ledger."""
+    from event_pipeline.demo import run_demo
+
+    if not run_demo(read_settings(), hours, out):
+        raise typer.Exit(1)
+
+
+@app.command()
+@_clear_errors
+def query(
+    text: Annotated[str, typer.Argument(metavar="NAME-or-SQL", help="A table, or Athena SQL.")],
+    format: Annotated[Format, typer.Option(help="table, json or csv.")] = Format.TABLE,
+) -> None:
+    """Prints a table, or the rows of a SELECT over silver.*, gold.* and quarantine.*."""
+    from event_pipeline.resources import resources
+
+    names, rows = resources(read_settings()).querier.fetch(_statement(text))
+    _print_rows(names, rows, format, title=text if _is_name(text) else None)
+
+
+@app.command()
+@_clear_errors
+def ledger(
+    format: Annotated[LedgerFormat, typer.Option(help="table or json.")] = LedgerFormat.TABLE,
+) -> None:
+    """Prints every Silver partition's ledger: lines = rows + duplicates + quarantined."""
+    records = report.ledger_records(_lake(read_settings()))
+    if format is LedgerFormat.JSON:
+        print(json.dumps(records, indent=1))
+        return
+    print_records(records, "Ledger: lines = rows + duplicates + quarantined", out)
+
+
+@app.command()
+@_clear_errors
+def load(
+    file: Annotated[Path, typer.Argument(help="CSV, JSON, JSON Lines or Parquet; may be gzipped.")],
+    sql: Annotated[Path, typer.Option(help="One SELECT FROM input that gives the event's fields.")],
+    arrival_hour: Annotated[
+        str | None, typer.Option(help="Write all rows to this hour: 2019-10-01-02:00.")
+    ] = None,
+) -> None:
+    """Brings your own file to Bronze, mapped by one SELECT. The same file again changes nothing."""
+    from event_pipeline.ingest.load import load_file
+
+    loaded = load_file(read_settings(), file, sql, arrival_hour)
+    out.print(
+        f"{loaded.rows:,} rows read, {loaded.objects_written} objects written, "
+        f"{loaded.objects_there} there already, hours {loaded.first_hour} to {loaded.last_hour}"
+    )
+    for number, text, why in loaded.unreadable[:20]:
+        err.print(f"row {number} cannot be read ({why}): {text}", markup=False, soft_wrap=True)
+    if loaded.unreadable:
+        err.print(f"{len(loaded.unreadable):,} rows cannot be read and were not loaded")
+    out.print("Next: the arrival sensor picks the hours up (make dev), or run: event-pipeline sync")
+
+
+@app.command()
+@_clear_errors
+def sync() -> None:
+    """Does now what the sensors would: compares all of Bronze, and runs what changed."""
+    from event_pipeline.demo import run_sync
+
+    if not run_sync(read_settings(), out):
+        raise typer.Exit(1)
+
+
+@app.command()
+@_clear_errors
+def status() -> None:
+    """Says what is where: Bronze, what waits to be built, tables, runs that failed."""
+    from event_pipeline.status import status_records
+
+    for title, records in status_records(read_settings()).items():
+        print_records(records, title, out)
+
+
+@app.command()
+@_clear_errors
+def rollback(
+    table: Annotated[str, typer.Argument(help="Table, as gold.hourly_revenue.")],
+    snapshot: Annotated[int | None, typer.Argument(help="Snapshot id; none: lists them.")] = None,
+) -> None:
+    """Lists the states that a table can go back to, or goes back to one."""
+    lake, contract = _lake(read_settings()), _contract(table)
+    if snapshot is None:
+        records = [
+            {
+                "snapshot": str(v.snapshot_id),
+                "published": f"{v.at:%Y-%m-%d %H:%M:%S}",
+                "partition": v.partition,
+                "rows of the table": v.rows,
+                "current": v.current,
+            }
+            for v in lake.versions(contract)
+        ]
+        print_records(records, f"{contract.table}: states, latest first", out)
+        return
+    try:
+        lake.rollback(contract, snapshot)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    out.print(f"{contract.table} is back at snapshot {snapshot}")
+
+
+@app.command()
+@_clear_errors
+def env() -> None:
+    """Makes the home and prints what a shell needs to use it: eval "$(event-pipeline env)"."""
+    from event_pipeline.home import ensure_home
+
+    settings = read_settings()
+    ensure_home(settings)
+    print(f"export EVENT_PIPELINE_HOME={shlex.quote(str(settings.home.absolute()))}")
+    print(f"export DAGSTER_HOME={shlex.quote(str(settings.dagster_home))}")
+
+
+def _lake(settings: Settings) -> "Lake":
+    from event_pipeline.lake.tables import Lake
+
+    return Lake(root=str(settings.lake))
+
+
+def _contract(name: str) -> Contract:
+    matches = [c for c in TABLES.values() if name in (c.table, c.asset, c.identifier[1])]
+    if not matches:
+        raise UsageError(f"there is no table {name}; there are: {', '.join(sorted(TABLES))}")
+    return matches[0]
+
+
+def _is_name(text: str) -> bool:
+    return re.fullmatch(r"[\w./]+", text.strip()) is not None
+
+
+def _statement(text: str) -> str:
+    return _contract(text.strip()).select_all if _is_name(text) else text
+
+
+def _print_rows(
+    names: Sequence[str], rows: Sequence[Sequence[Any]], format: Format, title: str | None
+) -> None:
+    if format is Format.JSON:
+        print(json.dumps([dict(zip(names, map(_plain, row), strict=True)) for row in rows]))
+    elif format is Format.CSV:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(rows)
+    else:
+        print_records([dict(zip(names, row, strict=True)) for row in rows], title, out, names)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it; a decimal stays a number where that keeps every digit."""
+    if isinstance(value, Decimal):
+        number = float(value)
+        return number if Decimal(repr(number)) == value else str(value)
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    return value if isinstance(value, int | float | str | bool | None) else str(value)
+
+
+def main() -> None:
+    """Entry point of `event-pipeline`."""
+    app()

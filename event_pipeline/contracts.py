@@ -1,0 +1,273 @@
+"""Data contracts: what each table holds, column by column, and why a row is refused.
+
+Types are Iceberg's names, which DuckDB, Spark and Athena share: `string`, `int`, `long`,
+`double`, `date`, `timestamp` (microseconds, UTC, without zone), `decimal(p, s)`.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+SQL = Path(__file__).parent / "sql"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table."""
+
+    name: str
+    type: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Total:
+    """A promise of conservation: a Gold column's sum over a day equals an aggregate of Silver.
+
+    With `all_of_it` false the Gold table is a top list, and its sum may be less but never more.
+    """
+
+    column: str
+    silver: str
+    all_of_it: bool = True
+
+
+@dataclass(frozen=True)
+class Contract:
+    """One table: its asset, its columns in order, and the statement that makes its rows.
+
+    `partition` names the column that holds the partition's value, the same in every row.
+    `source` lists the raw fields of a line, read as text; `rules` maps each reason for which the
+    statement may refuse a row to its meaning. `order_by` is the order in which a person reads it,
+    `totals` what must reconcile with Silver, `chart` the label and value columns of its chart.
+    """
+
+    asset: str
+    description: str
+    columns: tuple[Column, ...]
+    partition: str
+    statement: str | None = None
+    source: tuple[str, ...] = ()
+    rules: dict[str, str] = field(default_factory=dict)
+    order_by: str = ""
+    totals: tuple[Total, ...] = ()
+    chart: tuple[str, str] | None = None
+
+    @property
+    def identifier(self) -> tuple[str, str]:
+        """(namespace, table) in the catalog: `silver/events` is the table `silver.events`."""
+        namespace, name = self.asset.split("/")
+        return namespace, name
+
+    @property
+    def table(self) -> str:
+        """Name in SQL: `silver.events`."""
+        return ".".join(self.identifier)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The names of the columns, in order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def select_all(self) -> str:
+        """A query of the whole table, in the order in which a person reads it."""
+        return f"SELECT {', '.join(self.column_names)} FROM {self.table} ORDER BY {self.order_by}"
+
+    @cached_property
+    def sql(self) -> str:
+        """Text of the statement. Silver is Spark SQL, Gold is Athena SQL."""
+        if self.statement is None:
+            raise ValueError(f"{self.asset} is not made by a statement")
+        return (SQL / self.statement).read_text()
+
+    @cached_property
+    def version(self) -> str:
+        """Fingerprint of the contract and its statement; another one means judging anew."""
+        parts = repr((self.columns, self.partition, self.source, sorted(self.rules))) + self.sql
+        return hashlib.sha256(parts.encode()).hexdigest()[:12]
+
+    def quarantine(self) -> "Contract":
+        """Contract of the table that keeps the lines which this one refuses."""
+        return Contract(
+            asset=self.asset.replace("silver/", "quarantine/"),
+            description=f"Lines that `{self.table}` refuses: why, from where, and their text.",
+            columns=(
+                Column("source_object", "string", "Bronze object that holds the line."),
+                Column("reasons", "string", "Rules that the line breaks, joined by commas."),
+                Column("line", "string", "The line as it was received."),
+                next(column for column in self.columns if column.name == self.partition),
+            ),
+            partition=self.partition,
+            order_by="source_object, reasons, line",
+        )
+
+
+# Reasons that the engines give by themselves, before the statement sees a line.
+READING_RULES = {
+    "malformed_json": "The line is not one JSON object.",
+    "object_unreadable": "The whole object cannot be read; the line holds the error.",
+}
+
+EVENTS = Contract(
+    asset="silver/events",
+    description="Clickstream events: typed, judged, each line of an arrival hour once.",
+    statement="silver/events.sql",
+    partition="arrival_hour",
+    source=(
+        "timestamp",
+        "user_id",
+        "session_id",
+        "event_type",
+        "product_id",
+        "quantity",
+        "price",
+        "category",
+        "search_query",
+    ),
+    columns=(
+        Column("event_ts", "timestamp", "When it happened, UTC."),
+        Column("event_date", "date", "Date of event_ts, UTC."),
+        Column("user_id", "string", "Visitor."),
+        Column("session_id", "string", "Visit."),
+        Column(
+            "event_type", "string", "page_view, add_to_cart, remove_from_cart, purchase or search."
+        ),
+        Column("product_id", "string", "Product; null for a search."),
+        Column("category", "string", "Category of the product; null for a search."),
+        Column("quantity", "int", "Units, for add, remove and purchase; null if negative."),
+        Column("price", "decimal(10, 2)", "Price of one unit; null if negative."),
+        Column("revenue", "decimal(18, 2)", "price x quantity of a purchase; else null."),
+        Column("search_query", "string", "What was searched for."),
+        Column("arrival_hour", "timestamp", "Hour in which the line arrived, UTC."),
+    ),
+    rules={
+        "timestamp_missing": "No timestamp.",
+        "timestamp_invalid": "The timestamp is not an ISO 8601 date and time.",
+        "user_id_missing": "No user.",
+        "session_id_missing": "No session.",
+        "event_type_missing": "No event type.",
+        "event_type_unknown": "An event type outside the five.",
+        "quantity_invalid": "A quantity that is not a number of at most eight digits.",
+        "price_invalid": "A price that is not a number of at most eight digits before the point.",
+    },
+    order_by="event_ts, user_id",
+)
+
+_EVENT_DATE = Column("event_date", "date", "Date of the events, UTC.")
+_EVENT_DAY = Column("event_day", "date", "Date of the events, UTC.")
+
+CONVERSION_FUNNEL = Contract(
+    asset="gold/conversion_funnel",
+    description="How far each product's views go: the 1,000 most viewed of each day.",
+    statement="gold/conversion_funnel.sql",
+    partition="event_date",
+    columns=(
+        Column("product_id", "string", "Product."),
+        Column("views", "long", "Page views."),
+        Column("adds", "long", "Additions to a cart."),
+        Column("purchases", "long", "Purchases."),
+        Column("view_to_add_rate", "double", "adds / views; 0 without views."),
+        Column("add_to_purchase_rate", "double", "purchases / adds; 0 without adds."),
+        Column("view_to_purchase_rate", "double", "purchases / views; 0 without views."),
+        _EVENT_DATE,
+    ),
+    order_by="event_date DESC, views DESC, product_id",
+    totals=(
+        Total("views", "count_if(event_type = 'page_view' AND product_id IS NOT NULL)", False),
+        Total("adds", "count_if(event_type = 'add_to_cart' AND product_id IS NOT NULL)", False),
+        Total("purchases", "count_if(event_type = 'purchase' AND product_id IS NOT NULL)", False),
+    ),
+    chart=("product_id", "views"),
+)
+
+HOURLY_REVENUE = Contract(
+    asset="gold/hourly_revenue",
+    description="What was bought in each hour.",
+    statement="gold/hourly_revenue.sql",
+    partition="event_date",
+    columns=(
+        Column("year", "int", "Year of the hour, UTC."),
+        Column("month", "int", "Month, 1 to 12."),
+        Column("day", "int", "Day of the month."),
+        Column("hour", "int", "Hour, 0 to 23."),
+        Column("total_revenue", "decimal(38, 2)", "Sum of the purchases' revenue."),
+        Column("units_sold", "long", "Sum of the purchases' quantities."),
+        Column("purchase_events", "long", "Purchases."),
+        _EVENT_DATE,
+    ),
+    order_by="year, month, day, hour",
+    totals=(
+        Total("total_revenue", "sum(revenue)"),
+        Total("units_sold", "sum(CASE WHEN event_type = 'purchase' THEN quantity END)"),
+        Total("purchase_events", "count_if(event_type = 'purchase')"),
+    ),
+    chart=("hour", "total_revenue"),
+)
+
+TOP_PRODUCTS = Contract(
+    asset="gold/top_products",
+    description="The ten most viewed products of each day.",
+    statement="gold/top_products.sql",
+    partition="event_date",
+    columns=(
+        Column("product_id", "string", "Product."),
+        Column("category", "string", "Category of the product."),
+        Column("view_count", "long", "Page views."),
+        _EVENT_DATE,
+    ),
+    order_by="event_date DESC, view_count DESC, product_id",
+    totals=(Total("view_count", "count_if(event_type = 'page_view')", False),),
+    chart=("product_id", "view_count"),
+)
+
+CATEGORY_PERFORMANCE = Contract(
+    asset="gold/category_performance",
+    description="Every event of each day, by category and kind.",
+    statement="gold/category_performance.sql",
+    partition="event_day",
+    columns=(
+        _EVENT_DAY,
+        Column("category", "string", "Category; null for events without one, such as searches."),
+        Column("total_events", "long", "All events."),
+        Column("page_views", "long", "Page views."),
+        Column("adds", "long", "Additions to a cart."),
+        Column("removes", "long", "Removals from a cart."),
+        Column("purchases", "long", "Purchases."),
+        Column("searches", "long", "Searches."),
+    ),
+    order_by="event_day DESC, total_events DESC, category",
+    totals=(
+        Total("total_events", "count(*)"),
+        Total("page_views", "count_if(event_type = 'page_view')"),
+        Total("purchases", "count_if(event_type = 'purchase')"),
+    ),
+    chart=("category", "total_events"),
+)
+
+DAILY_USER_ACTIVITY = Contract(
+    asset="gold/daily_user_activity",
+    description="How many users and sessions each day had, and their events.",
+    statement="gold/daily_user_activity.sql",
+    partition="event_day",
+    columns=(
+        _EVENT_DAY,
+        Column("unique_users", "long", "Distinct users."),
+        Column("unique_sessions", "long", "Distinct sessions."),
+        Column("total_events", "long", "All events."),
+    ),
+    order_by="event_day DESC",
+    totals=(Total("total_events", "count(*)"),),
+    chart=None,
+)
+
+SILVER = (EVENTS,)
+GOLD = (
+    CONVERSION_FUNNEL,
+    HOURLY_REVENUE,
+    TOP_PRODUCTS,
+    CATEGORY_PERFORMANCE,
+    DAILY_USER_ACTIVITY,
+)
+TABLES = {c.table: c for c in (*SILVER, *(s.quarantine() for s in SILVER), *GOLD)}

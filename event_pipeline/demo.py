@@ -1,0 +1,154 @@
+"""The main job, watched: ingest, arrivals, Silver, Gold, with real runs in the home's instance."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from event_pipeline.contracts import EVENTS, GOLD, Contract
+from event_pipeline.definitions import definitions
+from event_pipeline.engines import Querier
+from event_pipeline.home import open_instance
+from event_pipeline.ingest.ingester import Ingester
+from event_pipeline.partitions import HOUR, hour_key
+from event_pipeline.report import ledger_records
+from event_pipeline.resources import resources
+from event_pipeline.settings import Settings
+from event_pipeline.terminal import print_records
+
+# Dagster's own log of every event would bury the progress; it is all in the UI.
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+SHOWN_ROWS = 10
+NEXT = """\
+  make dev
+      everything above in Dagster's UI, to click through
+  event-pipeline query hourly_revenue --format csv
+  event-pipeline query "SELECT event_type, count(*) FROM silver.events GROUP BY event_type"
+      Athena SQL over the tables (with the environment: source .venv/bin/activate)
+  event-pipeline load FILE --sql MAPPING.sql
+      your own events: see README.md"""
+
+
+def run_demo(settings: Settings, hours: int, console: Console) -> bool:
+    """Runs the last whole hours of events through the graph; False if a run fails."""
+    started = time.monotonic()
+    defs, used = definitions(settings), resources(settings)
+    console.print(f"Home: {settings.home.absolute()}", highlight=False)
+    with open_instance(settings) as instance, _progress(console) as progress:
+        _ingest(used.ingester, hours, progress)
+        ok = _follow_sensors(defs, instance, progress)
+    for contract in GOLD:
+        _show(used.querier, contract, console)
+    print_records(
+        ledger_records(used.lake), "Ledger: lines = rows + duplicates + quarantined", console
+    )
+    _show_quarantine(used.querier, console)
+    took = time.monotonic() - started
+    console.print(f"\nDone in {took:.0f} s. Next:\n{NEXT}", highlight=False, markup=False)
+    return ok
+
+
+def run_sync(settings: Settings, console: Console) -> bool:
+    """Evaluates the sensors over all of Bronze until they ask no more; False if a run fails."""
+    everything = settings.model_copy(update={"audit_days_per_tick": 100_000})
+    with open_instance(settings) as instance, _progress(console) as progress:
+        return _follow_sensors(definitions(everything), instance, progress)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[said]}"),
+        console=console,
+    )
+
+
+def _ingest(ingester: Ingester, hours: int, progress: Progress) -> None:
+    """Writes the slots of the last whole hours, an hour at a time."""
+    now = datetime.now(UTC)
+    task = progress.add_task("Ingest  5-minute slots", total=hours * 12, said="")
+    events = 0
+    for n in range(hours, 0, -1):
+        results = ingester.ingest_hour(hour_key(now - n * HOUR))
+        events += sum(r["lines"] for r in results)
+        progress.update(task, advance=len(results), said=f"{events:,} events")
+
+
+def _follow_sensors(defs: dg.Definitions, instance: dg.DagsterInstance, progress: Progress) -> bool:
+    """Evaluates each sensor in turn and executes what it asks for, until it asks no more."""
+    failed = 0
+    for name, title in (("arrivals", "Silver  arrival hours"), ("gold_refresh", "Gold    days")):
+        task = progress.add_task(title, total=0, said="the sensor looks")
+        for request, done in _requested_runs(defs, instance, name):
+            progress.update(task, total=done + 1, said=str(request.partition_key))
+            failed += not _execute(defs, instance, request)
+            said = f"{failed} runs failed: see event-pipeline status" if failed else ""
+            progress.update(task, completed=done + 1, said=said)
+    return not failed
+
+
+def _requested_runs(
+    defs: dg.Definitions, instance: dg.DagsterInstance, name: str
+) -> Iterator[tuple[dg.RunRequest, int]]:
+    """Ticks of a sensor, each from the cursor of the one before, as the daemon would do them."""
+    sensor = defs.resolve_sensor_def(name)
+    cursor, done = None, 0
+    while True:
+        with dg.build_sensor_context(
+            instance=instance,
+            cursor=cursor,
+            definitions=defs,
+            sensor_name=name,
+            resources=defs.resources,
+        ) as context:
+            tick = sensor.evaluate_tick(context)
+        cursor = tick.cursor
+        for event in tick.asset_events:
+            instance.report_runless_asset_event(event)
+        if not tick.run_requests:
+            return
+        for request in tick.run_requests:
+            yield request, done
+            done += 1
+
+
+def _execute(defs: dg.Definitions, instance: dg.DagsterInstance, request: dg.RunRequest) -> bool:
+    job = defs.resolve_implicit_global_asset_job_def()
+    return job.execute_in_process(
+        instance=instance,
+        partition_key=request.partition_key,
+        asset_selection=list(request.asset_selection or ()),
+        tags={**request.tags, "dagster/run_key": str(request.run_key)},
+        run_config=QUIET,
+        raise_on_error=False,
+    ).success
+
+
+def _show(querier: Querier, contract: Contract, console: Console) -> None:
+    names, rows = querier.fetch(contract.select_all)
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    title = f"{contract.table}: {contract.description}"
+    print_records(records[:SHOWN_ROWS], title, console, names)
+    if len(records) > SHOWN_ROWS:
+        console.print(f"... and {len(records) - SHOWN_ROWS} more rows")
+
+
+def _show_quarantine(querier: Querier, console: Console) -> None:
+    names, rows = querier.fetch(
+        "SELECT reasons, count(*) AS lines, min(substr(line, 1, 100)) AS one_of_them"
+        f" FROM {EVENTS.quarantine().table} GROUP BY reasons ORDER BY lines DESC"
+    )
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    print_records(records, "Quarantine: what was refused, and why", console, names)

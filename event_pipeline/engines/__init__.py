@@ -1,0 +1,116 @@
+"""Engines: what transforms Bronze to Silver, and what queries Silver to Gold.
+
+A Transformer takes a plain, serializable request and returns a report; a Querier runs Athena SQL
+over the lake's tables. Neither publishes: both leave Parquet files under a fresh prefix.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+
+@dataclass(frozen=True)
+class Source:
+    """One Bronze object to read. `lines` is its producer's count, None where there is none."""
+
+    key: str
+    uri: str
+    bytes: int
+    lines: int | None = None
+
+
+@dataclass(frozen=True)
+class PartitionRequest:
+    """One partition to make: its key, its column's value, its objects, and where files go."""
+
+    key: str
+    value: str
+    sources: tuple[Source, ...]
+    rows_prefix: str
+    quarantine_prefix: str
+
+
+@dataclass(frozen=True)
+class TransformRequest:
+    """One statement over one or many partitions.
+
+    `source` are the raw fields, `columns` the (name, type) pairs of the table in order and
+    `partition_column` the one that takes each partition's value.
+    """
+
+    dataset: str
+    statement: str
+    source: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    partition_column: str
+    partitions: tuple[PartitionRequest, ...]
+
+
+@dataclass
+class PartitionReport:
+    """What became of one partition: its ledger, in lines and rows, and its files.
+
+    `lines` is counted apart from the judgement: by the producer where its manifest fits the
+    object, else by the engine. With `error` set the partition was not made.
+    """
+
+    key: str
+    lines: int = 0
+    rows: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    event_dates: dict[str, int] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    quarantine_files: list[str] = field(default_factory=list)
+    bytes: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every line is a row, a duplicate or quarantined."""
+        return self.lines == self.rows + self.duplicates + self.quarantined
+
+
+@dataclass
+class QueryReport:
+    """What a Gold query left: its rows, its files, and the seconds that it took."""
+
+    rows: int
+    files: list[str]
+    seconds: float
+
+
+class QueryError(ValueError):
+    """A query that cannot be run; the message is for the person who wrote it."""
+
+
+class Transformer(dg.ConfigurableResource[Any], ABC):
+    """Runs a Silver statement over Bronze objects."""
+
+    @abstractmethod
+    def transform(self, request: TransformRequest) -> Iterator[PartitionReport]:
+        """Makes each partition's files and yields its report, one bad one not stopping others."""
+
+
+class Querier(dg.ConfigurableResource[Any], ABC):
+    """Runs Athena SQL over the lake's tables."""
+
+    @abstractmethod
+    def unload(
+        self, statement: str, columns: Sequence[tuple[str, str]], where: tuple[str, str], to: str
+    ) -> QueryReport:
+        """Writes the statement's rows whose column `where[0]` is the date `where[1]` under `to`."""
+
+    @abstractmethod
+    def fetch(
+        self, statement: str, day: str | None = None
+    ) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Column names and rows of a query. Raises QueryError with one clear line.
+
+        `day` says that only rows of this event date matter, so that no others need be read.
+        """

@@ -1,0 +1,1 @@
+"""Ingestion: one gzipped JSON Lines object per 5-minute slot. Standard library and boto3 only."""

@@ -1,0 +1,1 @@
+"""The lake: Bronze objects as they were received, and Iceberg tables made of them."""

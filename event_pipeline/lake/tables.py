@@ -1,0 +1,331 @@
+"""Iceberg tables: publish a partition in one commit, find what is live, go back.
+
+Data files lie under `<table>/data/<partition>/<digest>-<run>/`, and the run's receipt (what it was
+built from, its ledger) is written beside them before the commit. The commit makes file and receipt
+live together, so what a partition was built from can never disagree with the rows that readers
+see, whatever is killed, rolled back or expired.
+"""
+
+import json
+import random
+import time
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
+from pyiceberg.expressions import AlwaysFalse, AlwaysTrue, BooleanExpression, parser
+from pyiceberg.expressions.visitors import inclusive_projection, manifest_evaluator
+from pyiceberg.io.pyarrow import parquet_file_to_data_file
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table, TableProperties
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.typedef import Record
+from pyiceberg.types import NestedField
+
+from event_pipeline.contracts import Contract
+from event_pipeline.partitions import DAY_FORMAT, HOUR_FORMAT, hour_start
+
+RECEIPT = "receipt.json"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+PROPERTIES = {
+    # A publish that lost a race is planned anew by `publish`, which re-reads what to replace;
+    # PyIceberg's own retry would keep the old plan.
+    TableProperties.COMMIT_NUM_RETRIES: "0",
+    # Without these three, every publish costs more than the one before.
+    TableProperties.MANIFEST_MERGE_ENABLED: "true",
+    TableProperties.MANIFEST_MIN_MERGE_COUNT: "25",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+SNAPSHOTS_KEPT = 100
+SNAPSHOTS_MOST = 150
+COMMIT_ATTEMPTS = 30
+
+
+class PublishError(RuntimeError):
+    """A publish that could not be committed; the old partition is still live."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """What is live of one partition: its files, their rows, and the folder of their run."""
+
+    files: tuple[DataFile, ...]
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths of the Parquet files."""
+        return [file.file_path for file in self.files]
+
+    @property
+    def rows(self) -> int:
+        """Rows in the files."""
+        return sum(file.record_count for file in self.files)
+
+    @property
+    def prefix(self) -> str:
+        """Folder of the run that made the files."""
+        return self.files[0].file_path.rsplit("/", 1)[0]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One published state of a table that it can be rolled back to."""
+
+    snapshot_id: int
+    at: datetime
+    partition: str
+    rows: int
+    current: bool
+
+
+class Lake(dg.ConfigurableResource[Any]):
+    """The tables of one lake: Iceberg in a folder, with a SQLite catalog. `root` is absolute."""
+
+    root: str
+
+    @cached_property
+    def _catalog(self) -> SqlCatalog:
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        # Waiting is right: another process commits in milliseconds.
+        return SqlCatalog(
+            "lake", uri=f"sqlite:///{self.root}/catalog.db?timeout=60", warehouse=self.root
+        )
+
+    def table(self, contract: Contract) -> Table:
+        """The contract's table, made if it is not there yet."""
+        try:
+            return self._catalog.load_table(contract.identifier)
+        except NoSuchTableError:
+            self._catalog.create_namespace_if_not_exists(contract.identifier[0])
+            schema = Schema(
+                *(
+                    # Optional: engines write Parquet without marking columns as required.
+                    NestedField(n, c.name, c.type, doc=c.description, required=False)
+                    for n, c in enumerate(contract.columns, 1)
+                )
+            )
+            source = schema.find_field(contract.partition).field_id
+            field = PartitionField(source, 1000, IdentityTransform(), contract.partition)
+            return self._catalog.create_table_if_not_exists(
+                contract.identifier,
+                schema,
+                location=f"{self.root}/{contract.asset}",
+                partition_spec=PartitionSpec(field),
+                properties={
+                    **PROPERTIES,
+                    TableProperties.DEFAULT_NAME_MAPPING: schema.name_mapping.model_dump_json(),
+                    "comment": contract.description,
+                },
+            )
+
+    def new_prefix(self, contract: Contract, key: str, digest: str) -> str:
+        """A fresh folder for one run's files of one partition."""
+        partition = key.replace(":", "")
+        run = f"{digest}-{uuid.uuid4().hex[:8]}"
+        prefix = f"{self.root}/{contract.asset}/data/{partition}/{run}"
+        Path(prefix).mkdir(parents=True)
+        return prefix
+
+    def publish(
+        self, contract: Contract, key: str, files: Sequence[str], receipt: Mapping[str, Any]
+    ) -> None:
+        """Replaces the partition's live files by `files`, in one Iceberg commit.
+
+        `files` lie under one fresh prefix; `receipt` becomes live with them. Readers see the old
+        partition or the new one, never both or none. Raises PublishError if other writers won
+        every attempt, and ValueError if a file does not fit the contract.
+        """
+        prefix = files[0].rsplit("/", 1)[0]
+        table = self.table(contract)
+        with table.io.new_output(f"{prefix}/{RECEIPT}").create(overwrite=True) as out:
+            out.write(json.dumps(receipt, default=str).encode())
+        added = [_data_file(table, path, contract, key) for path in files]
+        summary = {
+            "event-pipeline.partition": key,
+            **{f"event-pipeline.{k}": str(v) for k, v in receipt.items() if _is_scalar(v)},
+        }
+        for attempt in range(COMMIT_ATTEMPTS):
+            try:
+                self._commit(table, contract, key, added, summary)
+                return
+            except (CommitFailedException, ValidationException):
+                time.sleep(random.uniform(0, 0.05 * (attempt + 1)))
+                table = self.table(contract)
+        raise PublishError(f"{contract.asset} {key}: other writers won {COMMIT_ATTEMPTS} times")
+
+    def _commit(
+        self,
+        table: Table,
+        contract: Contract,
+        key: str,
+        added: Iterable[DataFile],
+        summary: dict[str, str],
+    ) -> None:
+        old = [f for live in self._live(table, contract, {key}).values() for f in live.files]
+        with table.transaction() as transaction:
+            update = transaction.update_snapshot(snapshot_properties=summary)
+            # merge_append keeps the number of manifests small; overwrite replaces exact files.
+            with update.overwrite() if old else update.merge_append() as producer:
+                for file in old:
+                    producer.delete_data_file(file)
+                for file in added:
+                    producer.append_data_file(file)
+        if len(table.metadata.snapshots) > SNAPSHOTS_MOST:
+            _expire(table)
+
+    def live(self, contract: Contract, keys: Collection[str] | None = None) -> dict[str, Live]:
+        """What is live of each partition, or of those among `keys`, by partition key."""
+        return self._live(self.table(contract), contract, keys)
+
+    def _live(
+        self, table: Table, contract: Contract, keys: Collection[str] | None
+    ) -> dict[str, Live]:
+        found: dict[str, list[DataFile]] = {}
+        for file in _files(table, _partition_filter(contract, keys)):
+            key = _key(contract, file.partition[0])
+            if keys is None or key in keys:
+                found.setdefault(key, []).append(file)
+        return {key: Live(tuple(files)) for key, files in sorted(found.items())}
+
+    def receipt(self, live: Live) -> dict[str, Any]:
+        """What the live files of a partition were built from, and their ledger."""
+        found: dict[str, Any] = json.loads(Path(live.prefix, RECEIPT).read_bytes())
+        return found
+
+    def scan(self, contract: Contract, row_filter: str | None = None) -> list[str]:
+        """Paths of the live files that may hold rows that the filter admits, sorted."""
+        scan = self.table(contract).scan(row_filter or AlwaysTrue())
+        return sorted(task.file.file_path for task in scan.plan_files())
+
+    def read(
+        self, files: Sequence[str], columns: Sequence[str] | None = None, rows: int | None = None
+    ) -> pa.Table:
+        """Parquet files as one table, in order; `rows` bounds how many are read."""
+        if rows is None:
+            return pq.read_table(list(files), columns=columns, partitioning=None)
+        batches = pq.ParquetFile(files[0]).iter_batches(rows, columns=columns)
+        first = next(batches, None)
+        schema = pq.read_schema(files[0])
+        return pa.Table.from_batches([first]) if first else schema.empty_table()
+
+    def versions(self, contract: Contract) -> list[Version]:
+        """The states that the table can be rolled back to, latest first."""
+        table = self.table(contract)
+        current = table.metadata.current_snapshot_id
+        return [
+            Version(
+                entry.snapshot_id,
+                datetime.fromtimestamp(entry.timestamp_ms / 1000, UTC),
+                str(summary.get("event-pipeline.partition", "")),
+                int(summary.get("total-records") or 0),
+                entry.snapshot_id == current,
+            )
+            for entry in reversed(table.metadata.snapshots)
+            if (summary := entry.summary.additional_properties if entry.summary else {}) is not None
+        ]
+
+    def rollback(self, contract: Contract, snapshot_id: int) -> None:
+        """Makes an earlier state of the table the current one.
+
+        Raises ValueError if the table has no such snapshot.
+        """
+        table = self.table(contract)
+        if table.metadata.snapshot_by_id(snapshot_id) is None:
+            raise ValueError(f"{contract.table} has no snapshot {snapshot_id}")
+        table.manage_snapshots().set_current_snapshot(snapshot_id).commit()
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, str | int | float)
+
+
+def _key(contract: Contract, value: Any) -> str:
+    """Partition key of an Iceberg partition value."""
+    if isinstance(value, int):
+        value = EPOCH + (
+            timedelta(microseconds=value) if _is_hourly(contract) else timedelta(days=value)
+        )
+    return f"{value:{HOUR_FORMAT if _is_hourly(contract) else DAY_FORMAT}}"
+
+
+def _is_hourly(contract: Contract) -> bool:
+    return next(c for c in contract.columns if c.name == contract.partition).type == "timestamp"
+
+
+def partition_value(contract: Contract, key: str) -> str:
+    """The partition column's value as ISO text: `2026-11-24T01:00:00` or `2026-11-24`."""
+    return f"{hour_start(key):%Y-%m-%dT%H:%M:%S}" if _is_hourly(contract) else key
+
+
+def _encoded(contract: Contract, key: str) -> int:
+    """The partition column's value as Iceberg stores it: microseconds or days since 1970."""
+    if _is_hourly(contract):
+        return int((hour_start(key) - EPOCH) / timedelta(microseconds=1))
+    return (date.fromisoformat(key) - EPOCH.date()).days
+
+
+def _partition_filter(contract: Contract, keys: Collection[str] | None) -> BooleanExpression:
+    if keys is None:
+        return AlwaysTrue()
+    values = ", ".join(f"'{partition_value(contract, key)}'" for key in keys)
+    return parser.parse(f"{contract.partition} IN ({values})") if keys else AlwaysFalse()
+
+
+def _files(table: Table, row_filter: BooleanExpression) -> Iterator[DataFile]:
+    """Live data files of the current snapshot, manifests pruned by partition.
+
+    A scan would not do: it leaves out files without rows, and those are how an empty partition
+    says that it was made.
+    """
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return
+    schema, spec = table.schema(), table.spec()
+    matches = manifest_evaluator(
+        spec, schema, inclusive_projection(schema, spec)(row_filter), case_sensitive=True
+    )
+    for manifest in snapshot.manifests(table.io):
+        if matches(manifest):
+            for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
+                yield entry.data_file
+
+
+def _data_file(table: Table, path: str, contract: Contract, key: str) -> DataFile:
+    """Describes a Parquet file to Iceberg, having checked that it fits the table and partition."""
+    if pq.read_metadata(path).num_rows:
+        file = parquet_file_to_data_file(table.io, table.metadata, path)
+        if file.partition[0] != _encoded(contract, key):
+            raise ValueError(f"{path} does not hold partition {key}")
+        return file
+    # No rows, hence no statistics from which the partition's value could be taken.
+    return DataFile.from_args(
+        content=DataFileContent.DATA,
+        file_path=path,
+        file_format=FileFormat.PARQUET,
+        partition=Record(_encoded(contract, key)),
+        record_count=0,
+        file_size_in_bytes=Path(path).stat().st_size,
+        spec_id=table.metadata.default_spec_id,
+    )
+
+
+def _expire(table: Table) -> None:
+    """Forgets all but the latest snapshots, so that commits stay cheap."""
+    oldest = sorted(table.metadata.snapshots, key=lambda s: s.timestamp_ms)[:-SNAPSHOTS_KEPT]
+    try:
+        table.maintenance.expire_snapshots().by_ids([s.snapshot_id for s in oldest]).commit()
+    except CommitFailedException:
+        return  # Another writer committed; the next publish expires.

@@ -1,0 +1,86 @@
+"""Settings: the environment's `EVENT_PIPELINE_*`, read once into a frozen object."""
+
+from datetime import UTC, date, datetime
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "EVENT_PIPELINE_"
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot be used; the message names it and the choices."""
+
+
+class Settings(BaseSettings):
+    """Every setting, its unit and its default. `EVENT_PIPELINE_<NAME>` overrides each."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".event_pipeline"), description="Folder of the lake and Dagster home.")
+    target: Literal["local"] = Field("local", description="Where the graph runs.")
+    first_day: date = Field(
+        date(2025, 1, 1),
+        description="First partition, a UTC date; real data may need an older one.",
+    )
+    memory_mb: int = Field(2048, ge=256, description="Memory the embedded engine may use, MiB.")
+    threads: int | None = Field(None, ge=1, description="Engine threads; default: all cores.")
+
+    events_per_slot: int = Field(
+        20_000, ge=1, description="Mean events a 5-minute slot; the source's real one is 625,000."
+    )
+    ingest_mode: Literal["sessions", "original"] = Field(
+        "sessions", description="Real sessions, or the original's independent events."
+    )
+    seed: int = Field(0, description="Seed of the generator.")
+    late_share: float = Field(0.001, ge=0, le=1, description="Share of events that arrive late.")
+    fault_share: float = Field(0.0002, ge=0, le=1, description="Share of lines that are broken.")
+
+    late_window_hours: int = Field(
+        48, ge=1, description="Hours back from now that every tick of the arrival sensor compares."
+    )
+    audit_days_per_tick: int = Field(
+        2, ge=1, description="Days of older history that each tick compares in rotation."
+    )
+    runs_per_tick: int = Field(25, ge=1, description="Run requests that one sensor tick may make.")
+    max_attempts: int = Field(3, ge=1, description="Failed runs of one input before giving up.")
+    gold_throttle_minutes: float = Field(
+        0, ge=0, description="Least minutes between two refreshes of one Gold date."
+    )
+
+    @property
+    def lake(self) -> Path:
+        """Folder of Bronze objects and Iceberg tables, absolute."""
+        return self.home.absolute() / "lake"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Folder for `DAGSTER_HOME`, absolute."""
+        return self.home.absolute() / "dagster"
+
+    @property
+    def first_hour(self) -> datetime:
+        """Start of the first partition, UTC."""
+        return datetime.combine(self.first_day, datetime.min.time(), UTC)
+
+
+def read_settings() -> Settings:
+    """Settings from the environment as it is now.
+
+    Raises SettingsError with one line that names the variable, its value and what is allowed.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        raise SettingsError(f"{name}={first['input']!r}: {first['msg']}") from None
+
+
+@cache
+def get_settings() -> Settings:
+    """The process's settings: read at first use, then the same object."""
+    return read_settings()

@@ -1,0 +1,17 @@
+-- Top products: the ten most viewed of each event date. Athena SQL.
+-- A product that was seen under several categories shows the alphabetically last one.
+WITH counted AS (
+  SELECT event_date, product_id, max(category) AS category, count(*) AS view_count
+  FROM silver.events
+  WHERE event_type = 'page_view' AND product_id IS NOT NULL
+  GROUP BY event_date, product_id
+),
+ranked AS (
+  SELECT
+    *,
+    row_number() OVER (PARTITION BY event_date ORDER BY view_count DESC, product_id) AS place
+  FROM counted
+)
+SELECT product_id, category, CAST(view_count AS BIGINT) AS view_count, event_date
+FROM ranked
+WHERE place <= 10

@@ -1,0 +1,55 @@
+-- Silver events: types and judges the lines of one arrival hour. Spark SQL.
+--
+-- Reads `raw`: one row a line, each source field as the text that was received (null where
+-- absent). Returns the contract's columns and `reasons`: empty for a good row, else the names of
+-- the contract's rules that the row breaks, joined by commas. A row with reasons goes to
+-- quarantine and the rest of it is ignored.
+--
+-- Written so that DuckDB and Spark judge alike: a pattern decides what is a timestamp (the casts
+-- of the engines accept different extras, such as 'epoch' or names of zones), try_cast instead of
+-- cast, and decimals whose product fits 18 digits.
+WITH typed AS (
+  SELECT
+    *,
+    CASE
+      WHEN timestamp RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4]):?[0-9]{2})?$'
+      THEN CAST(try_cast(timestamp AS TIMESTAMP) AS TIMESTAMP_NTZ)
+    END AS event_ts,
+    lower(trim(event_type)) AS event_name,
+    try_cast(quantity AS DECIMAL(8, 0)) AS units,
+    try_cast(price AS DECIMAL(10, 2)) AS amount
+  FROM raw
+)
+SELECT
+  event_ts,
+  CAST(event_ts AS DATE) AS event_date,
+  trim(user_id) AS user_id,
+  trim(session_id) AS session_id,
+  event_name AS event_type,
+  product_id,
+  category,
+  -- A negative quantity or price is no measurement: null, as in the source system.
+  CASE WHEN units >= 0 THEN CAST(units AS INT) END AS quantity,
+  CASE WHEN amount >= 0 THEN amount END AS price,
+  CASE
+    WHEN event_name = 'purchase' AND units >= 0 AND amount >= 0
+    THEN CAST(units * amount AS DECIMAL(18, 2))
+  END AS revenue,
+  search_query,
+  concat_ws(
+    ',',
+    CASE
+      WHEN timestamp IS NULL THEN 'timestamp_missing'
+      WHEN event_ts IS NULL THEN 'timestamp_invalid'
+    END,
+    CASE WHEN coalesce(trim(user_id), '') = '' THEN 'user_id_missing' END,
+    CASE WHEN coalesce(trim(session_id), '') = '' THEN 'session_id_missing' END,
+    CASE
+      WHEN coalesce(event_name, '') = '' THEN 'event_type_missing'
+      WHEN event_name NOT IN ('page_view', 'add_to_cart', 'remove_from_cart', 'purchase', 'search')
+      THEN 'event_type_unknown'
+    END,
+    CASE WHEN quantity IS NOT NULL AND units IS NULL THEN 'quantity_invalid' END,
+    CASE WHEN price IS NOT NULL AND amount IS NULL THEN 'price_invalid' END
+  ) AS reasons
+FROM typed

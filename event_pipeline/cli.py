@@ -128,9 +128,9 @@ def load(
         f"{loaded.objects_there} there already, hours {loaded.first_hour} to {loaded.last_hour}"
     )
     for number, text, why in loaded.unreadable[:20]:
-        err.print(f"row {number} cannot be read ({why}): {text}", markup=False, soft_wrap=True)
+        err.print(f"line {number} cannot be read ({why}): {text}", markup=False, soft_wrap=True)
     if loaded.unreadable:
-        err.print(f"{len(loaded.unreadable):,} rows cannot be read and were not loaded")
+        err.print(f"{len(loaded.unreadable):,} lines cannot be read and were not loaded")
     out.print("Next: the arrival sensor picks the hours up (make dev), or run: event-pipeline sync")
 
 

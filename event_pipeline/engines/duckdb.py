@@ -38,10 +38,8 @@ PARQUET = "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
 # No JSON text holds this raw byte, so a line is one field; an object that has it is made readable.
 NOT_IN_JSON = "chr(1)"
 # Nearly every line begins with its brace, which is far cheaper to see than blanks are to trim.
-IS_BLANK = "NOT starts_with(line, '{') AND trim(line, ' ' || chr(9)) = ''"
-IS_OBJECT = (
-    "(starts_with(line, '{') OR starts_with(ltrim(line, ' ' || chr(9)), '{')) AND json_valid(line)"
-)
+NOT_BLANK = "starts_with(line, '{') OR trim(line, ' ' || chr(9)) <> ''"
+IS_OBJECT = "starts_with(line, '{') OR starts_with(ltrim(line, ' ' || chr(9)), '{')"
 # A longer line than the reader's buffer of 2 MB fails its object, which is then made readable.
 LINE_READER = (
     "read_csv([{files}], delim={delim}, header=false, quote='', escape='', auto_detect=false,"
@@ -163,13 +161,13 @@ def _judged(request: TransformRequest, partition: PartitionRequest, paths: list[
     """
     fields = ", ".join(f'"{name}": "VARCHAR"' for name in request.source)
     raw = (
-        "SELECT fields.*, fields IS NOT NULL AS is_object, line AS _line, filename AS _source"
-        f" FROM (SELECT CASE WHEN {IS_OBJECT} THEN from_json(line, '{{{fields}}}') END AS fields,"
-        f" line, filename FROM ({_lines(paths)}))"
+        f"SELECT fields.*, fields IS NOT NULL AND ({IS_OBJECT}) AS is_object,"
+        " line AS _line, filename AS _source"
+        f" FROM (SELECT TRY(from_json(line, '{{{fields}}}')) AS fields, line, filename"
+        f" FROM ({_lines(paths)}))"
     )
     statement = sqlglot.parse_one(request.statement, read="spark")
-    outer = statement.find(exp.Select) if isinstance(statement, exp.Select) else None
-    if outer is None:
+    if not isinstance(statement, exp.Select):
         raise QueryError(f"{request.dataset}: the statement is not one SELECT")
     for select in statement.find_all(exp.Select):
         # The line and its origin travel beside the statement's own columns.
@@ -184,8 +182,15 @@ def _judged(request: TransformRequest, partition: PartitionRequest, paths: list[
     return (
         f"WITH raw AS ({raw}) SELECT {typed}, _line AS line, _source AS source,"
         " CASE WHEN is_object THEN reasons ELSE 'malformed_json' END AS reasons"
-        f" FROM ({statement.sql(dialect='duckdb')})"
+        f" FROM ({statement.transform(_utc).sql(dialect='duckdb')})"
     )
+
+
+def _utc(node: exp.Expression) -> exp.Expression:
+    """Instant to UTC timestamp without the calendar that DuckDB asks for other zones."""
+    if isinstance(node, exp.Cast) and node.is_type("timestamp_ntz"):
+        return exp.func("make_timestamp", exp.func("epoch_us", node.this))
+    return node
 
 
 def _literal(text: str) -> str:
@@ -197,7 +202,7 @@ def _lines(paths: Sequence[str]) -> str:
     if not paths:
         return "SELECT CAST(NULL AS VARCHAR) AS line, CAST(NULL AS VARCHAR) AS filename LIMIT 0"
     reader = LINE_READER.format(files=_literals(paths), delim=NOT_IN_JSON)
-    return f"SELECT line, filename FROM {reader} WHERE line IS NOT NULL AND NOT ({IS_BLANK})"
+    return f"SELECT line, filename FROM {reader} WHERE {NOT_BLANK}"
 
 
 def _count_lines(
@@ -397,6 +402,10 @@ class _Session:
         querier = self._querier
         self._connection = _connect(querier.memory_mb, querier.threads, self._scratch)
         try:
+            # As in Athena, a query reads tables and no other files.
+            folder = _literals([f"{querier.lake.root}/"])
+            self._connection.execute(f"SET allowed_directories=[{folder}]")
+            self._connection.execute("SET enable_external_access=false")
             for table in sorted({f"{t.db}.{t.name}" for t in self._query.find_all(exp.Table)}):
                 self._view(table)
         except BaseException:

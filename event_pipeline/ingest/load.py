@@ -8,6 +8,7 @@ once: loading the same file again changes nothing, and a load that was cut short
 import gzip
 import hashlib
 import itertools
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -102,7 +103,10 @@ def _read(connection: duckdb.DuckDBPyConnection, file: Path, loaded: Loaded) -> 
             f"CREATE TABLE input AS SELECT * FROM read_csv('{path}', all_varchar=true,"
             " header=true, store_rejects=true)"
         )
-        rejects = "SELECT line, csv_line, error_message FROM reject_errors ORDER BY line"
+        rejects = (
+            "SELECT line, any_value(csv_line), min(error_message) FROM reject_errors"
+            " GROUP BY line ORDER BY line"
+        )
         loaded.unreadable = [
             (int(line), str(text)[:SHOWN_OF_A_ROW], str(why).splitlines()[0])
             for line, text, why in connection.execute(rejects).fetchall()
@@ -115,7 +119,7 @@ def _read(connection: duckdb.DuckDBPyConnection, file: Path, loaded: Loaded) -> 
 
 def _read_json(connection: duckdb.DuckDBPyConnection, path: str, loaded: Loaded) -> None:
     try:
-        connection.execute(f"CREATE TABLE input AS SELECT * FROM read_json('{path}')")
+        _make_input(connection, f"read_json('{path}'")
         return
     except duckdb.InvalidInputException:
         pass  # Some line is not JSON: which, is found line by line.
@@ -129,10 +133,26 @@ def _read_json(connection: duckdb.DuckDBPyConnection, path: str, loaded: Loaded)
         (int(number), str(line)[:SHOWN_OF_A_ROW], "not JSON")
         for number, line in connection.execute(bad).fetchall()
     ]
-    connection.execute(
-        f"CREATE TABLE input AS SELECT * FROM read_json('{path}', format='newline_delimited',"
-        " ignore_errors=true)"
+    good = "SELECT line FROM lines WHERE json_valid(line) ORDER BY number"
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as rest:
+        rest.writelines(f"{line}\n" for (line,) in connection.execute(good).fetchall())
+        rest.flush()
+        _make_input(connection, f"read_json('{rest.name}', format='newline_delimited'")
+
+
+def _make_input(connection: duckdb.DuckDBPyConnection, reader: str) -> None:
+    """The table `input`, texts that look like times kept as the texts that they are."""
+    found = connection.execute(f"DESCRIBE SELECT * FROM {reader})").fetchall()
+    types = (
+        (name, "VARCHAR" if kind.startswith(("TIME", "DATE", "UUID")) else kind)
+        for name, kind, *_ in found
     )
+    columns = ", ".join(f"{_quoted(name)}: {_quoted(kind)}" for name, kind in types)
+    connection.execute(f"CREATE TABLE input AS SELECT * FROM {reader}, columns={{{columns}}})")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _map(connection: duckdb.DuckDBPyConnection, sql: str, given: datetime | None) -> None:

@@ -12,10 +12,15 @@ WITH typed AS (
   SELECT
     *,
     CASE
-      WHEN timestamp RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4]):?[0-9]{2})?$'
+      WHEN timestamp RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4])(:?[0-9]{2})?)?$'
       THEN CAST(try_cast(timestamp AS TIMESTAMP) AS TIMESTAMP_NTZ)
     END AS event_ts,
-    lower(trim(event_type)) AS event_name,
+    -- Nearly every type is spelled as it should be, which is cheaper to see than to mend.
+    CASE
+      WHEN event_type IN ('page_view', 'add_to_cart', 'remove_from_cart', 'purchase', 'search')
+      THEN event_type
+      ELSE lower(trim(event_type))
+    END AS event_name,
     try_cast(quantity AS DECIMAL(8, 0)) AS units,
     try_cast(price AS DECIMAL(10, 2)) AS amount
   FROM raw
@@ -23,8 +28,8 @@ WITH typed AS (
 SELECT
   event_ts,
   CAST(event_ts AS DATE) AS event_date,
-  trim(user_id) AS user_id,
-  trim(session_id) AS session_id,
+  user_id,
+  session_id,
   event_name AS event_type,
   product_id,
   category,
@@ -42,8 +47,15 @@ SELECT
       WHEN timestamp IS NULL THEN 'timestamp_missing'
       WHEN event_ts IS NULL THEN 'timestamp_invalid'
     END,
-    CASE WHEN coalesce(trim(user_id), '') = '' THEN 'user_id_missing' END,
-    CASE WHEN coalesce(trim(session_id), '') = '' THEN 'session_id_missing' END,
+    -- A text that begins above the blank is not blank.
+    CASE
+      WHEN user_id >= '!' THEN NULL
+      WHEN coalesce(trim(user_id), '') = '' THEN 'user_id_missing'
+    END,
+    CASE
+      WHEN session_id >= '!' THEN NULL
+      WHEN coalesce(trim(session_id), '') = '' THEN 'session_id_missing'
+    END,
     CASE
       WHEN coalesce(event_name, '') = '' THEN 'event_type_missing'
       WHEN event_name NOT IN ('page_view', 'add_to_cart', 'remove_from_cart', 'purchase', 'search')

@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 from rich.console import Console
 
-from event_pipeline import report
 from event_pipeline.contracts import TABLES, Contract
-from event_pipeline.engines import QueryError
-from event_pipeline.ingest.load import LoadError
-from event_pipeline.settings import Settings, SettingsError, read_settings
+from event_pipeline.errors import UsageError
+from event_pipeline.settings import Settings, read_settings
 from event_pipeline.terminal import print_records, stdout
 
 if TYPE_CHECKING:
@@ -53,10 +51,6 @@ class LedgerFormat(StrEnum):
     JSON = "json"
 
 
-class UsageError(ValueError):
-    """What the person asked for cannot be; the message says why and what can."""
-
-
 P = ParamSpec("P")
 
 
@@ -65,7 +59,7 @@ def _clear_errors(command: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except (SettingsError, QueryError, LoadError, UsageError) as error:
+        except UsageError as error:
             err.print(f"event-pipeline: {error}", style="red", markup=False, soft_wrap=True)
             raise typer.Exit(USAGE) from None
 
@@ -103,7 +97,9 @@ def ledger(
     format: Annotated[LedgerFormat, typer.Option(help="table or json.")] = LedgerFormat.TABLE,
 ) -> None:
     """Prints every Silver partition's ledger: lines = rows + duplicates + quarantined."""
-    records = report.ledger_records(_lake(read_settings()))
+    from event_pipeline.report import ledger_records
+
+    records = ledger_records(_lake(read_settings()))
     if format is LedgerFormat.JSON:
         print(json.dumps(records, indent=1))
         return

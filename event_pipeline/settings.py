@@ -8,11 +8,9 @@ from typing import Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from event_pipeline.errors import SettingsError
+
 PREFIX = "EVENT_PIPELINE_"
-
-
-class SettingsError(ValueError):
-    """A setting has a value that cannot be used; the message names it and the choices."""
 
 
 class Settings(BaseSettings):

@@ -85,10 +85,6 @@ class QueryReport:
     seconds: float
 
 
-class QueryError(ValueError):
-    """A query that cannot be run; the message is for the person who wrote it."""
-
-
 class Transformer(dg.ConfigurableResource[Any], ABC):
     """Runs a Silver statement over Bronze objects."""
 

@@ -9,8 +9,9 @@ import io
 import zlib
 from typing import IO
 
-# Far longer than an event; the rest of such a line is not kept.
-LONGEST_LINE = 1_000_000
+# In bytes: the longest that DuckDB's reader takes, and far longer than an event. The rest of a
+# longer line is not kept.
+LONGEST_LINE = 2_000_000
 KEPT_OF_LONG_LINE = 10_000
 
 
@@ -21,9 +22,9 @@ class Unreadable(Exception):
 def make_readable(source: str, target: str) -> None:
     """Copies a gzipped text file so that an engine can read it: UTF-8, no control bytes.
 
-    Bytes that are not UTF-8 and the byte 1 become escapes such as `\\xff`; a line of more than
-    a million characters is cut. Raises Unreadable if the file is no gzip or ends early, and
-    FileNotFoundError if it is gone.
+    Bytes that are not UTF-8 and the byte 1 become escapes such as `\\xff`; a line that is
+    then longer than two million bytes is cut. Raises Unreadable if the file is no gzip or ends
+    early, and FileNotFoundError if it is gone.
     """
     with open(source, "rb") as raw, gzip.open(target, "wt", 1, "utf-8", newline="\n") as out:
         if not raw.peek(1):
@@ -41,9 +42,11 @@ def make_readable(source: str, target: str) -> None:
 
 
 def _copy_lines(text: IO[str], out: IO[str]) -> None:
-    while line := text.readline(LONGEST_LINE):
-        if len(line) == LONGEST_LINE and not line.endswith("\n"):
-            line = line[:KEPT_OF_LONG_LINE] + "... (cut)\n"
-            while (rest := text.readline(LONGEST_LINE)) and not rest.endswith("\n"):
-                pass
-        out.write(line.replace("\x01", "\\x01"))
+    while line := text.readline(LONGEST_LINE + 1):
+        rest = line
+        while len(rest) > LONGEST_LINE and not rest.endswith("\n"):
+            rest = text.readline(LONGEST_LINE + 1)
+        line = line.removesuffix("\n").replace("\x01", "\\x01")
+        if len(line.encode()) > LONGEST_LINE:
+            line = line[:KEPT_OF_LONG_LINE] + "... (cut)"
+        out.write(line + "\n")

@@ -26,12 +26,12 @@ from event_pipeline.engines import (
     PartitionReport,
     PartitionRequest,
     Querier,
-    QueryError,
     QueryReport,
     Transformer,
     TransformRequest,
 )
 from event_pipeline.engines.bronze_text import Unreadable, make_readable
+from event_pipeline.errors import QueryError
 from event_pipeline.lake.tables import Lake
 
 PARQUET = "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
@@ -186,7 +186,7 @@ def _judged(request: TransformRequest, partition: PartitionRequest, paths: list[
     )
 
 
-def _utc(node: exp.Expression) -> exp.Expression:
+def _utc(node: exp.Expr) -> exp.Expr:
     """Instant to UTC timestamp without the calendar that DuckDB asks for other zones."""
     if isinstance(node, exp.Cast) and node.is_type("timestamp_ntz"):
         return exp.func("make_timestamp", exp.func("epoch_us", node.this))

@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 
 from event_pipeline.contracts import EVENTS
+from event_pipeline.errors import LoadError
 from event_pipeline.ingest.generator import SLOT
 from event_pipeline.ingest.handler import FolderStore, object_key, write_once
 from event_pipeline.partitions import hour_key, hour_start
@@ -25,10 +26,6 @@ from event_pipeline.settings import Settings
 
 ROWS_AT_ONCE = 10_000
 SHOWN_OF_A_ROW = 200
-
-
-class LoadError(ValueError):
-    """A file or mapping that cannot be loaded; the message says why and what to do."""
 
 
 @dataclass

@@ -8,7 +8,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from event_pipeline.ingest.load import Loaded, LoadError, load_file
+from event_pipeline.errors import LoadError
+from event_pipeline.ingest.load import Loaded, load_file
 from event_pipeline.settings import Settings
 
 REES46 = Path(__file__).parents[1] / "examples" / "rees46.sql"

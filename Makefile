@@ -19,7 +19,7 @@ setup: $(VENV)/ready ## The virtual environment, from the locked dependencies
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv --clear $(VENV)
+	$(PYTHON) -m venv $(VENV)
 	@# uv installs in a fifth of pip's time; pip knows every company's index. Both check the hashes.
 	awk '/^[a-z]/ { found = /^uv==/ } found' requirements.lock > $(VENV)/uv.lock
 	$(PIP) --require-hashes -r $(VENV)/uv.lock

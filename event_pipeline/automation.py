@@ -7,6 +7,7 @@ remembered between ticks: a run that failed is asked for again, up to a limit.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +15,8 @@ import dagster as dg
 
 DATA_VERSION = "dagster/data_version"
 PARTITION = "dagster/partition"
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
 # The version of the input that a run was asked for, and which sensor asked.
 INPUT = "event_pipeline/input"
 SENSOR = "event_pipeline/sensor"
@@ -21,9 +24,15 @@ ASKED_AT = "event_pipeline/asked_at"
 
 # SQLite takes at most 32,766 values in one statement.
 BATCH = 1000
+# Partitions that one line names; the UI shows a tick's reason in full.
+NAMED = 10
 
 FAILED = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 ENDED = {*FAILED, dg.DagsterRunStatus.SUCCESS}
+WAITING = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}
+# A run whose process was killed stays started for ever: Dagster's default launcher cannot tell.
+# Asking too early does no harm, the second run finds the partition unchanged.
+LOST_AFTER = timedelta(hours=1)
 
 
 def recorded_versions(
@@ -47,13 +56,16 @@ class Requests:
     """What a tick asks for, and in words what it does not ask for and why."""
 
     runs: list[dg.RunRequest] = field(default_factory=list)
+    given_up: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
 
     @property
     def message(self) -> str:
-        """One line that says what waits, for the sensor's tick."""
-        return "; ".join(f"{key}: {why}" for key, why in self.waiting.items())
+        """One line that says what waits, for the sensor's tick; empty if nothing does."""
+        reasons = [f"{key}: {why}" for key, why in {**self.given_up, **self.waiting}.items()]
+        more = [f"and {len(reasons) - NAMED} more"] if len(reasons) > NAMED else []
+        return "; ".join(reasons[:NAMED] + more)
 
 
 def request_runs(
@@ -69,31 +81,32 @@ def request_runs(
 ) -> Requests:
     """Asks for a run of each partition in `inputs` (partition -> version of its input).
 
-    At most `most`, in the mapping's order. A partition waits while a run of it is under way, and
-    until `throttle` has passed since its last one was asked for; after `max_attempts` failed runs
-    for the same input it is given up, until its input changes or a person runs it. With
-    `until_success`, a partition for whose input a run succeeded is `done`; without, the caller
-    knows better whether it is.
+    At most `most`, in the mapping's order. A partition waits while a run of it is under way, its
+    own or a range's, and until `throttle` has passed since its last one was asked for; after
+    `max_attempts` failed runs for the same input it is given up, until its input changes or a
+    person runs it. With `until_success`, a partition is `done` once a run of all the assets, the
+    sensor's or a person's, has used its input; without, the caller knows better whether it is.
     """
     requests = Requests()
-    runs = _runs(instance, inputs)
     now = datetime.now(UTC)
+    history = _runs(instance, inputs)
     for key, version in inputs.items():
-        # A backfill's or a person's run of the assets counts as under way too.
-        relevant = [
-            r for r in runs[key] if not r.asset_selection or r.asset_selection & set(assets)
-        ]
-        asked = [r for r in relevant if r.tags.get(SENSOR) == sensor]
-        own = [r for r in asked if r.tags.get(INPUT) == version]
-        failures = [r for r in own if r.status in FAILED]
-        if until_success and any(r.status == dg.DagsterRunStatus.SUCCESS for r in own):
+        runs = [r for r in history[key] if not _selection(r) or _selection(r) & set(assets)]
+        failed = [r for r in runs if _has_failed(r, now)]
+        succeeded = [r for r in runs if r.dagster_run.status == dg.DagsterRunStatus.SUCCESS]
+        asked = [r for r in runs if r.dagster_run.tags.get(SENSOR) == sensor]
+        own = [r for r in asked if r.dagster_run.tags.get(INPUT) == version]
+        failures = [r for r in own if r in failed]
+        # Whatever is younger than the first run for this input has seen it too.
+        used = [r for r in succeeded if own and r.storage_id >= own[-1].storage_id]
+        if until_success and any(not _selection(r) or _selection(r) >= set(assets) for r in used):
             requests.done.append(key)
-        elif any(r.status not in ENDED for r in relevant):
+        elif len(failed) + len(succeeded) < len(runs):
             requests.waiting[key] = "a run is under way"
         elif len(failures) >= max_attempts:
-            requests.waiting[key] = (
+            requests.given_up[key] = (
                 f"given up after {len(failures)} failed runs, the last is "
-                f"{failures[0].run_id[:8]}; mend the cause and materialize it"
+                f"{failures[0].dagster_run.run_id[:8]}; mend the cause and materialize it"
             )
         elif asked and now - _asked_at(asked) < throttle:
             requests.waiting[key] = "refreshed a moment ago"
@@ -113,15 +126,39 @@ def request_runs(
 
 def _runs(
     instance: dg.DagsterInstance, partitions: Iterable[str]
-) -> Mapping[str, list[dg.DagsterRun]]:
-    """Runs of single partitions, latest first."""
+) -> Mapping[str, list[dg.RunRecord]]:
+    """Runs of single partitions, latest first, and what is under way of ranges."""
     keys, found = list(partitions), defaultdict(list)
+    if keys:
+        # These have no tag for each partition. Those that ended are on record by partition.
+        unfinished = dg.RunsFilter(statuses=[s for s in dg.DagsterRunStatus if s not in ENDED])
+        for record in instance.get_run_records(unfinished):
+            tags = record.dagster_run.tags
+            first, last = tags.get(RANGE_START, ""), tags.get(RANGE_END, "")
+            for key in keys:
+                # Keys of one kind are as long as each other and sort by time.
+                if first <= key <= last and len(key) == len(first):
+                    found[key].append(record)
     for n in range(0, len(keys), BATCH):
         filters = dg.RunsFilter(tags={PARTITION: keys[n : n + BATCH]})
-        for run in instance.get_runs(filters=filters):
-            found[run.tags[PARTITION]].append(run)
+        for record in instance.get_run_records(filters):
+            found[record.dagster_run.tags[PARTITION]].append(record)
     return found
 
 
-def _asked_at(runs: list[dg.DagsterRun]) -> datetime:
-    return max(datetime.fromisoformat(r.tags[ASKED_AT]) for r in runs if ASKED_AT in r.tags)
+def _selection(record: dg.RunRecord) -> AbstractSet[dg.AssetKey]:
+    """The assets that a run was of; none: all of its job."""
+    return record.dagster_run.asset_selection or frozenset()
+
+
+def _has_failed(record: dg.RunRecord, now: datetime) -> bool:
+    """Whether a run failed, or was lost: begun, and not heard of since."""
+    status = record.dagster_run.status
+    if status in FAILED:
+        return True
+    begun = status not in ENDED and status not in WAITING
+    return begun and now - record.update_timestamp > LOST_AFTER
+
+
+def _asked_at(runs: list[dg.RunRecord]) -> datetime:
+    return max(datetime.fromisoformat(r.dagster_run.tags[ASKED_AT]) for r in runs)

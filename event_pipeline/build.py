@@ -62,13 +62,14 @@ def build_silver(
     quarantine = contract.quarantine()
     live = lake.live(contract, set(keys))
     receipts = {key: lake.receipt(found) for key, found in live.items()}
+    kept = lake.live(quarantine, set(keys))
     pending: dict[str, Listing] = {}
     for key in keys:
         listing, receipt = objects.hour(key), receipts.get(key)
-        if receipt and (receipt["digest"], receipt["version"]) == (
-            listing.digest,
-            contract.version,
-        ):
+        made = (listing.digest, contract.version)
+        # The quarantine too: two writers, or a rollback, may have left another build's.
+        quarantined = lake.receipt(kept[key]) if key in kept else None
+        if receipt and quarantined and _made(receipt) == _made(quarantined) == made:
             yield Built(key, "unchanged", receipt)
         else:
             pending[key] = listing
@@ -115,6 +116,11 @@ def build_silver(
             yield Built(key, "failed", receipt, f"not published: {failed}")
         else:
             yield Built(key, "published", receipt)
+
+
+def _made(receipt: Receipt) -> tuple[str, str]:
+    """What a partition was built from: the version of its input and that of its statement."""
+    return receipt["digest"], receipt["version"]
 
 
 _NOT_IN_RECEIPT = {"key", "files", "quarantine_files", "error"}
@@ -175,7 +181,7 @@ def _gold(contract: Contract, day: str, live: Live | None, querier: Querier, lak
     digest = gold_digest(lake, day)
     if live:
         receipt = lake.receipt(live)
-        if (receipt["digest"], receipt["version"]) == (digest, contract.version):
+        if _made(receipt) == (digest, contract.version):
             return Built(day, "unchanged", receipt)
     for _ in range(READS_MOST):
         prefix = lake.new_prefix(contract, day, digest)
@@ -200,7 +206,10 @@ def _gold(contract: Contract, day: str, live: Live | None, querier: Querier, lak
         if gold > silver or (total.all_of_it and gold != silver):
             error = f"{total.column} adds up to {gold} in Gold and {silver} in Silver"
             return Built(day, "failed", receipt, error)
-    lake.publish(contract, day, report.files, receipt)
+    try:
+        lake.publish(contract, day, report.files, receipt)
+    except (PublishError, OSError, ValueError) as failed:
+        return Built(day, "failed", receipt, f"not published: {failed}")
     return Built(day, "published", receipt)
 
 

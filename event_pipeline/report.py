@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from event_pipeline.build import Built, Receipt
 from event_pipeline.contracts import READING_RULES, SILVER, Contract
+from event_pipeline.lake.objects import Listing
 from event_pipeline.lake.tables import Lake
 
 PREVIEW_ROWS = 10
@@ -22,6 +23,21 @@ def column_schema(contract: Contract) -> dg.TableSchema:
     return dg.TableSchema(
         [dg.TableColumn(c.name, c.type, description=c.description) for c in contract.columns]
     )
+
+
+def source_schema(contract: Contract) -> dg.TableSchema:
+    """The raw fields that the contract reads of a Bronze line, each as text."""
+    return dg.TableSchema([dg.TableColumn(name, "string") for name in contract.source])
+
+
+def listing_metadata(listing: Listing) -> dict[str, Any]:
+    """Metadata of what lies in a Bronze partition."""
+    return {
+        "objects": len(listing.objects),
+        "bytes": sum(item.bytes for item in listing.objects),
+        "foreign_objects": dg.MetadataValue.json(list(listing.foreign)),
+        "input_digest": listing.digest,
+    }
 
 
 def table_metadata(records: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:

@@ -1,17 +1,24 @@
 """Sensors: what arrived in Bronze goes to Silver, what Silver touched goes to Gold."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
+from event_pipeline import report
 from event_pipeline.assets.bronze import BRONZE_EVENTS
-from event_pipeline.automation import DATA_VERSION, recorded_versions, request_runs
+from event_pipeline.automation import (
+    DATA_VERSION,
+    NAMED,
+    Requests,
+    recorded_versions,
+    request_runs,
+)
 from event_pipeline.contracts import EVENTS, GOLD
 from event_pipeline.lake.objects import EMPTY, Listing, Objects
-from event_pipeline.partitions import HOUR, hours_of
+from event_pipeline.partitions import HOUR, hour_key, hours_of
 from event_pipeline.settings import Settings
 
 SILVER_EVENTS = dg.AssetKey(EVENTS.asset.split("/"))
@@ -43,8 +50,8 @@ def arrival_sensor(settings: Settings) -> dg.SensorDefinition:
     def arrivals(context: dg.SensorEvaluationContext, objects: Objects) -> dg.SensorResult:
         now = datetime.now(UTC)
         days, cursor = _days_to_compare(settings, now, context.cursor)
+        hours = [hour for day in days for hour in hours_of(day) if hour <= hour_key(now)]
         listings = {key: found for day in days for key, found in objects.hours(day).items()}
-        hours = [hour for day in days for hour in hours_of(day)]
         inputs = _changed(context.instance, SILVER_EVENTS, hours, listings)
         requests = request_runs(
             context.instance,
@@ -56,16 +63,37 @@ def arrival_sensor(settings: Settings) -> dg.SensorDefinition:
             max_attempts=settings.max_attempts,
         )
         arrived = _changed(context.instance, BRONZE_EVENTS, hours, listings)
-        return dg.SensorResult(
-            run_requests=requests.runs,
-            skip_reason=None if requests.runs else _reason(requests.message, days, listings),
+        return _result(
+            context,
+            requests,
+            said=[*_not_read(hours, listings)],
+            idle=f"nothing new: {len(listings)} hours in {len(days)} days compared",
             cursor=cursor,
-            asset_events=[
-                _arrival(key, digest, listings.get(key, EMPTY)) for key, digest in arrived.items()
-            ],
+            asset_events=[_arrival(key, listings.get(key, EMPTY)) for key in arrived],
         )
 
     return arrivals
+
+
+def _result(
+    context: dg.SensorEvaluationContext,
+    requests: Requests,
+    *,
+    said: Sequence[str],
+    idle: str,
+    cursor: str,
+    asset_events: Sequence[dg.AssetMaterialization] = (),
+) -> dg.SensorResult:
+    """The tick's result; what a person must know stands in its reason or beside its runs."""
+    if requests.runs:
+        for text in (*said, *([requests.message] if requests.given_up else [])):
+            context.log.warning(text)
+    return dg.SensorResult(
+        run_requests=requests.runs,
+        skip_reason=None if requests.runs else "; ".join([requests.message or idle, *said]),
+        cursor=cursor,
+        asset_events=asset_events,
+    )
 
 
 def _days_to_compare(
@@ -73,14 +101,20 @@ def _days_to_compare(
 ) -> tuple[list[date], str]:
     """The days of the window up to now, then the next days of the audit; and the new cursor."""
     window_start = max(settings.first_day, (now - settings.late_window_hours * HOUR).date())
-    # A clock that is behind the producer's must not hide an object.
-    window = _days(window_start, (now + HOUR).date())
-    audit_from = date.fromisoformat(cursor) if cursor else settings.first_day
+    audit_from = _date(cursor) or settings.first_day
     if not settings.first_day <= audit_from < window_start:
         audit_from = settings.first_day
     audit_to = min(audit_from + timedelta(settings.audit_days_per_tick), window_start)
-    audit = _days(audit_from, audit_to - timedelta(1))
+    window, audit = _days(window_start, now.date()), _days(audit_from, audit_to - timedelta(1))
     return [*window, *audit], audit_to.isoformat()
+
+
+def _date(cursor: str | None) -> date | None:
+    """The day in a cursor; None for any other text, which costs one more round of the audit."""
+    try:
+        return date.fromisoformat(cursor or "")
+    except ValueError:
+        return None
 
 
 def _days(first: date, last: date) -> list[date]:
@@ -90,36 +124,38 @@ def _days(first: date, last: date) -> list[date]:
 def _changed(
     instance: dg.DagsterInstance,
     asset: dg.AssetKey,
-    hours: Iterable[str],
-    listings: dict[str, Listing],
+    hours: Sequence[str],
+    listings: Mapping[str, Listing],
 ) -> dict[str, str]:
     """Hours whose objects are not those on record for the asset, with the digest of what is."""
-    recorded = recorded_versions(instance, asset, list(hours))
-    digests = {key: listings.get(key, EMPTY).digest for key in {*listings, *recorded}}
-    return {key: d for key, d in sorted(digests.items()) if recorded.get(key, EMPTY.digest) != d}
+    recorded = recorded_versions(instance, asset, hours)
+    digests = {key: listings.get(key, EMPTY).digest for key in sorted(hours)}
+    return {key: d for key, d in digests.items() if recorded.get(key, EMPTY.digest) != d}
 
 
-def _arrival(key: str, digest: str, listing: Listing) -> dg.AssetMaterialization:
+def _arrival(key: str, listing: Listing) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         BRONZE_EVENTS,
         partition=key,
         description="Arrived, as the sensor saw it.",
-        metadata={
-            "objects": len(listing.objects),
-            "bytes": sum(o.bytes for o in listing.objects),
-            "foreign_objects": dg.MetadataValue.json(list(listing.foreign)),
-            "input_digest": digest,
-        },
-        tags={DATA_VERSION: digest},
+        metadata=report.listing_metadata(listing),
+        tags={DATA_VERSION: listing.digest},
     )
 
 
-def _reason(waiting: str, days: list[date], listings: dict[str, Listing]) -> str:
-    foreign = [key for listing in listings.values() for key in listing.foreign]
-    parts = [waiting or f"nothing new: {len(listings)} hours in {len(days)} days compared"]
+def _not_read(hours: Sequence[str], listings: Mapping[str, Listing]) -> Iterator[str]:
+    """What lies in Bronze and is not built, and why."""
+    foreign = sorted(key for listing in listings.values() for key in listing.foreign)
     if foreign:
-        parts.append(f"not read, their names are foreign: {', '.join(foreign[:5])}")
-    return "; ".join(parts)
+        yield f"not read, their names are foreign: {_some(foreign)}"
+    # The producer's clock may be ahead of this one; or the name is of no hour, as hour=99.
+    if strange := sorted(listings.keys() - set(hours)):
+        yield f"no such hour yet: {_some(strange)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def gold_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -137,22 +173,25 @@ def gold_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Asks for the Gold tables of each event date that a Silver build touched.",
     )
     def gold_refresh(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        state = json.loads(context.cursor) if context.cursor else {}
-        read: int = state.get("read", 0)
-        pending: dict[str, str] = state.get("pending", {})
-        outside: set[str] = set()
+        read, pending = _gold_state(context.cursor)
         for storage_id, touched in _touched_dates(context.instance, read):
             read = storage_id
-            for day in touched:
-                if settings.first_day <= date.fromisoformat(day) <= datetime.now(UTC).date():
-                    pending[day] = str(storage_id)
-                else:
-                    outside.add(day)
+            pending.update(dict.fromkeys(touched, str(storage_id)))
+        today = datetime.now(UTC).date()
+        outside = sorted(
+            # A producer's clock may be ahead of this one: tomorrow's date waits until it begins.
+            day
+            for day in pending
+            if not _between(settings.first_day, day, today + timedelta(1))
+        )
+        for day in outside:
+            del pending[day]
+        due = {day: pending[day] for day in sorted(pending, reverse=True)}
         requests = request_runs(
             context.instance,
             "gold_refresh",
             GOLD_ASSETS,
-            dict(sorted(pending.items(), reverse=True)),
+            {day: v for day, v in due.items() if _between(settings.first_day, day, today)},
             most=settings.runs_per_tick,
             max_attempts=settings.max_attempts,
             throttle=timedelta(minutes=settings.gold_throttle_minutes),
@@ -160,15 +199,32 @@ def gold_sensor(settings: Settings) -> dg.SensorDefinition:
         )
         for day in requests.done:
             del pending[day]
-        if outside:
-            context.log.warning(f"no Gold partition for event dates {sorted(outside)}")
-        return dg.SensorResult(
-            run_requests=requests.runs,
-            skip_reason=None if requests.runs else requests.message or "Silver touched nothing new",
+        return _result(
+            context,
+            requests,
+            said=[f"no Gold partition for event dates {_some(outside)}"] if outside else [],
+            idle="Silver touched nothing new",
             cursor=json.dumps({"read": read, "pending": pending}),
         )
 
     return gold_refresh
+
+
+def _gold_state(cursor: str | None) -> tuple[int, dict[str, str]]:
+    """The last materialization that was read, and what each pending date waits for.
+
+    Any other text costs one more look at every materialization.
+    """
+    try:
+        state = json.loads(cursor or "{}")
+        return int(state["read"]), {str(day): str(v) for day, v in state["pending"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return 0, {}
+
+
+def _between(first: date, day: str, last: date) -> bool:
+    """Whether an event date lies between two others; it may be of the year 0 or 10000."""
+    return len(day) == len("2026-11-24") and first.isoformat() <= day <= last.isoformat()
 
 
 def _touched_dates(instance: dg.DagsterInstance, after: int) -> Iterable[tuple[int, list[str]]]:

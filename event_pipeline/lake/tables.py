@@ -6,11 +6,13 @@ live together, so what a partition was built from can never disagree with the ro
 see, whatever is killed, rolled back or expired.
 """
 
+import fcntl
 import json
 import random
 import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -99,17 +101,24 @@ class Lake(dg.ConfigurableResource[Any]):
     @cached_property
     def _catalog(self) -> SqlCatalog:
         Path(self.root).mkdir(parents=True, exist_ok=True)
-        # Waiting is right: another process commits in milliseconds.
-        return SqlCatalog(
-            "lake", uri=f"sqlite:///{self.root}/catalog.db?timeout=60", warehouse=self.root
-        )
+        with self._alone():
+            # Waiting is right: another process commits in milliseconds.
+            return SqlCatalog(
+                "lake", uri=f"sqlite:///{self.root}/catalog.db?timeout=60", warehouse=self.root
+            )
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps other processes out while catalog or table is made: PyIceberg looks, then makes."""
+        with open(f"{self.root}/catalog.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def table(self, contract: Contract) -> Table:
         """The contract's table, made if it is not there yet."""
         try:
             return self._catalog.load_table(contract.identifier)
         except NoSuchTableError:
-            self._catalog.create_namespace_if_not_exists(contract.identifier[0])
             schema = Schema(
                 *(
                     # Optional: engines write Parquet without marking columns as required.
@@ -119,17 +128,19 @@ class Lake(dg.ConfigurableResource[Any]):
             )
             source = schema.find_field(contract.partition).field_id
             field = PartitionField(source, 1000, IdentityTransform(), contract.partition)
-            return self._catalog.create_table_if_not_exists(
-                contract.identifier,
-                schema,
-                location=f"{self.root}/{contract.asset}",
-                partition_spec=PartitionSpec(field),
-                properties={
-                    **PROPERTIES,
-                    TableProperties.DEFAULT_NAME_MAPPING: schema.name_mapping.model_dump_json(),
-                    "comment": contract.description,
-                },
-            )
+            with self._alone():
+                self._catalog.create_namespace_if_not_exists(contract.identifier[0])
+                return self._catalog.create_table_if_not_exists(
+                    contract.identifier,
+                    schema,
+                    location=f"{self.root}/{contract.asset}",
+                    partition_spec=PartitionSpec(field),
+                    properties={
+                        **PROPERTIES,
+                        TableProperties.DEFAULT_NAME_MAPPING: schema.name_mapping.model_dump_json(),
+                        "comment": contract.description,
+                    },
+                )
 
     def new_prefix(self, contract: Contract, key: str, digest: str) -> str:
         """A fresh folder for one run's files of one partition."""
@@ -306,7 +317,10 @@ def _files(table: Table, row_filter: BooleanExpression) -> Iterator[DataFile]:
 def _data_file(table: Table, path: str, contract: Contract, key: str) -> DataFile:
     """Describes a Parquet file to Iceberg, having checked that it fits the table and partition."""
     if pq.read_metadata(path).num_rows:
-        file = parquet_file_to_data_file(table.io, table.metadata, path)
+        try:
+            file = parquet_file_to_data_file(table.io, table.metadata, path)
+        except OverflowError:
+            raise ValueError(f"{path} holds a time outside the years 1 to 9999") from None
         if file.partition[0] != _encoded(contract, key):
             raise ValueError(f"{path} does not hold partition {key}")
         return file
@@ -324,7 +338,9 @@ def _data_file(table: Table, path: str, contract: Contract, key: str) -> DataFil
 
 def _expire(table: Table) -> None:
     """Forgets all but the latest snapshots, so that commits stay cheap."""
-    oldest = sorted(table.metadata.snapshots, key=lambda s: s.timestamp_ms)[:-SNAPSHOTS_KEPT]
+    oldest = sorted(table.metadata.snapshots, key=lambda s: s.sequence_number or 0)[
+        :-SNAPSHOTS_KEPT
+    ]
     try:
         table.maintenance.expire_snapshots().by_ids([s.snapshot_id for s in oldest]).commit()
     except CommitFailedException:

@@ -1,0 +1,112 @@
+"""A laboratory: one lake with its real parts, in a folder of its own."""
+
+import gzip
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from event_pipeline.build import Built, build_gold, build_silver
+from event_pipeline.contracts import EVENTS, Contract
+from event_pipeline.engines import Transformer
+from event_pipeline.engines.duckdb import DuckDBQuerier, DuckDBTransformer
+from event_pipeline.ingest.handler import FolderStore, manifest_key, object_key, write_once
+from event_pipeline.lake.objects import Objects
+from event_pipeline.lake.tables import Lake
+from event_pipeline.partitions import hour_start
+
+HOUR = "2026-01-01-10:00"
+QUARANTINE = EVENTS.quarantine()
+
+Row = tuple[Any, ...]
+
+
+@dataclass
+class Lab:
+    """A lake under `root`: deliver objects, build partitions, read what is live."""
+
+    root: Path
+    redelivery_hours: int = 1
+    objects: Objects = field(init=False)
+    lake: Lake = field(init=False)
+    transformer: Transformer = field(init=False)
+    querier: DuckDBQuerier = field(init=False)
+    store: FolderStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.objects = Objects(root=str(self.root))
+        self.lake = Lake(root=str(self.root))
+        self.transformer = DuckDBTransformer(memory_mb=512, threads=1)
+        self.querier = DuckDBQuerier(lake=self.lake, memory_mb=512, threads=1)
+        self.store = FolderStore(self.root)
+
+    def key(self, hour: str = HOUR, minute: int = 0) -> str:
+        """Key of the object of a slot."""
+        return object_key(hour_start(hour) + timedelta(minutes=minute))
+
+    def deliver(
+        self, data: bytes, hour: str = HOUR, minute: int = 0, *, lines: int | None = None
+    ) -> str:
+        """Puts an object, over any that is there; with `lines`, a new one has its manifest."""
+        key = self.key(hour, minute)
+        slot = hour_start(hour) + timedelta(minutes=minute)
+        if lines is None or not write_once(self.store, key, slot, data, lines=lines, about={}):
+            self.store.put(key, data)
+        return key
+
+    def delete(self, hour: str = HOUR, minute: int = 0) -> None:
+        """Deletes an object, as only a person would; its manifest stays."""
+        (self.root / self.key(hour, minute)).unlink(missing_ok=True)
+
+    def manifest(self, key: str) -> Path:
+        """Where an object's manifest is."""
+        return self.root / manifest_key(key)
+
+    def build(self, *hours: str, recorded: Mapping[str, str] | None = None) -> list[Built]:
+        """Builds hours of Silver, the usual one by default."""
+        built = build_silver(
+            EVENTS,
+            hours or (HOUR,),
+            objects=self.objects,
+            transformer=self.transformer,
+            lake=self.lake,
+            recorded=recorded or {},
+            redelivery_hours=self.redelivery_hours,
+        )
+        return list(built)
+
+    def gold(self, contract: Contract, *days: str) -> list[Built]:
+        """Builds event dates of a Gold table."""
+        return list(build_gold(contract, days, querier=self.querier, lake=self.lake))
+
+    def rows(self, contract: Contract = EVENTS, *keys: str) -> list[Row]:
+        """What a reader sees of the partitions, or of the table, without the partition column."""
+        names = [name for name in contract.column_names if name != contract.partition]
+        live = self.lake.live(contract, set(keys) or None)
+        paths = [path for partition in live.values() for path in partition.paths]
+        table = self.lake.read(paths, names).to_pylist() if paths else []
+        return [tuple(row.values()) for row in table]
+
+    def snapshots(self) -> list[int]:
+        """How many commits each of the tables that Silver publishes has had."""
+        return [len(self.lake.versions(contract)) for contract in (EVENTS, QUARANTINE)]
+
+
+def jsonl(lines: Sequence[str], end: str = "\n") -> bytes:
+    """A Bronze object of these lines."""
+    return gzip.compress("".join(line + end for line in lines).encode(), 1)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    """An empty lake."""
+    return Lab(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Lab]:
+    """Makes an empty lake for each example of a property."""
+    return lambda: Lab(tmp_path_factory.mktemp("lake"))

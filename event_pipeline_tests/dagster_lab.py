@@ -1,0 +1,220 @@
+"""A lake and a Dagster instance in a folder, and a clock that stands still."""
+
+import gzip
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+from unittest import mock
+
+import dagster as dg
+from dagster._core.definitions.sensor_definition import SensorExecutionData
+
+from event_pipeline import automation, sensors
+from event_pipeline.definitions import definitions
+from event_pipeline.ingest.handler import FolderStore, manifest_key, object_key, write_once
+from event_pipeline.partitions import hour_start
+from event_pipeline.resources import resources
+from event_pipeline.settings import Settings
+
+NOW = datetime(2026, 3, 10, 12, 34, tzinfo=UTC)
+HOUR = "2026-03-10-11:00"
+TODAY = "2026-03-10"
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class Lab:
+    """The whole graph over one folder, each part the real one."""
+
+    def __init__(self, root: Path, instance: dg.DagsterInstance, **settings: Any) -> None:
+        chosen = {"first_day": "2026-03-01", "home": root, "memory_mb": 512, "threads": 1}
+        self.settings = Settings(**{**chosen, **settings})
+        self.instance = instance
+        self.defs = definitions(self.settings)
+        self.resources = resources(self.settings)
+        self.store = FolderStore(self.settings.lake)
+        self.cursors: dict[str, str | None] = {}
+        self.now = NOW
+
+    @classmethod
+    @contextmanager
+    def open(cls, root: Path, *, persistent: bool = False, **settings: Any) -> Iterator[Self]:
+        """A lab at NOW; `persistent`: its instance is SQLite files, else in memory."""
+        with ExitStack() as stack:
+            (root / "dagster").mkdir(exist_ok=True)
+            instance = stack.enter_context(
+                dg.DagsterInstance.local_temp(str(root / "dagster"))
+                if persistent
+                else dg.DagsterInstance.ephemeral()
+            )
+            lab = cls(root, instance, **settings)
+            stack.enter_context(lab._standing_clock())
+            yield lab
+
+    @contextmanager
+    def _standing_clock(self) -> Iterator[None]:
+        lab = self
+
+        class Clock(datetime):
+            @classmethod
+            def now(cls, tz: Any = UTC) -> Any:
+                return lab.now.astimezone(tz)
+
+        def timestamp() -> float:
+            return lab.now.timestamp()
+
+        dagster_clock = "dagster._time._mockable_get_current_"
+        with (
+            mock.patch.object(sensors, "datetime", Clock),
+            mock.patch.object(automation, "datetime", Clock),
+            mock.patch(f"{dagster_clock}datetime", Clock.now),
+            mock.patch(f"{dagster_clock}timestamp", timestamp),
+        ):
+            yield
+
+    def arrive(
+        self, hour: str = HOUR, *, minute: int = 0, days: Collection[str] = (), events: int = 2
+    ) -> str:
+        """Puts a new object with `events` events of each event date; its key."""
+        slot = hour_start(hour) + timedelta(minutes=minute)
+        key, data = object_key(slot), text(hour, minute, days or [hour[:10]], events)
+        lines = events * len(days or [hour])
+        assert write_once(self.store, key, slot, gzip.compress(data), lines=lines, about={})
+        return key
+
+    def put(self, key: str, data: bytes) -> None:
+        """Puts or overwrites an object, as somebody without a manifest does."""
+        self.store.put(key, gzip.compress(data))
+
+    def delete(self, key: str) -> None:
+        """Deletes an object and what was said of it."""
+        (self.settings.lake / key).unlink()
+        (self.settings.lake / manifest_key(key)).unlink(missing_ok=True)
+
+    def promise(self, key: str, lines: int) -> None:
+        """Makes the manifest of an object promise another number of lines."""
+        path = self.settings.lake / manifest_key(key)
+        path.write_text(json.dumps({**json.loads(path.read_text()), "lines": lines}))
+
+    def tick(self, name: str) -> SensorExecutionData:
+        """One tick of a sensor, as the daemon does it; its cursor and asset events are kept."""
+        with dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursors.get(name),
+            definitions=self.defs,
+            sensor_name=name,
+            resources=self.defs.resources,
+        ) as context:
+            tick = self.defs.resolve_sensor_def(name).evaluate_tick(context)
+        self.cursors[name] = tick.cursor
+        for event in tick.asset_events:
+            self.instance.report_runless_asset_event(event)
+        return tick
+
+    def first(self, name: str) -> dg.RunRequest:
+        """The first run that the next tick asks for."""
+        return requests(self.tick(name))[0]
+
+    def run(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+        """Executes what a sensor asked for."""
+        return self.materialize(
+            request.asset_selection or (),
+            request.partition_key,
+            {**request.tags, "dagster/run_key": str(request.run_key)},
+        )
+
+    def materialize(
+        self,
+        assets: Collection[dg.AssetKey],
+        partition: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> dg.ExecuteInProcessResult:
+        """A run of assets, as a person starts it."""
+        return self.defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=self.instance,
+            partition_key=partition,
+            asset_selection=list(assets),
+            tags=dict(tags or {}),
+            run_config=QUIET,
+            raise_on_error=False,
+        )
+
+    def materialize_range(
+        self, assets: Collection[dg.AssetKey], first: str, last: str
+    ) -> dg.ExecuteInProcessResult:
+        """One run of a range of partitions, as a backfill starts it."""
+        tags = {
+            "dagster/asset_partition_range_start": first,
+            "dagster/asset_partition_range_end": last,
+        }
+        return self.materialize(assets, tags=tags)
+
+    def create(self, request: dg.RunRequest) -> dg.DagsterRun:
+        """The requested run, on record and not started."""
+        return self.instance.create_run_for_job(
+            self.defs.resolve_implicit_global_asset_job_def(),
+            tags={**request.tags, "dagster/partition": str(request.partition_key)},
+            asset_selection=frozenset(request.asset_selection or ()),
+        )
+
+    def turn(self, run: dg.DagsterRun, into: dg.DagsterEventType) -> dg.DagsterRun:
+        """Records that a run started or ended."""
+        self.instance.report_dagster_event(dg.DagsterEvent(into.value, run.job_name), run.run_id)
+        return run
+
+    def fail(self, request: dg.RunRequest) -> dg.DagsterRun:
+        """The requested run, failed for a reason outside the pipeline."""
+        return self.turn(self.create(request), dg.DagsterEventType.RUN_FAILURE)
+
+    def succeed(self, request: dg.RunRequest) -> dg.DagsterRun:
+        """The requested run, as if it had run."""
+        return self.turn(self.create(request), dg.DagsterEventType.RUN_SUCCESS)
+
+    def settle(self, name: str) -> list[str]:
+        """Ticks and runs until the sensor asks no more; the partitions in the order asked."""
+        asked: list[str] = []
+        while found := requests(self.tick(name)):
+            for request in found:
+                assert self.run(request).success
+                asked.append(str(request.partition_key))
+        return asked
+
+    def rows(self, table: str = "silver.events") -> int:
+        """Rows that readers see."""
+        return int(self.resources.querier.fetch(f"SELECT count(*) FROM {table}")[1][0][0])
+
+    def materializations(self, asset: dg.AssetKey) -> list[dg.AssetMaterialization]:
+        """All on record, oldest first."""
+        records = self.instance.fetch_materializations(asset, limit=1000, ascending=True).records
+        return [r.asset_materialization for r in records if r.asset_materialization]
+
+
+def text(hour: str, minute: int, days: Collection[str], events: int) -> bytes:
+    """Lines of page views and purchases, none like another."""
+    lines = [
+        {
+            "timestamp": f"{day}T{n % 24:02}:00:00.{n:06}Z",
+            "user_id": f"user-{hour}-{minute}-{n}",
+            "session_id": f"session-{n}",
+            "event_type": "purchase" if n % 2 else "page_view",
+            "product_id": f"product-{n % 3}",
+            "quantity": n + 1,
+            "price": 9.99,
+            "category": "books",
+        }
+        for day in days
+        for n in range(events)
+    ]
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+def requests(tick: SensorExecutionData) -> Sequence[dg.RunRequest]:
+    """The runs that a tick asks for, in order."""
+    return tick.run_requests or []
+
+
+def asked(tick: SensorExecutionData) -> list[str]:
+    """Partitions that a tick asks for, in order."""
+    return [str(request.partition_key) for request in requests(tick)]

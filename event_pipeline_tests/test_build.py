@@ -1,0 +1,148 @@
+"""Builds: what is told of a partition, and what one that fails leaves."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from event_pipeline.contracts import DAILY_USER_ACTIVITY, EVENTS, GOLD, HOURLY_REVENUE
+from event_pipeline.engines import PartitionReport, Transformer, TransformRequest
+from event_pipeline.engines.duckdb import DuckDBQuerier, DuckDBTransformer
+from event_pipeline.lake.tables import Lake, PublishError
+from event_pipeline_tests.conftest import HOUR, QUARANTINE, Lab, jsonl
+
+DAY, OTHER_DAY = "2026-01-01", "2025-12-31"
+
+
+def line(day: str = DAY, user: str = "u") -> str:
+    """A purchase."""
+    event = {"timestamp": f"{day}T10:00:00Z", "user_id": user, "session_id": "s"}
+    return json.dumps({**event, "event_type": "purchase", "quantity": 1, "price": 0.1})
+
+
+def test_a_receipt_tells_the_ledger_the_objects_and_the_dates(lab: Lab) -> None:
+    key = lab.deliver(jsonl([line(), line(), line(OTHER_DAY), "bad"]), lines=4)
+    (built,) = lab.build()
+    told = lab.lake.receipt(lab.lake.live(EVENTS)[HOUR])
+    assert told == json.loads(json.dumps(built.receipt))
+    assert told == lab.lake.receipt(lab.lake.live(QUARANTINE)[HOUR])
+    ledger = {name: told[name] for name in ("lines", "rows", "duplicates", "quarantined")}
+    assert ledger == {"lines": 4, "rows": 2, "duplicates": 1, "quarantined": 1}
+    assert told["rejected"] == {"malformed_json": 1}
+    assert told["event_dates"] == {OTHER_DAY: 1, DAY: 1}
+    assert told["touched"] == [OTHER_DAY, DAY]
+    assert told["bytes"] == (lab.root / key).stat().st_size
+    assert list(told["objects"]) == [key]
+
+
+@pytest.mark.parametrize("failing", ["publish", "_commit"])
+def test_a_publish_that_fails_says_so_and_the_next_hour_is_built(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    hours = (HOUR, "2026-01-01-11:00")
+    for hour in hours:
+        lab.deliver(jsonl([line()]), hour)
+    real = getattr(Lake, failing)
+
+    def fail_for_the_first(lake: Lake, *arguments: Any) -> Any:
+        if HOUR in arguments and EVENTS in arguments:
+            raise PublishError("no luck")
+        return real(lake, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, failing, fail_for_the_first)
+        first, second = lab.build(*hours)
+    assert (first.status, first.error) == ("failed", "not published: no luck")
+    assert second.status == "published"
+    assert set(lab.lake.live(EVENTS)) == {hours[1]}
+    again = {built.key: built.status for built in lab.build(*hours)}
+    assert again == {hours[0]: "published", hours[1]: "unchanged"}
+    assert lab.lake.live(EVENTS).keys() == set(hours)
+
+
+def test_gold_whose_publish_fails_says_so_and_the_next_date_is_built(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.deliver(jsonl([line(), line(OTHER_DAY)]))
+    lab.build()
+    real = Lake._commit
+
+    def fail_for_the_first(lake: Lake, *arguments: Any) -> Any:
+        if DAY in arguments:
+            raise PublishError("no luck")
+        return real(lake, *arguments)
+
+    monkeypatch.setattr(Lake, "_commit", fail_for_the_first)
+    first, second = lab.gold(HOURLY_REVENUE, DAY, OTHER_DAY)
+    assert (first.status, first.error) == ("failed", "not published: no luck")
+    assert second.status == "published"
+
+
+@pytest.mark.parametrize("contract", GOLD, ids=lambda c: c.asset)
+def test_gold_is_built_again_exactly_when_its_dates_rows_may_have_changed(
+    lab: Lab, contract: Any
+) -> None:
+    lab.deliver(jsonl([line()]))
+    lab.build()
+    assert [built.status for built in lab.gold(contract, DAY)] == ["published"]
+    assert [built.status for built in lab.gold(contract, DAY)] == ["unchanged"]
+    lab.deliver(jsonl([line(OTHER_DAY)]), "2026-01-01-11:00")
+    lab.build("2026-01-01-11:00")
+    assert [built.status for built in lab.gold(contract, DAY)] == ["unchanged"]
+    lab.deliver(jsonl([line(user="late")]), "2026-01-05-00:00")
+    lab.build("2026-01-05-00:00")
+    assert [built.status for built in lab.gold(contract, DAY)] == ["published"]
+
+
+def test_gold_reads_again_if_silver_changed_while_it_was_read(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.deliver(jsonl([line()]))
+    lab.build()
+    real, arrivals = DuckDBQuerier.unload, [1]
+
+    def unload(querier: DuckDBQuerier, *arguments: Any) -> Any:
+        found = real(querier, *arguments)
+        if arrivals:
+            lab.deliver(jsonl([line(user="new")]), minute=5 * arrivals.pop())
+            lab.build()
+        return found
+
+    monkeypatch.setattr(DuckDBQuerier, "unload", unload)
+    (built,) = lab.gold(DAILY_USER_ACTIVITY, DAY)
+    assert built.status == "published"
+    assert lab.rows(DAILY_USER_ACTIVITY) == [(2, 1, 2)]
+    arrivals[:] = [5, 4, 3, 2]
+    lab.deliver(jsonl([line(user="newer")]), minute=50)
+    lab.build()
+    (built,) = lab.gold(DAILY_USER_ACTIVITY, DAY)
+    assert (built.status, lab.rows(DAILY_USER_ACTIVITY)) == ("failed", [(2, 1, 2)])
+    assert "kept changing" in (built.error or "")
+
+
+def test_silver_rolled_back_is_built_again(lab: Lab) -> None:
+    lab.deliver(jsonl([line()]))
+    lab.build()
+    (first,) = lab.lake.versions(EVENTS)
+    lab.deliver(jsonl([line(), line(user="v")]))
+    lab.build()
+    lab.lake.rollback(EVENTS, first.snapshot_id)
+    assert [built.status for built in lab.build()] == ["published"]
+    assert len(lab.rows()) == 2
+
+
+def test_an_object_that_is_gone_when_it_is_read_fails_its_hour_alone(lab: Lab) -> None:
+    class Late(Transformer):
+        def transform(self, request: TransformRequest) -> Iterator[PartitionReport]:
+            lab.delete(HOUR)
+            yield from DuckDBTransformer(memory_mb=512, threads=1).transform(request)
+
+    hours = (HOUR, "2026-01-01-11:00")
+    for hour in hours:
+        lab.deliver(jsonl([line()]), hour)
+    lab.transformer = Late()
+    first, second = lab.build(*hours)
+    assert (first.status, second.status) == ("failed", "published")
+    assert lab.key() in (first.error or "")
+    assert lab.lake.live(EVENTS).keys() == {hours[1]}

@@ -1,0 +1,115 @@
+"""The graph loads as Dagster's server loads it, and is what the design says."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from event_pipeline.contracts import GOLD
+from event_pipeline.definitions import definitions
+from event_pipeline.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+DAGSTER = Path(sys.executable).with_name("dagster")
+HOURLY = {"bronze/events", "silver/events", "quarantine/events"}
+DAILY = {contract.asset for contract in GOLD}
+
+
+@pytest.fixture(scope="module")
+def defs() -> dg.Definitions:
+    return definitions(Settings(first_day="2026-03-01"))
+
+
+@pytest.fixture(scope="module")
+def specs(defs: dg.Definitions) -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
+def test_the_server_loads_it(tmp_path: Path) -> None:
+    found = subprocess.run(
+        [DAGSTER, "definitions", "validate", "-w", "workspace.yaml"],
+        cwd=ROOT,
+        env={**os.environ, "EVENT_PIPELINE_HOME": str(tmp_path), "DAGSTER_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert "Validation successful" in found.stderr + found.stdout
+
+
+def test_loading_it_loads_no_charts_no_spark_and_no_cloud() -> None:
+    program = (
+        "import sys, event_pipeline.definitions\n"
+        "print([m for m in ('matplotlib', 'pyspark', 'boto3', 'pandas') if m in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "[]\n"
+
+
+def test_loading_it_touches_no_file(tmp_path: Path) -> None:
+    definitions(Settings(home=tmp_path / "home"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_its_assets_are_those_of_the_design(specs: dict[str, dg.AssetSpec]) -> None:
+    assert set(specs) == HOURLY | DAILY
+
+
+def test_bronze_silver_and_quarantine_are_by_hour_and_gold_by_day(
+    specs: dict[str, dg.AssetSpec],
+) -> None:
+    for name, spec in specs.items():
+        kind = dg.HourlyPartitionsDefinition if name in HOURLY else dg.DailyPartitionsDefinition
+        assert isinstance(spec.partitions_def, kind), name
+        assert spec.partitions_def.end_offset == 1, name
+
+
+def test_every_asset_says_what_it_is(specs: dict[str, dg.AssetSpec]) -> None:
+    for name, spec in specs.items():
+        assert spec.description, name
+        assert spec.code_version, name
+        assert spec.metadata["dagster/column_schema"].columns, name
+        assert spec.group_name == name.split("/")[0]
+
+
+def test_layers_depend_on_each_other(specs: dict[str, dg.AssetSpec]) -> None:
+    above = {name: {d.asset_key.to_user_string() for d in s.deps} for name, s in specs.items()}
+    assert above["silver/events"] == above["quarantine/events"] == {"bronze/events"}
+    assert all(above[name] == {"silver/events"} for name in DAILY)
+
+
+def test_a_day_of_gold_is_of_the_hours_of_that_day(defs: dg.Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    key = dg.AssetKey(["gold", "hourly_revenue"])
+    silver, gold = graph.get(dg.AssetKey(["silver", "events"])), graph.get(key)
+    mapping = graph.get_partition_mapping(key, parent_asset_key=silver.key)
+    assert gold.partitions_def is not None
+    found = mapping.get_upstream_mapped_partitions_result_for_partitions(
+        gold.partitions_def.subset_with_partition_keys(["2026-03-02"]),
+        gold.partitions_def,
+        silver.partitions_def,  # type: ignore[arg-type]
+    )
+    hours = [f"2026-03-02-{n:02}:00" for n in range(24)]
+    assert list(found.partitions_subset.get_partition_keys()) == hours
+
+
+def test_sensors_run_and_made_up_events_wait_for_a_person(defs: dg.Definitions) -> None:
+    assert {s.name: s.default_status for s in defs.sensors or ()} == {
+        "arrivals": dg.DefaultSensorStatus.RUNNING,
+        "gold_refresh": dg.DefaultSensorStatus.RUNNING,
+    }
+    (schedule,) = defs.schedules or ()
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+
+
+def test_nothing_publishes_unchecked(defs: dg.Definitions) -> None:
+    checked = {
+        key.asset_key.to_user_string() for key in defs.resolve_asset_graph().asset_check_keys
+    }
+    assert checked == {"silver/events"} | DAILY

@@ -1,0 +1,74 @@
+"""A wrong setting is one clear line, and a right one cannot change."""
+
+import os
+from datetime import date
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from event_pipeline.errors import SettingsError
+from event_pipeline.settings import PREFIX, Settings, read_settings
+
+
+@pytest.fixture(autouse=True)
+def _only_what_a_test_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("TARGET", "azure", "'local'"),
+        ("FIRST_DAY", "yesterday", "date"),
+        ("FIRST_DAY", "2025-02-30", "date"),
+        ("MEMORY_MB", "12", "256"),
+        ("MEMORY_MB", "2GB", "integer"),
+        ("THREADS", "0", "1"),
+        ("EVENTS_PER_SLOT", "0", "1"),
+        ("INGEST_MODE", "random", "'sessions' or 'original'"),
+        ("SEED", "", "integer"),
+        ("LATE_SHARE", "1.5", "1"),
+        ("FAULT_SHARE", "-0.1", "0"),
+        ("LATE_WINDOW_HOURS", "0", "1"),
+        ("AUDIT_DAYS_PER_TICK", "0", "1"),
+        ("RUNS_PER_TICK", "0", "1"),
+        ("MAX_ATTEMPTS", "0", "1"),
+        ("GOLD_THROTTLE_MINUTES", "-1", "0"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_variable_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(SettingsError) as raised:
+        read_settings()
+    text = str(raised.value)
+    assert text.startswith(f"{PREFIX}{name}={value!r}: ")
+    assert said in text
+    assert "\n" not in text
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EVENT_PIPELINE_HOME", str(tmp_path))
+    monkeypatch.setenv("EVENT_PIPELINE_FIRST_DAY", "2019-10-01")
+    settings = read_settings()
+    assert settings.lake == tmp_path / "lake"
+    assert settings.first_day == date(2019, 10, 1)
+
+
+def test_paths_are_absolute_wherever_a_process_runs() -> None:
+    settings = Settings(home=Path("relative"))
+    assert settings.lake.is_absolute()
+    assert settings.dagster_home.is_absolute()
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_settings_are_frozen(name: str) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(Settings(), name, None)
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert [n for n, f in Settings.model_fields.items() if not f.description] == []

@@ -23,7 +23,7 @@ def definitions(settings: Settings) -> dg.Definitions:
     hours, days = hourly(settings.first_day), daily(settings.first_day)
     return dg.Definitions(
         assets=[
-            bronze_events(hours, settings),
+            bronze_events(hours),
             *(silver_asset(contract, hours, settings) for contract in SILVER),
             *(gold_asset(contract, days) for contract in GOLD),
         ],

@@ -1,8 +1,10 @@
 """The main job, watched: ingest, arrivals, Silver, Gold, with real runs in the home's instance."""
 
+import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 from rich.console import Console
@@ -28,6 +30,7 @@ from event_pipeline.terminal import print_records
 # Dagster's own log of every event would bury the progress; it is all in the UI.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 SHOWN_ROWS = 10
+PROCESS = "event_pipeline/process"
 NEXT = """\
   make dev
       everything above in Dagster's UI, to click through
@@ -41,11 +44,11 @@ NEXT = """\
 def run_demo(settings: Settings, hours: int, console: Console) -> bool:
     """Runs the last whole hours of events through the graph; False if a run fails."""
     started = time.monotonic()
-    defs, used = definitions(settings), resources(settings)
+    used = resources(settings)
     console.print(f"Home: {settings.home.absolute()}", highlight=False)
     with open_instance(settings) as instance, _progress(console) as progress:
         _ingest(used.ingester, hours, progress)
-        ok = _follow_sensors(defs, instance, progress)
+        ok = _follow_sensors(_eager(settings), instance, progress)
     for contract in GOLD:
         _show(used.querier, contract, console)
     print_records(
@@ -59,9 +62,14 @@ def run_demo(settings: Settings, hours: int, console: Console) -> bool:
 
 def run_sync(settings: Settings, console: Console) -> bool:
     """Evaluates the sensors over all of Bronze until they ask no more; False if a run fails."""
-    everything = settings.model_copy(update={"audit_days_per_tick": 100_000})
     with open_instance(settings) as instance, _progress(console) as progress:
-        return _follow_sensors(definitions(everything), instance, progress)
+        return _follow_sensors(_eager(settings), instance, progress)
+
+
+def _eager(settings: Settings) -> dg.Definitions:
+    """The graph, its sensors looking at everything at once."""
+    without_end = {"audit_days_per_tick": 1_000_000, "runs_per_tick": 1_000_000}
+    return definitions(settings.model_copy(update=without_end))
 
 
 def _progress(console: Console) -> Progress:
@@ -89,6 +97,7 @@ def _ingest(ingester: Ingester, hours: int, progress: Progress) -> None:
 def _follow_sensors(defs: dg.Definitions, instance: dg.DagsterInstance, progress: Progress) -> bool:
     """Evaluates each sensor in turn and executes what it asks for, until it asks no more."""
     failed = 0
+    _end_lost_runs(instance)
     for name, title in (("arrivals", "Silver  arrival hours"), ("gold_refresh", "Gold    days")):
         task = progress.add_task(title, total=0, said="the sensor looks")
         for request, done in _requested_runs(defs, instance, name):
@@ -97,6 +106,15 @@ def _follow_sensors(defs: dg.Definitions, instance: dg.DagsterInstance, progress
             said = f"{failed} runs failed: see event-pipeline status" if failed else ""
             progress.update(task, completed=done + 1, said=said)
     return not failed
+
+
+def _end_lost_runs(instance: dg.DagsterInstance) -> None:
+    """Marks runs whose process was killed as failed, so that their partitions are asked for."""
+    filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+    for run in instance.get_runs(filters=filters):
+        pid = run.tags.get(PROCESS)
+        if pid and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            instance.report_run_failed(run, "its process is gone")
 
 
 def _requested_runs(
@@ -117,9 +135,9 @@ def _requested_runs(
         cursor = tick.cursor
         for event in tick.asset_events:
             instance.report_runless_asset_event(event)
-        if not tick.run_requests:
+        if not tick.run_requests and tick.cursor == context.cursor:
             return
-        for request in tick.run_requests:
+        for request in tick.run_requests or ():
             yield request, done
             done += 1
 
@@ -130,7 +148,11 @@ def _execute(defs: dg.Definitions, instance: dg.DagsterInstance, request: dg.Run
         instance=instance,
         partition_key=request.partition_key,
         asset_selection=list(request.asset_selection or ()),
-        tags={**request.tags, "dagster/run_key": str(request.run_key)},
+        tags={
+            **request.tags,
+            "dagster/run_key": str(request.run_key),
+            PROCESS: str(os.getpid()),
+        },
         run_config=QUIET,
         raise_on_error=False,
     ).success

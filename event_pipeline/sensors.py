@@ -66,7 +66,7 @@ def arrival_sensor(settings: Settings) -> dg.SensorDefinition:
         return _result(
             context,
             requests,
-            said=[*_not_read(hours, listings)],
+            said=[*_not_read(hours, listings, objects.strays())],
             idle=f"nothing new: {len(listings)} hours in {len(days)} days compared",
             cursor=cursor,
             asset_events=[_arrival(key, listings.get(key, EMPTY)) for key in arrived],
@@ -143,9 +143,11 @@ def _arrival(key: str, listing: Listing) -> dg.AssetMaterialization:
     )
 
 
-def _not_read(hours: Sequence[str], listings: Mapping[str, Listing]) -> Iterator[str]:
+def _not_read(
+    hours: Sequence[str], listings: Mapping[str, Listing], strays: Sequence[str]
+) -> Iterator[str]:
     """What lies in Bronze and is not built, and why."""
-    foreign = sorted(key for listing in listings.values() for key in listing.foreign)
+    foreign = [*strays, *sorted(key for each in listings.values() for key in each.foreign)]
     if foreign:
         yield f"not read, their names are foreign: {_some(foreign)}"
     # The producer's clock may be ahead of this one; or the name is of no hour, as hour=99.

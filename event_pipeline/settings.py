@@ -1,5 +1,7 @@
 """Settings: the environment's `EVENT_PIPELINE_*`, read once into a frozen object."""
 
+import difflib
+import os
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
@@ -11,12 +13,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from event_pipeline.errors import SettingsError
 
 PREFIX = "EVENT_PIPELINE_"
+# Of the Lambda alone.
+ELSEWHERE = ("lake",)
 
 
 class Settings(BaseSettings):
     """Every setting, its unit and its default. `EVENT_PIPELINE_<NAME>` overrides each."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True
+    )
 
     home: Path = Field(Path(".event_pipeline"), description="Folder of the lake and Dagster home.")
     target: Literal["local"] = Field("local", description="Where the graph runs.")
@@ -70,6 +76,13 @@ def read_settings() -> Settings:
 
     Raises SettingsError with one line that names the variable, its value and what is allowed.
     """
+    known = {*Settings.model_fields, *ELSEWHERE}
+    for variable in sorted(os.environ):
+        name = variable.removeprefix(PREFIX).lower()
+        if variable.startswith(PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, 3) or sorted(known)
+            choices = ", ".join(PREFIX + each.upper() for each in close)
+            raise SettingsError(f"there is no setting {variable}; there are: {choices}")
     try:
         return Settings()
     except ValidationError as error:

@@ -25,7 +25,8 @@ def status_records(settings: Settings) -> dict[str, list[dict[str, Any]]]:
         for key in sorted({*listings, *receipts})
         if (why := _why_waiting(listings.get(key, EMPTY), receipts.get(key)))
     ]
-    foreign = [key for listing in listings.values() for key in listing.foreign]
+    foreign = objects.strays()
+    foreign += [key for listing in listings.values() for key in listing.foreign]
     unreadable = [
         {"hour": key, "objects": n}
         for key, receipt in receipts.items()

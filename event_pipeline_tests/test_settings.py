@@ -28,7 +28,7 @@ def _only_what_a_test_sets(monkeypatch: pytest.MonkeyPatch) -> None:
         ("THREADS", "0", "1"),
         ("EVENTS_PER_SLOT", "0", "1"),
         ("INGEST_MODE", "random", "'sessions' or 'original'"),
-        ("SEED", "", "integer"),
+        ("SEED", "x", "integer"),
         ("LATE_SHARE", "1.5", "1"),
         ("FAULT_SHARE", "-0.1", "0"),
         ("LATE_WINDOW_HOURS", "0", "1"),
@@ -72,3 +72,16 @@ def test_settings_are_frozen(name: str) -> None:
 
 def test_every_setting_says_what_it_is() -> None:
     assert [n for n, f in Settings.model_fields.items() if not f.description] == []
+
+
+def test_an_empty_value_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PREFIX + "HOME", "")
+    assert read_settings().home == Path(".event_pipeline")
+
+
+def test_a_misspelt_name_is_one_line_that_names_what_was_meant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(PREFIX + "FRIST_DAY", "2025-01-01")
+    with pytest.raises(SettingsError, match="EVENT_PIPELINE_FRIST_DAY; .*EVENT_PIPELINE_FIRST_DAY"):
+        read_settings()

@@ -9,12 +9,11 @@ from event_pipeline.automation import DATA_VERSION
 from event_pipeline.contracts import EVENTS
 from event_pipeline.ingest.ingester import Ingester
 from event_pipeline.lake.objects import Objects
-from event_pipeline.settings import Settings
 
 BRONZE_EVENTS = dg.AssetKey(["bronze", "events"])
 
 
-def bronze_events(hours: dg.PartitionsDefinition, _: Settings) -> dg.AssetsDefinition:
+def bronze_events(hours: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """The asset `bronze/events`, by arrival hour."""
 
     @dg.multi_asset(

@@ -12,6 +12,11 @@ import dagster as dg
 from event_pipeline.automation import DATA_VERSION
 from event_pipeline.build import Built
 
+# Dagster's own tags, which it sets on what it records by itself.
+CODE_VERSION = "dagster/code_version"
+INPUT_DATA_VERSION = "dagster/input_data_version"
+INPUT_EVENT_POINTER = "dagster/input_event_pointer"
+
 
 def record_builds(
     context: dg.AssetExecutionContext,
@@ -23,6 +28,8 @@ def record_builds(
 
     Raises dagster.Failure, once all are through, that names each failed partition and why.
     """
+    # Read before the first build starts, since what arrives during one is not in it.
+    provenance = {asset: _provenance(context, asset) for asset in metadata}
     made = 0
     failures: dict[str, str] = {}
     for built in builds:
@@ -38,7 +45,11 @@ def record_builds(
                     asset,
                     metadata=describe(built),
                     partition=built.key,
-                    tags={DATA_VERSION: built.receipt["digest"]},
+                    tags={
+                        DATA_VERSION: built.receipt["digest"],
+                        **provenance[asset],
+                        **{tag: built.receipt["digest"] for tag in _inputs(context, asset)},
+                    },
                 )
             )
     found: dict[str, dg.MetadataValue[Any] | int] = {
@@ -56,3 +67,19 @@ def record_builds(
             # The same input would fail the same way; the sensor asks again, up to its limit.
             allow_retries=False,
         )
+
+
+def _provenance(context: dg.AssetExecutionContext, asset: dg.AssetKey) -> dict[str, str]:
+    """From which code and as of which upstream event; else the UI calls every partition stale."""
+    tags = {CODE_VERSION: context.assets_def.code_versions_by_key[asset] or ""}
+    for upstream in context.assets_def.asset_deps[asset]:
+        latest = context.instance.fetch_materializations(upstream, limit=1).records
+        pointer = str(latest[0].storage_id) if latest else "NULL"
+        tags[f"{INPUT_EVENT_POINTER}/{upstream.to_user_string()}"] = pointer
+    return tags
+
+
+def _inputs(context: dg.AssetExecutionContext, asset: dg.AssetKey) -> list[str]:
+    """The tags that say which version of each upstream asset was read."""
+    upstream = context.assets_def.asset_deps[asset]
+    return [f"{INPUT_DATA_VERSION}/{key.to_user_string()}" for key in upstream]

@@ -188,7 +188,11 @@ def _judged(request: TransformRequest, partition: PartitionRequest, paths: list[
 
 def _utc(node: exp.Expr) -> exp.Expr:
     """Instant to UTC timestamp without the calendar that DuckDB asks for other zones."""
-    if isinstance(node, exp.Cast) and node.is_type("timestamp_ntz"):
+    if (
+        isinstance(node, exp.Cast)
+        and node.is_type("timestamp_ntz")
+        and isinstance(node.this, exp.Cast)
+    ):
         return exp.func("make_timestamp", exp.func("epoch_us", node.this))
     return node
 

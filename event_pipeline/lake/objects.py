@@ -71,12 +71,17 @@ class Objects(dg.ConfigurableResource[Any]):
         prefix = f"{EVENTS_PREFIX}{partitions.hour_prefix(key)}"
         return self._by_hour(prefix).get(key, EMPTY)
 
+    def strays(self) -> list[str]:
+        """Keys that lie beside the years, where no partition looks."""
+        found = self._store.list_with_delimiter(EVENTS_PREFIX)
+        years = (prefix for prefix in found["common_prefixes"] if not _YEAR.search(prefix))
+        return sorted([*(meta["path"] for meta in found["objects"]), *years])
+
     def _by_hour(self, prefix: str) -> dict[str, Listing]:
         found: dict[str, tuple[list[BronzeObject], list[str]]] = {}
         for item in self._list(prefix):
-            key = hour_of(item.key)
-            if key is None:
-                continue
+            # What lies in a day but in none of its hours is shown with the first.
+            key = hour_of(item.key) or f"{_day_of(item.key)}-00:00"
             objects, foreign = found.setdefault(key, ([], []))
             if EVENTS_NAME.fullmatch(item.key):
                 objects.append(item)
@@ -113,7 +118,12 @@ class Objects(dg.ConfigurableResource[Any]):
         return None
 
 
+_YEAR = re.compile(r"year=\d{4}/?$")
 _HOUR = re.compile(r"year=(\d{4})/month=(\d\d)/day=(\d\d)/hour=(\d\d)/")
+
+
+def _day_of(key: str) -> str:
+    return "-".join(re.findall(r"=(\d+)", key)[:3])
 
 
 def hour_of(key: str) -> str | None:

@@ -81,9 +81,6 @@ def test_text_of_a_stranger_cannot_break_out_of_the_preview(lab: Lab) -> None:
     assert "\x1b" not in row
 
 
-@pytest.mark.xfail(
-    strict=True, reason="sql/silver/events.sql takes it for good, and the lake refuses the hour"
-)
 @pytest.mark.parametrize("moment", ["0000-01-01T00:00:00Z", "9999-12-31T23:00:00-05:00"])
 def test_a_date_that_python_cannot_hold_stops_nothing(lab: Lab, moment: str) -> None:
     strange = text(HOUR, 0, [TODAY], 1).replace(

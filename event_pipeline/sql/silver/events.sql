@@ -45,7 +45,11 @@ SELECT
     ',',
     CASE
       WHEN timestamp IS NULL THEN 'timestamp_missing'
-      WHEN event_ts IS NULL THEN 'timestamp_invalid'
+      -- An offset may lead out of the years that every reader of the table knows.
+      WHEN event_ts IS NULL
+        OR event_ts < TIMESTAMP_NTZ '0001-01-01 00:00:00'
+        OR event_ts > TIMESTAMP_NTZ '9999-12-31 23:59:59.999999'
+      THEN 'timestamp_invalid'
     END,
     -- A text that begins above the blank is not blank.
     CASE

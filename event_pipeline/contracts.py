@@ -94,13 +94,13 @@ class Contract:
             asset=self.asset.replace("silver/", "quarantine/"),
             description=f"Lines that `{self.table}` refuses: why, from where, and their text.",
             columns=(
-                Column("source_object", "string", "Bronze object that holds the line."),
                 Column("reasons", "string", "Rules that the line breaks, joined by commas."),
                 Column("line", "string", "The line as it was received."),
+                Column("source_object", "string", "Bronze object that holds the line."),
                 next(column for column in self.columns if column.name == self.partition),
             ),
             partition=self.partition,
-            order_by="source_object, reasons, line",
+            order_by=f"{self.partition}, reasons, line",
         )
 
 

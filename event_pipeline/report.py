@@ -13,8 +13,10 @@ from event_pipeline.contracts import READING_RULES, SILVER, Contract
 from event_pipeline.lake.objects import Listing
 from event_pipeline.lake.tables import Lake
 
-PREVIEW_ROWS = 10
+# The UI shows up to 1,000 characters of Markdown beside the other values, more at a click.
+PREVIEW_ROWS = 8
 CHART_BARS = 24
+CHART_LETTERS = 80
 LEDGER_COLUMNS = ("lines", "rows", "duplicates", "quarantined")
 
 
@@ -47,12 +49,11 @@ def table_metadata(records: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
     return dg.MetadataValue.table([dg.TableRecord(dict(record)) for record in records])
 
 
-def markdown_table(table: pa.Table) -> str:
-    """The first rows of a table as Markdown, hostile text kept from breaking it."""
-    names = table.column_names
-    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-    for row in table.slice(0, PREVIEW_ROWS).to_pylist():
-        cells = ("" if row[n] is None else _cell(str(row[n])) for n in names)
+def markdown_table(table: pa.Table, columns: Sequence[str], rows: int = PREVIEW_ROWS) -> str:
+    """The first rows of some columns as Markdown, hostile text kept from breaking it."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    for row in table.slice(0, rows).to_pylist():
+        cells = ("" if row[n] is None else _cell(str(row[n])) for n in columns)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -92,27 +93,35 @@ def ledger_records(lake: Lake) -> list[dict[str, Any]]:
 def silver_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, Any]:
     """Metadata of a Silver partition."""
     receipt, seconds = built.receipt, built.receipt["seconds"]
-    return {
+    counts = {k: v for k, v in ledger(built.key, receipt).items() if k != "partition"}
+    metadata: dict[str, Any] = {
         "status": built.status,
         "dagster/partition_row_count": receipt["rows"],
-        "dagster/column_schema": column_schema(contract),
-        "lines": receipt["lines"],
-        "duplicates": receipt["duplicates"],
-        "quarantined": receipt["quarantined"],
-        "ledger": table_metadata([ledger(built.key, receipt)]),
+        "ledger": table_metadata([counts]),
         "rejected_by_reason": _rejected(contract, receipt),
+        "preview": _preview(contract, built.key, lake),
         "event_dates": table_metadata(
             [{"event_date": d, "rows": n} for d, n in receipt["event_dates"].items()]
         ),
-        "event_dates_touched": dg.MetadataValue.json(receipt["touched"]),
         "seconds": round(seconds, 3),
         "events_per_second": round(receipt["lines"] / seconds) if seconds else 0,
+        # The ledger's numbers once more, each by itself: the UI plots them over the partitions.
+        "lines": receipt["lines"],
+        "duplicates": receipt["duplicates"],
+        "quarantined": receipt["quarantined"],
         "bronze_objects": len(receipt["objects"]),
         "bronze_bytes": receipt["bytes"],
-        "foreign_objects": dg.MetadataValue.json(list(receipt["foreign"])),
-        "redelivered_objects": dg.MetadataValue.json(receipt["redelivered"]),
+    }
+    if receipt["foreign"]:
+        metadata["foreign_objects"] = dg.MetadataValue.json(list(receipt["foreign"]))
+    if receipt["redelivered"]:
+        metadata["redelivered_objects"] = dg.MetadataValue.json(receipt["redelivered"])
+    return {
+        **metadata,
+        "dagster/column_schema": column_schema(contract),
         "input_digest": receipt["digest"],
-        "preview": _preview(contract, built.key, lake),
+        # For the sensor that refreshes Gold.
+        "event_dates_touched": dg.MetadataValue.json(receipt["touched"]),
     }
 
 
@@ -122,10 +131,10 @@ def quarantine_metadata(contract: Contract, built: Built, lake: Lake) -> dict[st
     return {
         "status": built.status,
         "dagster/partition_row_count": built.receipt["quarantined"],
-        "dagster/column_schema": column_schema(quarantine),
         "rejected_by_reason": _rejected(contract, built.receipt),
-        "input_digest": built.receipt["digest"],
         "preview": _preview(quarantine, built.key, lake),
+        "dagster/column_schema": column_schema(quarantine),
+        "input_digest": built.receipt["digest"],
     }
 
 
@@ -134,7 +143,7 @@ def _rejected(contract: Contract, receipt: Receipt) -> dg.MetadataValue:
     return table_metadata(
         [
             {"reason": reason, "lines": n, "meaning": meanings.get(reason, "")}
-            for reason, n in receipt["rejected"].items()
+            for reason, n in sorted(receipt["rejected"].items(), key=lambda item: -item[1])
         ]
     )
 
@@ -142,10 +151,15 @@ def _rejected(contract: Contract, receipt: Receipt) -> dg.MetadataValue:
 def gold_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, Any]:
     """Metadata of a Gold partition."""
     table = _published(contract, built.key, lake)
-    metadata = {
+    metadata: dict[str, Any] = {
         "status": built.status,
         "dagster/partition_row_count": built.receipt["rows"],
-        "dagster/column_schema": column_schema(contract),
+        "preview": dg.MetadataValue.md(markdown_table(table, _shown_columns(contract))),
+    }
+    if contract.chart and table.num_rows:
+        metadata["chart"] = dg.MetadataValue.md(chart(contract, built.key, table))
+    return {
+        **metadata,
         "reconciliation": table_metadata(
             [
                 {"total": name, "gold": gold, "silver": silver}
@@ -153,12 +167,9 @@ def gold_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, Any
             ]
         ),
         "seconds": round(built.receipt["seconds"], 3),
+        "dagster/column_schema": column_schema(contract),
         "input_digest": built.receipt["digest"],
-        "preview": dg.MetadataValue.md(markdown_table(table)),
     }
-    if contract.chart and table.num_rows:
-        metadata["chart"] = dg.MetadataValue.md(chart(contract, built.key, table))
-    return metadata
 
 
 def _published(contract: Contract, key: str, lake: Lake) -> pa.Table:
@@ -173,7 +184,13 @@ def _sort_keys(contract: Contract) -> list[tuple[str, str]]:
 
 def _preview(contract: Contract, key: str, lake: Lake) -> dg.MetadataValue:
     live = lake.live(contract, {key})[key]
-    return dg.MetadataValue.md(markdown_table(lake.read(live.paths, rows=PREVIEW_ROWS)))
+    table = lake.read(live.paths, rows=PREVIEW_ROWS)
+    return dg.MetadataValue.md(markdown_table(table, _shown_columns(contract)))
+
+
+def _shown_columns(contract: Contract) -> list[str]:
+    """All but the partition's, which is the same in every row."""
+    return [name for name in contract.column_names if name != contract.partition]
 
 
 def chart(contract: Contract, key: str, table: pa.Table) -> str:
@@ -185,15 +202,18 @@ def chart(contract: Contract, key: str, table: pa.Table) -> str:
     assert contract.chart is not None
     label, value = contract.chart
     rows = table.slice(0, CHART_BARS).to_pylist()
+    names = ["(none)" if row[label] is None else str(row[label]) for row in rows]
     figure = Figure(figsize=(7, 2.8), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.bar(
-        [str(row[label]) for row in rows], [float(row[value]) for row in rows], color="#4f43dd"
-    )
+    axes.bar(range(len(rows)), [float(row[value]) for row in rows], color="#4f43dd")
+    axes.set_xticks(range(len(rows)), names)
     axes.set_title(f"{contract.table}, {key}: {value} by {label}", fontsize=9)
-    axes.tick_params(axis="x", rotation=60, labelsize=7)
+    # Long names side by side would run into each other.
+    slanted = sum(map(len, names)) > CHART_LETTERS
+    axes.tick_params(axis="x", rotation=60 if slanted else 0, labelsize=7)
     axes.tick_params(axis="y", labelsize=7)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=90)

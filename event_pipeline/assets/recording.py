@@ -39,6 +39,7 @@ def record_builds(
             continue
         context.log.info(f"{built.key}: {built.status}")
         made += 1
+        digest = str(built.receipt["digest"])
         for asset, describe in metadata.items():
             context.log_event(
                 dg.AssetMaterialization(
@@ -46,9 +47,9 @@ def record_builds(
                     metadata=describe(built),
                     partition=built.key,
                     tags={
-                        DATA_VERSION: built.receipt["digest"],
+                        DATA_VERSION: digest,
                         **provenance[asset],
-                        **{tag: built.receipt["digest"] for tag in _inputs(context, asset)},
+                        **dict.fromkeys(_inputs(context, asset), digest),
                     },
                 )
             )

@@ -303,7 +303,7 @@ class _Quarantine:
     """Writes the lines that the statement refuses, as they pass through the stream."""
 
     SCHEMA = pa.schema(
-        [("source_object", pa.string()), ("reasons", pa.string()), ("line", pa.string())]
+        [("reasons", pa.string()), ("line", pa.string()), ("source_object", pa.string())]
     )
 
     def __init__(
@@ -342,7 +342,7 @@ class _Quarantine:
 
     def _write(self, keys: list[str], reasons: list[str], lines: Any) -> None:
         value = pa.repeat(self._value, len(keys))
-        columns = [pa.array(keys), pa.array(reasons), pa.array(lines, pa.string()), value]
+        columns = [pa.array(reasons), pa.array(lines, pa.string()), pa.array(keys), value]
         with self._lock:
             self._writer.write_table(pa.table(columns, schema=self._writer.schema))
             self.rows += len(keys)

@@ -28,7 +28,7 @@ class Shelf:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.settings = Settings(home=folder / "home", first_day="2019-10-01")  # type: ignore[arg-type]
+        self.settings = Settings(home=folder / "home", first_day="2019-10-01")
 
     def file(self, name: str, text: str | bytes) -> Path:
         path = self.folder / name

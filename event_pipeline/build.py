@@ -21,12 +21,15 @@ from event_pipeline.engines import (
     Transformer,
     TransformRequest,
 )
+from event_pipeline.errors import QueryError
 from event_pipeline.lake.objects import Listing, Objects
 from event_pipeline.lake.tables import Lake, Live, PublishError, partition_value
 from event_pipeline.partitions import hour_key, hour_start
 
 # A date whose Silver rows change while it is read is read again, this often at most.
 READS_MOST = 3
+# Partitions that one request to a Transformer holds.
+BATCH = 24
 
 Receipt = dict[str, Any]
 
@@ -59,6 +62,29 @@ def build_silver(
     `recorded` is the digest that Dagster has on record for each hour: it decides which event
     dates are reported as touched, so that none is lost to a process that died after its publish.
     """
+    # A batch at a time: what is listed must still be so when its turn comes.
+    for start in range(0, len(keys), BATCH):
+        yield from _silver_batch(
+            contract,
+            keys[start : start + BATCH],
+            objects=objects,
+            transformer=transformer,
+            lake=lake,
+            recorded=recorded,
+            redelivery_hours=redelivery_hours,
+        )
+
+
+def _silver_batch(
+    contract: Contract,
+    keys: Sequence[str],
+    *,
+    objects: Objects,
+    transformer: Transformer,
+    lake: Lake,
+    recorded: Mapping[str, str],
+    redelivery_hours: int,
+) -> Iterator[Built]:
     quarantine = contract.quarantine()
     live = lake.live(contract, set(keys))
     receipts = {key: lake.receipt(found) for key, found in live.items()}
@@ -174,7 +200,10 @@ def build_gold(
     """Builds event dates of a Gold table, one result a date."""
     live = lake.live(contract, set(keys))
     for key in keys:
-        yield _gold(contract, key, live.get(key), querier, lake)
+        try:
+            yield _gold(contract, key, live.get(key), querier, lake)
+        except (QueryError, OSError) as error:
+            yield Built(key, "failed", {}, str(error))
 
 
 def _gold(contract: Contract, day: str, live: Live | None, querier: Querier, lake: Lake) -> Built:

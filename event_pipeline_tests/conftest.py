@@ -84,11 +84,19 @@ class Lab:
 
     def rows(self, contract: Contract = EVENTS, *keys: str) -> list[Row]:
         """What a reader sees of the partitions, or of the table, without the partition column."""
-        names = [name for name in contract.column_names if name != contract.partition]
+        return self._read(
+            contract, [n for n in contract.column_names if n != contract.partition], keys
+        )
+
+    def quarantined(self, *keys: str) -> list[Row]:
+        """(object, reasons, line) of what is in quarantine."""
+        return self._read(QUARANTINE, ["source_object", "reasons", "line"], keys)
+
+    def _read(self, contract: Contract, names: list[str], keys: tuple[str, ...]) -> list[Row]:
         live = self.lake.live(contract, set(keys) or None)
         paths = [path for partition in live.values() for path in partition.paths]
         table = self.lake.read(paths, names).to_pylist() if paths else []
-        return [tuple(row.values()) for row in table]
+        return [tuple(row[name] for name in names) for row in table]
 
     def snapshots(self) -> list[int]:
         """How many commits each of the tables that Silver publishes has had."""

@@ -15,7 +15,7 @@ Row = tuple[Any, ...]
 
 KINDS = ("page_view", "add_to_cart", "remove_from_cart", "purchase", "search")
 ISO = re.compile(
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.]\d{1,9})?(Z|[+-](0\d|1[0-4])(:?\d\d)?)?", re.ASCII
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.]\d{1,9})?(Z|[+-](0\d|1[0-4])(:?[0-5]\d)?)?", re.ASCII
 )
 NUMBER = re.compile(r"\s*[+-]?(\d+[.]?\d*|[.]\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 

@@ -8,7 +8,7 @@ import pytest
 from pyiceberg.types import DateType, DecimalType
 
 from event_pipeline.contracts import EVENTS, GOLD, TABLES, Contract
-from event_pipeline_tests.conftest import HOUR, QUARANTINE, Lab, jsonl
+from event_pipeline_tests.conftest import HOUR, Lab, jsonl
 
 EVENT = {
     "timestamp": "2026-01-01T10:00:00Z",
@@ -67,7 +67,7 @@ def test_A4_rows_that_fail_checks_and_malformed_lines_are_kept_and_counted(lab: 
     (built,) = lab.build()
     assert built.receipt["lines"] == 3
     assert built.receipt["rejected"] == {"malformed_json": 1, "user_id_missing": 1}
-    assert sorted(lab.rows(QUARANTINE)) == [
+    assert sorted(lab.quarantined()) == [
         (lab.key(), "malformed_json", LINE[:-1]),
         (lab.key(), "user_id_missing", nobody),
     ]

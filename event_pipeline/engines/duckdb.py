@@ -35,8 +35,9 @@ from event_pipeline.errors import QueryError
 from event_pipeline.lake.tables import Lake
 
 PARQUET = "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
-# No JSON text holds this raw byte, so a line is one field; an object that has it is made readable.
-NOT_IN_JSON = "chr(1)"
+# No JSON text holds these raw bytes, so a line is one field. The reader drops its delimiter at the
+# end of a line without a word, so it is one that nobody writes, not even by accident.
+NOT_IN_JSON = "chr(1) || chr(2) || chr(3) || chr(4)"
 # Nearly every line begins with its brace, which is far cheaper to see than blanks are to trim.
 NOT_BLANK = "starts_with(line, '{') OR trim(line, ' ' || chr(9)) <> ''"
 IS_OBJECT = "starts_with(line, '{') OR starts_with(ltrim(line, ' ' || chr(9)), '{')"
@@ -365,11 +366,14 @@ class DuckDBQuerier(Querier):
         path = f"{to}/rows.parquet"
         typed = ", ".join(f'CAST("{name}" AS {kind}) AS "{name}"' for name, kind in columns)
         with self._session(statement, day) as (connection, query):
-            rows = _copy(
-                connection,
-                f"SELECT {typed} FROM ({query}) WHERE \"{column}\" = DATE '{day}'",
-                path,
-            )
+            try:
+                rows = _copy(
+                    connection,
+                    f"SELECT {typed} FROM ({query}) WHERE \"{column}\" = DATE '{day}'",
+                    path,
+                )
+            except duckdb.Error as error:
+                raise QueryError(_first_line(error)) from None
         return QueryReport(rows, [path], time.monotonic() - started)
 
     def fetch(

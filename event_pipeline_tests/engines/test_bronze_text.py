@@ -11,7 +11,7 @@ from event_pipeline.engines.bronze_text import (
     Unreadable,
     make_readable,
 )
-from event_pipeline_tests.conftest import QUARANTINE, Lab
+from event_pipeline_tests.conftest import Lab
 
 
 def readable(tmp_path: Path, data: bytes) -> str:
@@ -110,4 +110,4 @@ def test_a_long_line_is_judged_alike_whatever_lies_beside_it(
     (built,) = lab.build()
     assert built.status == "published", built.error
     assert len(lab.rows()) == 1 + kept
-    assert len(lab.rows(QUARANTINE)) == (not kept) + (neighbour is not None)
+    assert len(lab.quarantined()) == (not kept) + (neighbour is not None)

@@ -12,7 +12,7 @@ WITH typed AS (
   SELECT
     *,
     CASE
-      WHEN timestamp RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4])(:?[0-9]{2})?)?$'
+      WHEN timestamp RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)?$'
       THEN CAST(try_cast(timestamp AS TIMESTAMP) AS TIMESTAMP_NTZ)
     END AS event_ts,
     -- Nearly every type is spelled as it should be, which is cheaper to see than to mend.
@@ -21,8 +21,9 @@ WITH typed AS (
       THEN event_type
       ELSE lower(trim(event_type))
     END AS event_name,
-    try_cast(quantity AS DECIMAL(8, 0)) AS units,
-    try_cast(price AS DECIMAL(10, 2)) AS amount
+    -- One engine reads 1_000 as a number.
+    CASE WHEN instr(quantity, '_') = 0 THEN try_cast(quantity AS DECIMAL(8, 0)) END AS units,
+    CASE WHEN instr(price, '_') = 0 THEN try_cast(price AS DECIMAL(10, 2)) END AS amount
   FROM raw
 )
 SELECT

@@ -83,5 +83,7 @@ def test_a_misspelt_name_is_one_line_that_names_what_was_meant(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(PREFIX + "FRIST_DAY", "2025-01-01")
-    with pytest.raises(SettingsError, match="EVENT_PIPELINE_FRIST_DAY; .*EVENT_PIPELINE_FIRST_DAY"):
+    with pytest.raises(
+        SettingsError, match=r"EVENT_PIPELINE_FRIST_DAY; .*EVENT_PIPELINE_FIRST_DAY"
+    ):
         read_settings()

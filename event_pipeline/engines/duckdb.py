@@ -35,15 +35,16 @@ from event_pipeline.errors import QueryError
 from event_pipeline.lake.tables import Lake
 
 PARQUET = "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
-# No JSON text holds these raw bytes, so a line is one field. The reader drops its delimiter at the
-# end of a line without a word, so it is one that nobody writes, not even by accident.
-NOT_IN_JSON = "chr(1) || chr(2) || chr(3) || chr(4)"
+# No JSON text holds this raw byte, so a line is one field; an object that has it is made readable.
+NOT_IN_JSON = "chr(1)"
 # Nearly every line begins with its brace, which is far cheaper to see than blanks are to trim.
 NOT_BLANK = "starts_with(line, '{') OR trim(line, ' ' || chr(9)) <> ''"
 IS_OBJECT = "starts_with(line, '{') OR starts_with(ltrim(line, ' ' || chr(9)), '{')"
 # A longer line than the reader's buffer of 2 MB fails its object, which is then made readable.
 LINE_READER = (
     "read_csv([{files}], delim={delim}, header=false, quote='', escape='', auto_detect=false,"
+    # Else a delimiter at the end of a line is a field without value to the reader, and dropped.
+    " nullstr=chr(10),"
     " columns={{'line': 'VARCHAR'}}, filename=true)"
 )
 

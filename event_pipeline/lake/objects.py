@@ -19,7 +19,10 @@ from event_pipeline.ingest.handler import manifest_key
 
 EVENTS_PREFIX = "bronze/events/"
 # The producer's name, with an optional suffix for files that a person loads.
-EVENTS_NAME = re.compile(r"(.*/)?minute=\d\d/events-\d{8}-\d{6}(-[0-9a-z]+)?\.jsonl\.gz")
+EVENTS_NAME = re.compile(
+    r"bronze/events/year=\d{4}/month=\d\d/day=\d\d/hour=\d\d/minute=\d\d"
+    r"/events-\d{8}-\d{6}(-[0-9a-z]+)?\.jsonl\.gz"
+)
 
 
 @dataclass(frozen=True)

@@ -267,13 +267,8 @@ def test_a_line_that_is_not_one_object_is_kept_as_it_was(lab: Lab, line: str, re
     assert {key for key, _, _ in kept} == {lab.key()}
 
 
-dropped = pytest.mark.xfail(reason="the reader drops its delimiter at a line's end", strict=True)
-
-
 @pytest.mark.parametrize("before", ["", json.dumps(EVENT)], ids=["alone", "at the end"])
-@pytest.mark.parametrize(
-    "byte", ["\x01", "\x02", "\n\x01", pytest.param("\x01\x02\x03\x04", marks=dropped)], ids=repr
-)
+@pytest.mark.parametrize("byte", ["\x01", "\x02", "\n\x01", "\x01\x02\x03\x04"], ids=repr)
 def test_the_readers_delimiter_is_a_byte_like_any_other(lab: Lab, before: str, byte: str) -> None:
     lab.deliver(jsonl([before + byte]))
     lab.build()

@@ -58,7 +58,7 @@ bench: setup ## Speed beside a floor, in one run; writes build/bench.json
 .PHONY: lock
 lock: setup ## Locks the dependencies of pyproject.toml anew
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --python-version 3.11 --all-extras --no-strip-extras \
-		--no-header --no-emit-index-url pyproject.toml -o requirements.lock
+		--no-header pyproject.toml -o requirements.lock
 
 .PHONY: clean
 clean: ## Removes the environment and caches; the home stays

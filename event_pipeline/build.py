@@ -28,8 +28,6 @@ from event_pipeline.partitions import hour_key, hour_start
 
 # A date whose Silver rows change while it is read is read again, this often at most.
 READS_MOST = 3
-# Partitions that one request to a Transformer holds.
-BATCH = 24
 
 Receipt = dict[str, Any]
 
@@ -62,29 +60,6 @@ def build_silver(
     `recorded` is the digest that Dagster has on record for each hour: it decides which event
     dates are reported as touched, so that none is lost to a process that died after its publish.
     """
-    # A batch at a time: what is listed must still be so when its turn comes.
-    for start in range(0, len(keys), BATCH):
-        yield from _silver_batch(
-            contract,
-            keys[start : start + BATCH],
-            objects=objects,
-            transformer=transformer,
-            lake=lake,
-            recorded=recorded,
-            redelivery_hours=redelivery_hours,
-        )
-
-
-def _silver_batch(
-    contract: Contract,
-    keys: Sequence[str],
-    *,
-    objects: Objects,
-    transformer: Transformer,
-    lake: Lake,
-    recorded: Mapping[str, str],
-    redelivery_hours: int,
-) -> Iterator[Built]:
     quarantine = contract.quarantine()
     live = lake.live(contract, set(keys))
     receipts = {key: lake.receipt(found) for key, found in live.items()}

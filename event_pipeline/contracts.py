@@ -40,7 +40,8 @@ class Contract:
     `partition` names the column that holds the partition's value, the same in every row.
     `source` lists the raw fields of a line, read as text; `rules` maps each reason for which the
     statement may refuse a row to its meaning. `order_by` is the order in which a person reads it,
-    `totals` what must reconcile with Silver, `chart` the label and value columns of its chart.
+    `totals` what must reconcile with Silver, `chart` the label and value columns of its chart
+    (none: the table has one row a day, and its numbers are the chart).
     """
 
     asset: str

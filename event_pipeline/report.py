@@ -156,7 +156,7 @@ def gold_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, Any
         "dagster/partition_row_count": built.receipt["rows"],
         "preview": dg.MetadataValue.md(markdown_table(table, _shown_columns(contract))),
     }
-    if contract.chart and table.num_rows:
+    if table.num_rows:
         metadata["chart"] = dg.MetadataValue.md(chart(contract, built.key, table))
     return {
         **metadata,
@@ -194,21 +194,18 @@ def _shown_columns(contract: Contract) -> list[str]:
 
 
 def chart(contract: Contract, key: str, table: pa.Table) -> str:
-    """A bar chart of the contract's chart columns, as a Markdown image (PNG in the text)."""
+    """A bar chart of a Gold table's rows, as a Markdown image (PNG in the text)."""
     # Heavy, and only wanted here.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    assert contract.chart is not None
-    label, value = contract.chart
-    rows = table.slice(0, CHART_BARS).to_pylist()
-    names = ["(none)" if row[label] is None else str(row[label]) for row in rows]
+    names, values, title = _bars(contract, table)
     figure = Figure(figsize=(7, 2.8), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.bar(range(len(rows)), [float(row[value]) for row in rows], color="#4f43dd")
-    axes.set_xticks(range(len(rows)), names)
-    axes.set_title(f"{contract.table}, {key}: {value} by {label}", fontsize=9)
+    axes.bar(range(len(names)), values, color="#4f43dd")
+    axes.set_xticks(range(len(names)), names)
+    axes.set_title(f"{contract.table}, {key}: {title}", fontsize=9)
     # Long names side by side would run into each other.
     slanted = sum(map(len, names)) > CHART_LETTERS
     axes.tick_params(axis="x", rotation=60 if slanted else 0, labelsize=7)
@@ -218,4 +215,15 @@ def chart(contract: Contract, key: str, table: pa.Table) -> str:
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=90)
     encoded = base64.b64encode(image.getvalue()).decode()
-    return f"![{value} by {label}](data:image/png;base64,{encoded})"
+    return f"![{title}](data:image/png;base64,{encoded})"
+
+
+def _bars(contract: Contract, table: pa.Table) -> tuple[list[str], list[float], str]:
+    """Names, heights and title of a chart; of a table of one row, its numbers."""
+    rows = table.slice(0, CHART_BARS).to_pylist()
+    if contract.chart is None:
+        names = _shown_columns(contract)
+        return names, [float(rows[0][name]) for name in names], "the day"
+    label, value = contract.chart
+    names = ["(none)" if row[label] is None else str(row[label]) for row in rows]
+    return names, [float(row[value]) for row in rows], f"{value} by {label}"

@@ -15,6 +15,9 @@ from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.settings import Settings
 
+# Hours that one request to the engine holds.
+BATCH = 24
+
 
 def silver_asset(
     contract: Contract, hours: dg.PartitionsDefinition, settings: Settings
@@ -54,17 +57,24 @@ def silver_asset(
         context: dg.AssetExecutionContext, transformer: Transformer, lake: Lake, objects: Objects
     ) -> Iterator[dg.AssetCheckResult]:
         keys = context.partition_keys
-        yield from record_builds(
-            context,
-            build_silver(
+        recorded = recorded_versions(context.instance, silver, keys)
+        builds = (
+            built
+            # A batch at a time: what is listed must still be so when its turn comes.
+            for start in range(0, len(keys), BATCH)
+            for built in build_silver(
                 contract,
-                keys,
+                keys[start : start + BATCH],
                 objects=objects,
                 transformer=transformer,
                 lake=lake,
-                recorded=recorded_versions(context.instance, silver, keys),
+                recorded=recorded,
                 redelivery_hours=settings.late_window_hours,
-            ),
+            )
+        )
+        yield from record_builds(
+            context,
+            builds,
             {
                 silver: lambda built: report.silver_metadata(contract, built, lake),
                 quarantine: lambda built: report.quarantine_metadata(contract, built, lake),

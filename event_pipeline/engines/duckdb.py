@@ -133,15 +133,16 @@ class DuckDBTransformer(Transformer):
             for key, error in unreadable.items():
                 quarantine.add(key, "object_unreadable", error)
             report.lines = len(unreadable) + _count_lines(connection, partition, paths, unreadable)
-            judged = _judged(request, partition, list(paths))
+            lines = _lines(list(paths))
             rows = f"{partition.rows_prefix}/rows.parquet"
             written = _copy(
                 connection,
-                f"SELECT {_names(request)} FROM ({judged}) WHERE CASE WHEN reasons = '' THEN true"
+                f"SELECT {_names(request)} FROM ({_judged(request, partition, lines)})"
+                " WHERE CASE WHEN reasons = '' THEN true"
                 " ELSE quarantine(source, line, reasons) END",
                 rows,
             )
-            kept = _drop_duplicates(connection, request, judged, rows, written)
+            kept = _drop_duplicates(connection, request, partition, lines, rows)
             report.rows = kept
             report.duplicates = written - kept
             report.files = sorted(map(str, Path(partition.rows_prefix).glob("*.parquet")))
@@ -156,8 +157,8 @@ def _names(request: TransformRequest) -> str:
     return ", ".join(f'"{name}"' for name, _ in request.columns)
 
 
-def _judged(request: TransformRequest, partition: PartitionRequest, paths: list[str]) -> str:
-    """The statement over the partition's lines: the table's columns, `reasons`, `line`, `source`.
+def _judged(request: TransformRequest, partition: PartitionRequest, lines: str) -> str:
+    """The statement over `lines`, a query: the table's columns, `reasons`, `line`, `source`.
 
     Lines that are not one JSON object never reach the statement's rules.
     """
@@ -166,7 +167,7 @@ def _judged(request: TransformRequest, partition: PartitionRequest, paths: list[
         f"SELECT fields.*, fields IS NOT NULL AND ({IS_OBJECT}) AS is_object,"
         " line AS _line, filename AS _source"
         f" FROM (SELECT TRY(from_json(line, '{{{fields}}}')) AS fields, line, filename"
-        f" FROM ({_lines(paths)}))"
+        f" FROM ({lines}))"
     )
     statement = sqlglot.parse_one(request.statement, read="spark")
     if not isinstance(statement, exp.Select):
@@ -238,31 +239,44 @@ def _copy(connection: duckdb.DuckDBPyConnection, query: str, path: str) -> int:
 def _drop_duplicates(
     connection: duckdb.DuckDBPyConnection,
     request: TransformRequest,
-    judged: str,
+    partition: PartitionRequest,
+    lines: str,
     rows: str,
-    written: int,
 ) -> int:
     """Keeps one row of lines that are the same text; returns the rows that are left.
 
-    Equal lines give equal rows, so only rows that are not unique can come from equal lines. A
-    collision of the hash costs a second look and changes nothing.
+    Equal lines give equal rows, so where all rows differ there is nothing to look for. Otherwise
+    lines are compared as texts, and only those that repeat are parsed again: of each row that they
+    give, as many copies go as its lines have repeats. Hashes only narrow down; equality decides.
     """
-    content = ", ".join(f'"{n}"' for n, _ in request.columns if n != request.partition_column)
-    row_hash = f"hash({content})"
-    distinct = _scalar(connection, f"SELECT count(DISTINCT {row_hash}) FROM {_parquet([rows])}")
-    if distinct == written:
+    content = [f'"{n}"' for n, _ in request.columns if n != request.partition_column]
+    row_hash = f"hash({', '.join(content)})"
+    table = _parquet([rows])
+    written = _scalar(connection, f"SELECT count(*) FROM {table}")
+    if _scalar(connection, f"SELECT count(DISTINCT {row_hash}) FROM {table}") == written:
         return written
     connection.execute(
-        f"CREATE TEMP TABLE suspects AS SELECT {row_hash} AS suspect FROM {_parquet([rows])}"
-        " GROUP BY suspect HAVING count(*) > 1"
+        f"CREATE TEMP TABLE repeated AS SELECT line, '' AS filename, count(*) - 1 AS repeats"
+        f" FROM ({lines}) WHERE hash(line) IN"
+        f" (SELECT hash(line) FROM ({lines}) GROUP BY hash(line) HAVING count(*) > 1)"
+        " GROUP BY line HAVING count(*) > 1"
     )
+    connection.execute(
+        f"CREATE TEMP TABLE surplus AS SELECT {', '.join(content)}, sum(repeats) AS repeats"
+        f" FROM ({_judged(request, partition, 'SELECT line, filename FROM repeated')})"
+        " JOIN repeated USING (line) WHERE reasons = '' GROUP BY ALL"
+    )
+    if not _scalar(connection, "SELECT count(*) FROM surplus"):
+        return written
+    same = " AND ".join(f"p.{name} IS NOT DISTINCT FROM s.{name}" for name in content)
+    suspect = f"{row_hash} IN (SELECT {row_hash} FROM surplus)"
     names = _names(request)
     kept = _copy(
         connection,
-        f"SELECT {names} FROM {_parquet([rows])}"
-        f" WHERE {row_hash} NOT IN (SELECT suspect FROM suspects)"
-        f" UNION ALL SELECT {names} FROM (SELECT DISTINCT ON (line) * FROM ({judged})"
-        f" WHERE reasons = '' AND {row_hash} IN (SELECT suspect FROM suspects))",
+        f"SELECT {names} FROM {table} WHERE NOT {suspect} UNION ALL SELECT {names} FROM"
+        f" (SELECT p.*, row_number() OVER (PARTITION BY {', '.join(f'p.{n}' for n in content)})"
+        f" AS copy, s.repeats FROM (SELECT * FROM {table} WHERE {suspect}) AS p"
+        f" LEFT JOIN surplus AS s ON {same}) WHERE copy > coalesce(repeats, 0)",
         rows.replace("rows.parquet", "distinct.parquet"),
     )
     Path(rows).unlink()

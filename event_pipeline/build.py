@@ -76,6 +76,7 @@ def build_silver(
             pending[key] = listing
     if not pending:
         return
+    sources = {key: objects.sources(listing) for key, listing in pending.items()}
     request = TransformRequest(
         dataset=contract.asset,
         statement=contract.sql,
@@ -86,7 +87,7 @@ def build_silver(
             PartitionRequest(
                 key,
                 partition_value(contract, key),
-                objects.sources(listing),
+                sources[key],
                 lake.new_prefix(contract, key, listing.digest),
                 lake.new_prefix(quarantine, key, listing.digest),
             )
@@ -103,7 +104,7 @@ def build_silver(
             "digest": listing.digest,
             "version": contract.version,
             **{k: v for k, v in asdict(report).items() if k not in _NOT_IN_RECEIPT},
-            "objects": {o.key: _sha256(objects, o.key) for o in listing.objects},
+            "objects": {source.key: source.sha256 for source in sources[key]},
             "foreign": listing.foreign,
             "touched": _touched(report, receipts.get(key), recorded.get(key)),
             "built_at": time.time(),
@@ -147,11 +148,6 @@ def _touched(report: PartitionReport, old: Receipt | None, recorded: str | None)
     if old:
         dates |= set(old["event_dates"] if old["digest"] == recorded else old["touched"])
     return sorted(dates)
-
-
-def _sha256(objects: Objects, key: str) -> str | None:
-    manifest = objects.manifest(key)
-    return manifest.get("sha256") if manifest else None
 
 
 def _redelivered(

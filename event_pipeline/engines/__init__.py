@@ -14,12 +14,13 @@ import dagster as dg
 
 @dataclass(frozen=True)
 class Source:
-    """One Bronze object to read. `lines` is its producer's count, None where there is none."""
+    """One Bronze object to read, with its producer's line count and digest where there are any."""
 
     key: str
     uri: str
     bytes: int
     lines: int | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)

@@ -96,14 +96,11 @@ class Objects(dg.ConfigurableResource[Any]):
         }
 
     def sources(self, listing: Listing) -> tuple[Source, ...]:
-        """The listing's objects for an engine, with their producers' line counts.
+        """The listing's objects for an engine, with what their producers said of them.
 
         A manifest counts only if it was written for this very version of its object.
         """
-        return tuple(
-            Source(o.key, str(Path(self.root) / o.key), o.bytes, self._manifest_lines(o))
-            for o in listing.objects
-        )
+        return tuple(self._source(item) for item in listing.objects)
 
     def manifest(self, key: str) -> dict[str, Any] | None:
         """The manifest beside an object, None where there is none or it is not JSON."""
@@ -113,12 +110,18 @@ class Objects(dg.ConfigurableResource[Any]):
             return None
         return found if isinstance(found, dict) else None
 
-    def _manifest_lines(self, item: BronzeObject) -> int | None:
-        manifest = self.manifest(item.key)
-        if manifest and manifest.get("etag") == item.etag and manifest.get("bytes") == item.bytes:
-            lines = manifest.get("lines")
-            return lines if isinstance(lines, int) else None
-        return None
+    def _source(self, item: BronzeObject) -> Source:
+        manifest = self.manifest(item.key) or {}
+        if (manifest.get("etag"), manifest.get("bytes")) != (item.etag, item.bytes):
+            manifest = {}
+        lines, sha256 = manifest.get("lines"), manifest.get("sha256")
+        return Source(
+            item.key,
+            str(Path(self.root) / item.key),
+            item.bytes,
+            lines if isinstance(lines, int) else None,
+            sha256 if isinstance(sha256, str) else None,
+        )
 
 
 _YEAR = re.compile(r"year=\d{4}/?$")

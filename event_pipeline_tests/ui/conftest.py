@@ -140,7 +140,7 @@ def page(browser: Browser, server: Server, request: pytest.FixtureRequest) -> It
     )
     errors: list[str] = []
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     yield page

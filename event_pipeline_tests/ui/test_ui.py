@@ -22,6 +22,8 @@ pytestmark = pytest.mark.ui
 GROUPS = ("bronze", "silver", "quarantine", "gold")
 # A tick of each sensor every 30 seconds, and a process for each run, on a busy machine.
 RUN_SECONDS = 120
+# Pages wait for the same two cores on which the first runs are starting.
+expect.set_options(timeout=60_000)
 
 T = TypeVar("T")
 

@@ -60,6 +60,13 @@ class Requests:
     waiting: dict[str, str] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
 
+    def add(self, other: "Requests") -> None:
+        """Takes in what is asked for of other assets."""
+        self.runs += other.runs
+        self.given_up |= other.given_up
+        self.waiting |= other.waiting
+        self.done += other.done
+
     @property
     def message(self) -> str:
         """One line that says what waits, for the sensor's tick; empty if nothing does."""
@@ -78,6 +85,7 @@ def request_runs(
     max_attempts: int,
     throttle: timedelta = timedelta(0),
     until_success: bool = False,
+    label: str = "",
 ) -> Requests:
     """Asks for a run of each partition in `inputs` (partition -> version of its input).
 
@@ -86,6 +94,7 @@ def request_runs(
     `max_attempts` failed runs for the same input it is given up, until its input changes or a
     person runs it. With `until_success`, a partition is `done` once a run of all the assets, the
     sensor's or a person's, has used its input; without, the caller knows better whether it is.
+    `label` stands before a partition where the message names it.
     """
     requests = Requests()
     now = datetime.now(UTC)
@@ -102,16 +111,16 @@ def request_runs(
         if until_success and any(not _selection(r) or _selection(r) >= set(assets) for r in used):
             requests.done.append(key)
         elif len(failed) + len(succeeded) < len(runs):
-            requests.waiting[key] = "a run is under way"
+            requests.waiting[label + key] = "a run is under way"
         elif len(failures) >= max_attempts:
-            requests.given_up[key] = (
+            requests.given_up[label + key] = (
                 f"given up after {len(failures)} failed runs, the last is "
                 f"{failures[0].dagster_run.run_id[:8]}; mend the cause and materialize it"
             )
         elif asked and now - _asked_at(asked) < throttle:
-            requests.waiting[key] = "refreshed a moment ago"
+            requests.waiting[label + key] = "refreshed a moment ago"
         elif len(requests.runs) >= most:
-            requests.waiting[key] = "its turn comes at a later tick"
+            requests.waiting[label + key] = "its turn comes at a later tick"
         else:
             requests.runs.append(
                 dg.RunRequest(

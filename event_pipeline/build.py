@@ -8,23 +8,25 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from typing import Any, Literal
 
-import pyarrow.compute as pc
+import pyarrow as pa
 
-from event_pipeline.contracts import EVENTS, Contract
+from event_pipeline.contracts import Contract, Total
 from event_pipeline.engines import (
+    DeriveRequest,
     PartitionReport,
     PartitionRequest,
     Querier,
+    QueryReport,
     Transformer,
     TransformRequest,
 )
 from event_pipeline.errors import QueryError
 from event_pipeline.lake.objects import Listing, Objects
-from event_pipeline.lake.tables import Lake, Live, PublishError, partition_value
-from event_pipeline.partitions import hour_key, hour_start
+from event_pipeline.lake.tables import Lake, Live, PublishError
+from event_pipeline.lake.uploads import in_one_line
+from event_pipeline.partitions import HOUR
 
 # A date whose Silver rows change while it is read is read again, this often at most.
 READS_MOST = 3
@@ -55,10 +57,10 @@ def build_silver(
     recorded: Mapping[str, str],
     redelivery_hours: int,
 ) -> Iterator[Built]:
-    """Builds hours of a Silver table and of its quarantine, one result an hour.
+    """Builds partitions of a Silver table and of its quarantine, one result each.
 
-    `recorded` is the digest that Dagster has on record for each hour: it decides which event
-    dates are reported as touched, so that none is lost to a process that died after its publish.
+    `recorded` is the digest that Dagster has on record for each: it decides which dates are
+    reported as touched, so that none is lost to a process that died after its publish.
     """
     quarantine = contract.quarantine()
     live = lake.live(contract, set(keys))
@@ -66,27 +68,33 @@ def build_silver(
     kept = lake.live(quarantine, set(keys))
     pending: dict[str, Listing] = {}
     for key in keys:
-        listing, receipt = objects.hour(key), receipts.get(key)
+        listing, receipt = objects.partition(contract, key), receipts.get(key)
         made = (listing.digest, contract.version)
         # The quarantine too: two writers, or a rollback, may have left another build's.
         quarantined = lake.receipt(kept[key]) if key in kept else None
         if receipt and quarantined and _made(receipt) == _made(quarantined) == made:
             yield Built(key, "unchanged", receipt)
+        elif refused := objects.refused(contract, listing):
+            # What is live stays: a file that nobody can read is no reason to take it away.
+            yield Built(key, "failed", {}, in_one_line(refused))
         else:
             pending[key] = listing
     if not pending:
         return
-    sources = {key: objects.sources(listing) for key, listing in pending.items()}
+    sources = {key: objects.sources(contract, listing) for key, listing in pending.items()}
     request = TransformRequest(
         dataset=contract.asset,
         statement=contract.sql,
         source=contract.source,
-        columns=tuple((c.name, c.type) for c in contract.columns),
+        columns=contract.typed_columns,
         partition_column=contract.partition,
+        date_column=contract.date,
+        key=contract.key,
+        latest=contract.latest,
         partitions=tuple(
             PartitionRequest(
                 key,
-                partition_value(contract, key),
+                contract.cadence.value(key),
                 sources[key],
                 lake.new_prefix(contract, key, listing.digest),
                 lake.new_prefix(quarantine, key, listing.digest),
@@ -96,7 +104,7 @@ def build_silver(
     )
     for report in transformer.transform(request):
         key, listing = report.key, pending[report.key]
-        error = report.error or _silver_audit(report, listing, objects.hour(key))
+        error = report.error or _silver_audit(report, listing, objects.partition(contract, key))
         if error:
             yield Built(key, "failed", asdict(report), error)
             continue
@@ -106,7 +114,7 @@ def build_silver(
             **{k: v for k, v in asdict(report).items() if k not in _NOT_IN_RECEIPT},
             "objects": {source.key: source.sha256 for source in sources[key]},
             "foreign": listing.foreign,
-            "touched": _touched(report, receipts.get(key), recorded.get(key)),
+            "touched": _touched(contract, report, receipts.get(key), recorded.get(key)),
             "built_at": time.time(),
         }
         receipt["redelivered"] = _redelivered(lake, contract, key, receipt, redelivery_hours)
@@ -139,11 +147,15 @@ def _silver_audit(report: PartitionReport, before: Listing, after: Listing) -> s
     return None
 
 
-def _touched(report: PartitionReport, old: Receipt | None, recorded: str | None) -> list[str]:
-    """Event dates whose Gold this build may change: those of the new rows and of the old ones.
+def _touched(
+    contract: Contract, report: PartitionReport, old: Receipt | None, recorded: str | None
+) -> list[str]:
+    """Dates whose Gold this build may change: those of the new rows and of the old ones.
 
     If Dagster never recorded the old build, the dates that it touched are still to be told.
     """
+    if contract.date == contract.partition:
+        return [report.key]
     dates = set(report.event_dates)
     if old:
         dates |= set(old["event_dates"] if old["digest"] == recorded else old["touched"])
@@ -153,10 +165,11 @@ def _touched(report: PartitionReport, old: Receipt | None, recorded: str | None)
 def _redelivered(
     lake: Lake, contract: Contract, key: str, receipt: Receipt, hours: int
 ) -> dict[str, str]:
-    """Objects of this hour whose whole content also arrived in another hour near it."""
+    """Objects of this partition whose whole content also arrived in another one near it."""
     own = {sha: name for name, sha in receipt["objects"].items() if sha}
-    start = hour_start(key)
-    near = {hour_key(start + timedelta(hours=n)) for n in range(-hours, hours + 1) if n}
+    start, step = contract.cadence.start(key), contract.cadence.step
+    most = hours * HOUR // step
+    near = {contract.cadence.key(start + n * step) for n in range(-most, most + 1) if n}
     found = {}
     for live in lake.live(contract, near).values() if own else ():
         for name, sha in lake.receipt(live)["objects"].items():
@@ -166,29 +179,52 @@ def _redelivered(
 
 
 def build_gold(
-    contract: Contract, keys: Sequence[str], *, querier: Querier, lake: Lake
+    contract: Contract,
+    keys: Sequence[str],
+    *,
+    transformer: Transformer,
+    querier: Querier,
+    lake: Lake,
 ) -> Iterator[Built]:
-    """Builds event dates of a Gold table, one result a date."""
+    """Builds dates of a Gold table, one result a date."""
     live = lake.live(contract, set(keys))
     for key in keys:
         try:
-            yield _gold(contract, key, live.get(key), querier, lake)
+            yield _gold(
+                contract,
+                key,
+                live.get(key),
+                transformer=transformer,
+                querier=querier,
+                lake=lake,
+            )
         except (QueryError, OSError) as error:
             yield Built(key, "failed", {}, str(error))
 
 
-def _gold(contract: Contract, day: str, live: Live | None, querier: Querier, lake: Lake) -> Built:
-    digest = gold_digest(lake, day)
+def _gold(
+    contract: Contract,
+    day: str,
+    live: Live | None,
+    *,
+    transformer: Transformer,
+    querier: Querier,
+    lake: Lake,
+) -> Built:
+    digest = gold_digest(contract, lake, day)
     if live:
         receipt = lake.receipt(live)
         if _made(receipt) == (digest, contract.version):
             return Built(day, "unchanged", receipt)
+    if missing := not_there(contract, lake, day):
+        return Built(day, "failed", {}, f"incomplete: {', '.join(missing)} of {day} not built")
     for _ in range(READS_MOST):
         prefix = lake.new_prefix(contract, day, digest)
-        columns = [(c.name, c.type) for c in contract.columns]
-        report = querier.unload(contract.sql, columns, (contract.partition, day), prefix)
+        report = _derived(
+            contract, day, prefix, transformer=transformer, querier=querier, lake=lake
+        )
         totals = _totals(contract, day, report.files, querier, lake)
-        before, digest = digest, gold_digest(lake, day)
+        before, digest = digest, gold_digest(contract, lake, day)
         if before == digest:
             break
     else:
@@ -197,14 +233,13 @@ def _gold(contract: Contract, day: str, live: Live | None, querier: Querier, lak
         "digest": digest,
         "version": contract.version,
         "rows": report.rows,
-        "totals": {name: list(map(str, pair)) for name, pair in totals.items()},
+        "totals": {name: list(map(str, pair)) for name, (_, *pair) in totals.items()},
         "seconds": report.seconds,
         "built_at": time.time(),
     }
-    for total in contract.totals:
-        gold, silver = totals[total.column]
+    for name, (total, gold, silver) in totals.items():
         if gold > silver or (total.all_of_it and gold != silver):
-            error = f"{total.column} adds up to {gold} in Gold and {silver} in Silver"
+            error = f"{name} adds up to {gold} in Gold and {silver} in Silver"
             return Built(day, "failed", receipt, error)
     try:
         lake.publish(contract, day, report.files, receipt)
@@ -213,22 +248,96 @@ def _gold(contract: Contract, day: str, live: Live | None, querier: Querier, lak
     return Built(day, "published", receipt)
 
 
-def gold_digest(lake: Lake, day: str) -> str:
-    """Version of the Silver rows of an event date: of the live files that may hold them."""
-    files = lake.scan(EVENTS, f"event_date = '{day}'")
+def gold_digest(contract: Contract, lake: Lake, day: str) -> str:
+    """Version of what a Gold date is made of: of the live files that may hold rows of it."""
+    files = [path for each in _files(contract, lake, day).values() for path in each]
     return hashlib.sha256("\n".join(files).encode()).hexdigest()[:16]
+
+
+def _files(contract: Contract, lake: Lake, day: str) -> dict[str, list[str]]:
+    """Live files that may hold rows of a date, of each input by its name in SQL."""
+    return {each.table: lake.scan(each, f"{each.date} = '{day}'") for each in contract.inputs}
+
+
+def not_there(contract: Contract, lake: Lake, day: str) -> list[str]:
+    """Inputs of a Gold table that are not there on a day of which others are: the missing ones.
+
+    Only of a table that joins several: one alone has its rows or has none.
+    """
+    if len(contract.inputs) == 1:
+        return []
+    objects = {}
+    for each in contract.inputs:
+        live = lake.live(each, {day})
+        objects[each.asset] = lake.receipt(live[day])["objects"] if live else {}
+    missing = [asset for asset, found in objects.items() if not found]
+    return missing if len(missing) < len(objects) else []
+
+
+def _derived(
+    contract: Contract,
+    day: str,
+    prefix: str,
+    *,
+    transformer: Transformer,
+    querier: Querier,
+    lake: Lake,
+) -> QueryReport:
+    where = (contract.partition, day)
+    if contract.dialect == "athena":
+        return querier.unload(contract.sql, contract.typed_columns, where, prefix)
+    inputs = _files(contract, lake, day)
+    return transformer.derive(
+        DeriveRequest(contract.sql, inputs, contract.typed_columns, where, prefix)
+    )
 
 
 def _totals(
     contract: Contract, day: str, files: Sequence[str], querier: Querier, lake: Lake
-) -> dict[str, tuple[Any, Any]]:
-    """Each promised total, as (sum over the Gold files, aggregate of Silver), 0 for no rows."""
-    aggregates = ", ".join(f"coalesce({total.silver}, 0)" for total in contract.totals)
-    _, rows = querier.fetch(
-        f"SELECT {aggregates} FROM silver.events WHERE event_date = DATE '{day}'", day
-    )
-    gold = lake.read(files, [total.column for total in contract.totals])
+) -> dict[str, tuple[Total, Any, Any]]:
+    """Each promised total, as (promise, sum over the Gold files, aggregate of Silver), by name.
+
+    A total by a column is one for each of its values; 0 stands for no rows.
+    """
+    found = {}
+    gold = lake.read(files, sorted({c for t in contract.totals for c in (t.column, t.by) if c}))
+    for (of, by), group in _grouped(contract).items():
+        silver_sums = _silver_sums(of, by, group, day, querier)
+        gold_sums = _gold_sums(gold, by, group)
+        nothing = (0,) * len(group)
+        for value in sorted({*silver_sums, *gold_sums}, key=str):
+            pairs = zip(
+                group, gold_sums.get(value, nothing), silver_sums.get(value, nothing), strict=True
+            )
+            for total, in_gold, in_silver in pairs:
+                name = f"{total.column} {value}" if by else total.column
+                found[name] = (total, in_gold or 0, in_silver or 0)
+    return found
+
+
+def _grouped(contract: Contract) -> dict[tuple[Contract, str], list[Total]]:
+    """Totals by what one query can tell: by Silver table, and by the column of theirs."""
+    groups: dict[tuple[Contract, str], list[Total]] = {}
+    for total in contract.totals:
+        groups.setdefault((total.of or contract.inputs[0], total.by), []).append(total)
+    return groups
+
+
+def _silver_sums(
+    of: Contract, by: str, totals: Sequence[Total], day: str, querier: Querier
+) -> dict[Any, tuple[Any, ...]]:
+    """The totals' aggregates of Silver, by value of the column `by`; of none, by None."""
+    aggregates = ", ".join(total.silver for total in totals)
+    query = f"SELECT {by or 'NULL'}, {aggregates} FROM {of.table} WHERE {of.date} = DATE '{day}'"
+    _, rows = querier.fetch(f"{query} GROUP BY {by}" if by else query, day)
+    return {value: tuple(sums) for value, *sums in rows}
+
+
+def _gold_sums(table: pa.Table, by: str, totals: Sequence[Total]) -> dict[Any, tuple[Any, ...]]:
+    """The totals' sums over Gold rows, by value of the column `by`; of none, by None."""
+    sums = [(total.column, "sum") for total in totals]
+    found = table.group_by([by] if by else []).aggregate(sums).to_pylist()
     return {
-        total.column: (pc.sum(gold[total.column]).as_py() or 0, silver)
-        for total, silver in zip(contract.totals, rows[0], strict=True)
+        row[by] if by else None: tuple(row[f"{total.column}_sum"] for total in totals)
+        for row in found
     }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 from rich.console import Console
 
-from event_pipeline.contracts import TABLES, Contract
+from event_pipeline.contracts import EVENTS, SILVER, TABLES, Contract
 from event_pipeline.errors import UsageError
 from event_pipeline.settings import Settings, read_settings
 from event_pipeline.terminal import print_records, stdout
@@ -110,24 +110,59 @@ def ledger(
 @_clear_errors
 def load(
     file: Annotated[Path, typer.Argument(help="CSV, JSON, JSON Lines or Parquet; may be gzipped.")],
-    sql: Annotated[Path, typer.Option(help="One SELECT FROM input that gives the event's fields.")],
+    sql: Annotated[Path, typer.Option(help="One SELECT FROM input that gives a record's fields.")],
+    dataset: Annotated[str, typer.Option(help="events, or commerce_users and so on.")] = "events",
     arrival_hour: Annotated[
-        str | None, typer.Option(help="Write all rows to this hour: 2019-10-01-02:00.")
+        str | None, typer.Option(help="Write all events to this hour: 2019-10-01-02:00.")
     ] = None,
+    drop: Annotated[
+        str | None, typer.Option(help="Day of a commerce dataset's drop: 2019-10-01.")
+    ] = None,
+    replace: Annotated[bool, typer.Option(help="Replace the drop's file by another.")] = False,
 ) -> None:
     """Brings your own file to Bronze, mapped by one SELECT. The same file again changes nothing."""
-    from event_pipeline.ingest.load import load_file
+    from event_pipeline.ingest.load import load_drop, load_events
 
-    loaded = load_file(read_settings(), file, sql, arrival_hour)
+    contract = _dataset(dataset)
+    if contract is EVENTS:
+        if drop:
+            raise UsageError("--drop is for commerce datasets; events have an --arrival-hour")
+        loaded = load_events(read_settings(), file, sql, arrival_hour)
+    else:
+        if not drop or arrival_hour:
+            raise UsageError(f"{dataset} needs a --drop, and has no --arrival-hour")
+        loaded = load_drop(
+            read_settings(), file, sql, contract=contract, drop=drop, replace=replace
+        )
     out.print(
         f"{loaded.rows:,} rows read, {loaded.objects_written} objects written, "
-        f"{loaded.objects_there} there already, hours {loaded.first_hour} to {loaded.last_hour}"
+        f"{loaded.objects_there} there already, partitions {loaded.span}"
     )
     for number, text, why in loaded.unreadable[:20]:
         err.print(f"line {number} cannot be read ({why}): {text}", markup=False, soft_wrap=True)
     if loaded.unreadable:
         err.print(f"{len(loaded.unreadable):,} lines cannot be read and were not loaded")
-    out.print("Next: the arrival sensor picks the hours up (make dev), or run: event-pipeline sync")
+    out.print("Next: the sensors pick it up (make dev), or run: event-pipeline sync")
+
+
+@app.command()
+@_clear_errors
+def sample_drop(
+    drop: Annotated[str, typer.Argument(metavar="DATE", help="Day of the drop: 2026-11-24.")],
+    records: Annotated[int, typer.Option(min=1, help="Records of each file.")] = 1_000_000,
+) -> None:
+    """Uploads a made-up commerce drop: users.json, events.json and orders.json."""
+    from event_pipeline.ingest.drops import DropProfile, write_drop
+    from event_pipeline.ingest.handler import FolderStore
+
+    settings = read_settings()
+    try:
+        day = date.fromisoformat(drop)
+    except ValueError:
+        raise UsageError(f"{drop}: expected a form like 2026-11-24") from None
+    profile = DropProfile(records, settings.seed, settings.fault_share, settings.unknown_share)
+    for name, lines in write_drop(FolderStore(settings.lake), day, profile).items():
+        out.print(f"{name}.json: {lines:,} records")
 
 
 @app.command()
@@ -201,6 +236,14 @@ def _contract(name: str) -> Contract:
     if not matches:
         raise UsageError(f"there is no table {name}; there are: {', '.join(sorted(TABLES))}")
     return matches[0]
+
+
+def _dataset(name: str) -> Contract:
+    """The Silver contract that a person calls by its table's last name."""
+    names = {contract.identifier[1]: contract for contract in SILVER}
+    if name not in names:
+        raise UsageError(f"there is no dataset {name}; there are: {', '.join(names)}")
+    return names[name]
 
 
 def _is_name(text: str) -> bool:

@@ -4,14 +4,14 @@ import warnings
 
 import dagster as dg
 
-from event_pipeline.assets.bronze import bronze_events
+from event_pipeline.assets.bronze import bronze_events, upload_check, uploaded_asset
 from event_pipeline.assets.gold import gold_asset
 from event_pipeline.assets.silver import silver_asset
 from event_pipeline.contracts import GOLD, SILVER
-from event_pipeline.partitions import daily, hourly
+from event_pipeline.partitions import DAILY, HOURLY
 from event_pipeline.resources import resources
 from event_pipeline.schedules import ingest_schedule
-from event_pipeline.sensors import arrival_sensor, gold_sensor
+from event_pipeline.sensors import sensors
 from event_pipeline.settings import Settings, get_settings
 
 # Dagster is pinned, and what it calls beta (backfill policies) is tested here.
@@ -20,14 +20,17 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 def definitions(settings: Settings) -> dg.Definitions:
     """The graph for these settings."""
-    hours, days = hourly(settings.first_day), daily(settings.first_day)
+    times = {cadence: cadence.definition(settings.first_day) for cadence in (HOURLY, DAILY)}
+    uploaded = [contract for contract in SILVER if contract.bronze and contract.bronze.uploaded]
     return dg.Definitions(
         assets=[
-            bronze_events(hours),
-            *(silver_asset(contract, hours, settings) for contract in SILVER),
-            *(gold_asset(contract, days) for contract in GOLD),
+            bronze_events(times[HOURLY]),
+            *(uploaded_asset(contract, times[contract.cadence]) for contract in uploaded),
+            *(silver_asset(contract, times[contract.cadence], settings) for contract in SILVER),
+            *(gold_asset(contract, times[contract.cadence]) for contract in GOLD),
         ],
-        sensors=[arrival_sensor(settings), gold_sensor(settings)],
+        asset_checks=[upload_check(contract) for contract in uploaded],
+        sensors=sensors(settings),
         schedules=[ingest_schedule()],
         resources=resources(settings).by_key(),
         # Steps are short and the engine uses every core: a process for each would cost more.

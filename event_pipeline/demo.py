@@ -16,12 +16,14 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from event_pipeline.contracts import EVENTS, GOLD, Contract
+from event_pipeline.contracts import GOLD, SILVER, Contract
 from event_pipeline.definitions import definitions
 from event_pipeline.engines import Querier
 from event_pipeline.home import open_instance
+from event_pipeline.ingest.drops import FILES, DropProfile, file_key, write_drop
+from event_pipeline.ingest.handler import FolderStore
 from event_pipeline.ingest.ingester import Ingester
-from event_pipeline.partitions import HOUR, hour_key
+from event_pipeline.partitions import DAY, HOUR, HOURLY
 from event_pipeline.report import ledger_records
 from event_pipeline.resources import resources
 from event_pipeline.settings import Settings
@@ -30,6 +32,14 @@ from event_pipeline.terminal import print_records
 # Dagster's own log of every event would bury the progress; it is all in the UI.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 SHOWN_ROWS = 10
+SHOWN_COLUMNS = 8
+# Sensors in the order in which one's runs are another's input.
+STAGES = {
+    "arrivals": "Silver  arrival hours",
+    "gold_refresh": "Gold    days",
+    "drops": "Silver  tables of drops",
+    "promotion": "Gold    complete drops",
+}
 PROCESS = "event_pipeline/process"
 NEXT = """\
   make dev
@@ -42,12 +52,13 @@ NEXT = """\
 
 
 def run_demo(settings: Settings, hours: int, console: Console) -> bool:
-    """Runs the last whole hours of events through the graph; False if a run fails."""
+    """Runs the last whole hours of events and a drop through the graph; False if a run fails."""
     started = time.monotonic()
     used = resources(settings)
     console.print(f"Home: {settings.home.absolute()}", highlight=False)
     with open_instance(settings) as instance, _progress(console) as progress:
         _ingest(used.ingester, hours, progress)
+        _drop(settings, progress)
         ok = _follow_sensors(_eager(settings), instance, progress)
     for contract in GOLD:
         _show(used.querier, contract, console)
@@ -89,16 +100,31 @@ def _ingest(ingester: Ingester, hours: int, progress: Progress) -> None:
     task = progress.add_task("Ingest  5-minute slots", total=hours * 12, said="")
     events = 0
     for n in range(hours, 0, -1):
-        results = ingester.ingest_hour(hour_key(now - n * HOUR))
+        results = ingester.ingest_hour(HOURLY.key(now - n * HOUR))
         events += sum(r["lines"] for r in results)
         progress.update(task, advance=len(results), said=f"{events:,} events")
+
+
+def _drop(settings: Settings, progress: Progress) -> None:
+    """Uploads yesterday's commerce drop, as the shop's other systems would."""
+    day = (datetime.now(UTC) - DAY).date()
+    task = progress.add_task("Upload  a commerce drop", total=len(FILES), said="")
+    store = FolderStore(settings.lake)
+    if all(store.exists(file_key(day, name)) for name in FILES):
+        progress.update(task, completed=len(FILES), said="there already")
+        return
+    profile = DropProfile(
+        settings.records_per_drop, settings.seed, settings.fault_share, settings.unknown_share
+    )
+    lines = write_drop(store, day, profile)
+    progress.update(task, completed=len(FILES), said=f"{sum(lines.values()):,} records")
 
 
 def _follow_sensors(defs: dg.Definitions, instance: dg.DagsterInstance, progress: Progress) -> bool:
     """Evaluates each sensor in turn and executes what it asks for, until it asks no more."""
     failed = 0
     _end_lost_runs(instance)
-    for name, title in (("arrivals", "Silver  arrival hours"), ("gold_refresh", "Gold    days")):
+    for name, title in STAGES.items():
         task = progress.add_task(title, total=0, said="the sensor looks")
         for request, done in _requested_runs(defs, instance, name):
             progress.update(task, total=done + 1, said=str(request.partition_key))
@@ -159,18 +185,29 @@ def _execute(defs: dg.Definitions, instance: dg.DagsterInstance, request: dg.Run
 
 
 def _show(querier: Querier, contract: Contract, console: Console) -> None:
-    names, rows = querier.fetch(contract.select_all)
-    records = [dict(zip(names, row, strict=True)) for row in rows]
     title = f"{contract.table}: {contract.description}"
-    print_records(records[:SHOWN_ROWS], title, console, names)
-    if len(records) > SHOWN_ROWS:
-        console.print(f"... and {len(records) - SHOWN_ROWS} more rows")
+    _show_first(querier, contract.select_all, title, console)
+    if apart := contract.unattributed:
+        query = f"{contract.select_all.split(' ORDER BY ')[0]} WHERE {apart} IS NULL"
+        _show_first(querier, query, f"... of which without {apart}", console)
+
+
+def _show_first(querier: Querier, query: str, title: str, console: Console) -> None:
+    names, rows = querier.fetch(query)
+    names = names[:SHOWN_COLUMNS]
+    records = [dict(zip(names, row, strict=False)) for row in rows[:SHOWN_ROWS]]
+    print_records(records, title, console, names)
+    if len(rows) > SHOWN_ROWS:
+        console.print(f"... and {len(rows) - SHOWN_ROWS:,} more rows")
 
 
 def _show_quarantine(querier: Querier, console: Console) -> None:
-    names, rows = querier.fetch(
-        "SELECT reasons, count(*) AS lines, min(substr(line, 1, 100)) AS one_of_them"
-        f" FROM {EVENTS.quarantine().table} GROUP BY reasons ORDER BY lines DESC"
+    each = (
+        f"SELECT '{contract.identifier[1]}' AS dataset, reasons, count(*) AS lines,"
+        f" min(substr(line, 1, 100)) AS one_of_them FROM {contract.quarantine().table}"
+        " GROUP BY reasons"
+        for contract in SILVER
     )
+    names, rows = querier.fetch(f"{' UNION ALL '.join(each)} ORDER BY dataset, lines DESC")
     records = [dict(zip(names, row, strict=True)) for row in rows]
     print_records(records, "Quarantine: what was refused, and why", console, names)

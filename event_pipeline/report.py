@@ -7,9 +7,10 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from event_pipeline.build import Built, Receipt
-from event_pipeline.contracts import READING_RULES, SILVER, Contract
+from event_pipeline.contracts import ENGINE_RULES, SILVER, Contract
 from event_pipeline.lake.objects import Listing
 from event_pipeline.lake.tables import Lake
 
@@ -40,6 +41,11 @@ def listing_metadata(listing: Listing) -> dict[str, Any]:
         "foreign_objects": dg.MetadataValue.json(list(listing.foreign)),
         "input_digest": listing.digest,
     }
+
+
+def refused_metadata(refused: Mapping[str, str]) -> dg.MetadataValue:
+    """Files that are not read, by key, and why."""
+    return table_metadata([{"file": key, "why": why} for key, why in sorted(refused.items())])
 
 
 def table_metadata(records: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
@@ -139,7 +145,7 @@ def quarantine_metadata(contract: Contract, built: Built, lake: Lake) -> dict[st
 
 
 def _rejected(contract: Contract, receipt: Receipt) -> dg.MetadataValue:
-    meanings = {**contract.rules, **READING_RULES}
+    meanings = {**contract.rules, **ENGINE_RULES}
     return table_metadata(
         [
             {"reason": reason, "lines": n, "meaning": meanings.get(reason, "")}
@@ -150,14 +156,20 @@ def _rejected(contract: Contract, receipt: Receipt) -> dg.MetadataValue:
 
 def gold_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, Any]:
     """Metadata of a Gold partition."""
-    table = _published(contract, built.key, lake)
+    table = lake.read(lake.live(contract, {built.key})[built.key].paths)
+    first = _first(contract, table)
     metadata: dict[str, Any] = {
         "status": built.status,
         "dagster/partition_row_count": built.receipt["rows"],
-        "preview": dg.MetadataValue.md(markdown_table(table, _shown_columns(contract))),
+        "preview": dg.MetadataValue.md(markdown_table(first, _shown_columns(contract))),
     }
     if table.num_rows:
-        metadata["chart"] = dg.MetadataValue.md(chart(contract, built.key, table))
+        metadata["chart"] = dg.MetadataValue.md(chart(contract, built.key, first))
+    if contract.unattributed:
+        apart = table.filter(pc.is_null(table[contract.unattributed]))
+        metadata[f"without_{contract.unattributed}"] = table_metadata(
+            [{n: _number(row[n]) for n in _shown_columns(contract)} for row in apart.to_pylist()]
+        )
     return {
         **metadata,
         "reconciliation": table_metadata(
@@ -172,14 +184,16 @@ def gold_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, Any
     }
 
 
-def _published(contract: Contract, key: str, lake: Lake) -> pa.Table:
-    table = lake.read(lake.live(contract, {key})[key].paths)
-    return table.sort_by(_sort_keys(contract))
-
-
-def _sort_keys(contract: Contract) -> list[tuple[str, str]]:
+def _first(contract: Contract, table: pa.Table) -> pa.Table:
+    """The rows that a person reads first."""
     parts = (part.split() for part in contract.order_by.split(", "))
-    return [(p[0], "descending" if p[1:] == ["DESC"] else "ascending") for p in parts]
+    keys = [(p[0], "descending" if p[1:] == ["DESC"] else "ascending") for p in parts]
+    return table.take(pc.sort_indices(table, keys)[:CHART_BARS])
+
+
+def _number(value: Any) -> Any:
+    """A value as a table in the UI holds it: decimals as texts, which keep every digit."""
+    return value if isinstance(value, int | float | str | None) else str(value)
 
 
 def _preview(contract: Contract, key: str, lake: Lake) -> dg.MetadataValue:
@@ -220,7 +234,7 @@ def chart(contract: Contract, key: str, table: pa.Table) -> str:
 
 def _bars(contract: Contract, table: pa.Table) -> tuple[list[str], list[float], str]:
     """Names, heights and title of a chart; of a table of one row, its numbers."""
-    rows = table.slice(0, CHART_BARS).to_pylist()
+    rows = table.to_pylist()
     if contract.chart is None:
         names = _shown_columns(contract)
         return names, [float(rows[0][name]) for name in names], "the day"

@@ -4,7 +4,7 @@ import dagster as dg
 
 from event_pipeline.assets.bronze import BRONZE_EVENTS
 from event_pipeline.ingest.handler import last_whole_slot
-from event_pipeline.partitions import hour_key
+from event_pipeline.partitions import HOURLY
 
 
 def ingest_schedule() -> dg.ScheduleDefinition:
@@ -22,6 +22,6 @@ def ingest_schedule() -> dg.ScheduleDefinition:
     )
     def ingest(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         slot = last_whole_slot(context.scheduled_execution_time)
-        return dg.RunRequest(run_key=slot.isoformat(), partition_key=hour_key(slot))
+        return dg.RunRequest(run_key=slot.isoformat(), partition_key=HOURLY.key(slot))
 
     return ingest

@@ -36,12 +36,18 @@ class Settings(BaseSettings):
     events_per_slot: int = Field(
         20_000, ge=1, description="Mean events a 5-minute slot; the source's real one is 625,000."
     )
+    records_per_drop: int = Field(
+        20_000, ge=1, description="Records of each file of a sample drop; a real one's: 1,000,000."
+    )
     ingest_mode: Literal["sessions", "original"] = Field(
         "sessions", description="Real sessions, or the original's independent events."
     )
     seed: int = Field(0, description="Seed of the generator.")
     late_share: float = Field(0.001, ge=0, le=1, description="Share of events that arrive late.")
     fault_share: float = Field(0.0002, ge=0, le=1, description="Share of lines that are broken.")
+    unknown_share: float = Field(
+        0.001, ge=0, le=1, description="Share of a sample drop's activity that is of unknown users."
+    )
 
     late_window_hours: int = Field(
         48, ge=1, description="Hours back from now that every tick of the arrival sensor compares."

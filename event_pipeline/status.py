@@ -5,10 +5,11 @@ from typing import Any
 
 import dagster as dg
 
-from event_pipeline.contracts import EVENTS, TABLES
+from event_pipeline.contracts import GOLD, SILVER, TABLES, Contract
 from event_pipeline.home import open_instance
-from event_pipeline.lake.objects import EMPTY, Listing, Objects
+from event_pipeline.lake.objects import EMPTY, Listing, Objects, bronze_of
 from event_pipeline.lake.tables import Lake
+from event_pipeline.promotion import incomplete
 from event_pipeline.settings import Settings
 
 SHOWN = 20
@@ -17,29 +18,32 @@ SHOWN = 20
 def status_records(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     """Tables to print, by title."""
     objects, lake = Objects(root=str(settings.lake)), Lake(root=str(settings.lake))
-    listings = _listings(settings, objects)
-    live = lake.live(EVENTS)
-    receipts = {key: lake.receipt(found) for key, found in live.items()}
-    waiting = [
-        {"hour": key, "objects": len(listings.get(key, EMPTY).objects), "why": why}
-        for key in sorted({*listings, *receipts})
-        if (why := _why_waiting(listings.get(key, EMPTY), receipts.get(key)))
-    ]
-    foreign = objects.strays()
-    foreign += [key for listing in listings.values() for key in listing.foreign]
-    unreadable = [
-        {"hour": key, "objects": n}
-        for key, receipt in receipts.items()
-        if (n := receipt["rejected"].get("object_unreadable"))
-    ]
+    waiting: list[dict[str, Any]] = []
+    foreign: set[str] = set()
+    unusable: list[dict[str, Any]] = []
+    counts: list[dict[str, Any]] = []
+    for contract in SILVER:
+        listings = _listings(settings, contract, objects)
+        receipts = {key: lake.receipt(found) for key, found in lake.live(contract).items()}
+        foreign.update(objects.strays(contract), *(found.foreign for found in listings.values()))
+        counts.append(
+            {
+                "from Bronze": bronze_of(contract).asset,
+                "partitions": len(listings),
+                "objects": sum(len(found.objects) for found in listings.values()),
+                "built": len(receipts),
+            }
+        )
+        for key in sorted({*listings, *receipts}):
+            listing = listings.get(key, EMPTY)
+            receipt = receipts.get(key)
+            refused = objects.refused(contract, listing)
+            unusable += [{"object": name, "why": why} for name, why in sorted(refused.items())]
+            unusable += _unreadable(key, receipt)
+            if not refused and (why := _why_waiting(listing, receipt)):
+                waiting.append({"asset": contract.asset, "partition": key, "why": why})
     return {
-        f"Lake {settings.lake}, target {settings.target}, from {settings.first_day}": [
-            {"": "Bronze hours", "count": len(listings)},
-            {"": "Bronze objects", "count": sum(len(each.objects) for each in listings.values())},
-            {"": "Silver hours built", "count": len(receipts)},
-            {"": "Hours that wait", "count": len(waiting)},
-            {"": "Foreign objects, not read", "count": len(foreign)},
-        ],
+        f"Lake {settings.lake}, target {settings.target}, from {settings.first_day}": counts,
         "Tables": [
             {
                 "table": name,
@@ -50,11 +54,30 @@ def status_records(settings: Settings) -> dict[str, list[dict[str, Any]]]:
             for name, contract in sorted(TABLES.items())
             for parts in [lake.live(contract)]
         ],
-        **_section("Hours that wait to be built", waiting),
-        **_section("Objects that cannot be read", unreadable),
-        **_section("Foreign objects: their names are no event object's", _keys(foreign)),
+        **_section("Partitions that wait to be built", waiting),
+        **_section("Drops that are not complete", _incomplete_drops(objects, lake)),
+        **_section("Objects that cannot be used", unusable),
+        **_section(
+            "Foreign objects: their names are no dataset's",
+            [{"object": key} for key in sorted(foreign)],
+        ),
         **_section("Runs that failed", _failed_runs(settings)),
     }
+
+
+def _unreadable(key: str, receipt: dict[str, Any] | None) -> list[dict[str, Any]]:
+    count = receipt["rejected"].get("object_unreadable") if receipt else None
+    return [{"object": f"{count} of {key}", "why": "in quarantine"}] if count else []
+
+
+def _incomplete_drops(objects: Objects, lake: Lake) -> list[dict[str, Any]]:
+    return [
+        {"table": contract.table, "drop": day.isoformat(), "state": str(found)}
+        for contract in GOLD
+        if len(contract.inputs) > 1
+        for day in objects.days(contract.inputs[0])
+        if (found := incomplete(contract, day.isoformat(), objects, lake))
+    ]
 
 
 def _section(title: str, records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -62,14 +85,10 @@ def _section(title: str, records: list[dict[str, Any]]) -> dict[str, list[dict[s
     return {title + more: records[:SHOWN]} if records else {}
 
 
-def _keys(keys: list[str]) -> list[dict[str, Any]]:
-    return [{"object": key} for key in sorted(keys)]
-
-
-def _listings(settings: Settings, objects: Objects) -> dict[str, Listing]:
+def _listings(settings: Settings, contract: Contract, objects: Objects) -> dict[str, Listing]:
     last = (datetime.now(UTC) + timedelta(hours=1)).date()
     days = (settings.first_day + timedelta(n) for n in range((last - settings.first_day).days + 1))
-    return {key: found for day in days for key, found in objects.hours(day).items()}
+    return {key: found for day in days for key, found in objects.day(contract, day).items()}
 
 
 def _why_waiting(listing: Listing, receipt: dict[str, Any] | None) -> str | None:

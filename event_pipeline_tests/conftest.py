@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 
 from event_pipeline.build import Built, build_gold, build_silver
-from event_pipeline.contracts import EVENTS, Contract
+from event_pipeline.contracts import EVENTS, GOLD, Contract
 from event_pipeline.engines import Transformer
 from event_pipeline.engines.duckdb import DuckDBQuerier, DuckDBTransformer
 from event_pipeline.ingest.handler import FolderStore, manifest_key, object_key, write_once
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
-from event_pipeline.partitions import hour_start
+from event_pipeline.partitions import HOURLY
 
 HOUR = "2026-01-01-10:00"
 QUARANTINE = EVENTS.quarantine()
+GOLD_OF_EVENTS = tuple(contract for contract in GOLD if contract.inputs == (EVENTS,))
 
 Row = tuple[Any, ...]
 
@@ -45,14 +46,14 @@ class Lab:
 
     def key(self, hour: str = HOUR, minute: int = 0) -> str:
         """Key of the object of a slot."""
-        return object_key(hour_start(hour) + timedelta(minutes=minute))
+        return object_key(HOURLY.start(hour) + timedelta(minutes=minute))
 
     def deliver(
         self, data: bytes, hour: str = HOUR, minute: int = 0, *, lines: int | None = None
     ) -> str:
         """Puts an object, over any that is there; with `lines`, a new one has its manifest."""
         key = self.key(hour, minute)
-        slot = hour_start(hour) + timedelta(minutes=minute)
+        slot = HOURLY.start(hour) + timedelta(minutes=minute)
         if lines is None or not write_once(self.store, key, slot, data, lines=lines, about={}):
             self.store.put(key, data)
         return key
@@ -80,7 +81,15 @@ class Lab:
 
     def gold(self, contract: Contract, *days: str) -> list[Built]:
         """Builds event dates of a Gold table."""
-        return list(build_gold(contract, days, querier=self.querier, lake=self.lake))
+        return list(
+            build_gold(
+                contract,
+                days,
+                transformer=self.transformer,
+                querier=self.querier,
+                lake=self.lake,
+            )
+        )
 
     def rows(self, contract: Contract = EVENTS, *keys: str) -> list[Row]:
         """What a reader sees of the partitions, or of the table, without the partition column."""

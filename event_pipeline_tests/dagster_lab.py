@@ -13,15 +13,19 @@ import dagster as dg
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from event_pipeline import automation, sensors
+from event_pipeline.contracts import EVENTS, GOLD
 from event_pipeline.definitions import definitions
 from event_pipeline.ingest.handler import FolderStore, manifest_key, object_key, write_once
-from event_pipeline.partitions import hour_start
+from event_pipeline.partitions import HOURLY
 from event_pipeline.resources import resources
 from event_pipeline.settings import Settings
 
 NOW = datetime(2026, 3, 10, 12, 34, tzinfo=UTC)
 HOUR = "2026-03-10-11:00"
 TODAY = "2026-03-10"
+SILVER_EVENTS = dg.AssetKey(EVENTS.asset.split("/"))
+SILVER_ASSETS = [SILVER_EVENTS, dg.AssetKey(EVENTS.quarantine().asset.split("/"))]
+GOLD_ASSETS = [dg.AssetKey(c.asset.split("/")) for c in GOLD if c.inputs == (EVENTS,)]
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -78,7 +82,7 @@ class Lab:
         self, hour: str = HOUR, *, minute: int = 0, days: Collection[str] = (), events: int = 2
     ) -> str:
         """Puts a new object with `events` events of each event date; its key."""
-        slot = hour_start(hour) + timedelta(minutes=minute)
+        slot = HOURLY.start(hour) + timedelta(minutes=minute)
         key, data = object_key(slot), text(hour, minute, days or [hour[:10]], events)
         lines = events * len(days or [hour])
         assert write_once(self.store, key, slot, gzip.compress(data), lines=lines, about={})

@@ -18,9 +18,8 @@ from event_pipeline.automation import (
     request_runs,
 )
 from event_pipeline.partitions import HOUR as AN_HOUR
-from event_pipeline.partitions import hour_key
-from event_pipeline.sensors import SILVER_ASSETS, SILVER_EVENTS
-from event_pipeline_tests.dagster_lab import HOUR, NOW, Lab
+from event_pipeline.partitions import HOURLY
+from event_pipeline_tests.dagster_lab import HOUR, NOW, SILVER_ASSETS, SILVER_EVENTS, Lab
 
 
 @pytest.fixture
@@ -110,7 +109,7 @@ def test_a_message_names_what_is_given_up_first_and_is_never_endless() -> None:
 
 
 def test_recorded_versions_are_the_latest_of_each_partition_however_many(lab: Lab) -> None:
-    hours = [hour_key(NOW - n * AN_HOUR) for n in range(BATCH + 5)]
+    hours = [HOURLY.key(NOW - n * AN_HOUR) for n in range(BATCH + 5)]
     for version, hour in (("old", hours[0]), ("new", hours[0]), ("only", hours[-1])):
         lab.instance.report_runless_asset_event(
             dg.AssetMaterialization(SILVER_EVENTS, partition=hour, tags={DATA_VERSION: version})

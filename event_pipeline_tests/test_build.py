@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from event_pipeline.contracts import DAILY_USER_ACTIVITY, EVENTS, GOLD, HOURLY_REVENUE
-from event_pipeline.engines import PartitionReport, Transformer, TransformRequest
+from event_pipeline.contracts import DAILY_USER_ACTIVITY, EVENTS, HOURLY_REVENUE
+from event_pipeline.engines import PartitionReport, TransformRequest
 from event_pipeline.engines.duckdb import DuckDBQuerier, DuckDBTransformer
 from event_pipeline.lake.tables import Lake, PublishError
-from event_pipeline_tests.conftest import HOUR, QUARANTINE, Lab, jsonl
+from event_pipeline_tests.conftest import GOLD_OF_EVENTS, HOUR, QUARANTINE, Lab, jsonl
 
 DAY, OTHER_DAY = "2026-01-01", "2025-12-31"
 
@@ -79,7 +79,7 @@ def test_gold_whose_publish_fails_says_so_and_the_next_date_is_built(
     assert second.status == "published"
 
 
-@pytest.mark.parametrize("contract", GOLD, ids=lambda c: c.asset)
+@pytest.mark.parametrize("contract", GOLD_OF_EVENTS, ids=lambda c: c.asset)
 def test_gold_is_built_again_exactly_when_its_dates_rows_may_have_changed(
     lab: Lab, contract: Any
 ) -> None:
@@ -133,10 +133,10 @@ def test_silver_rolled_back_is_built_again(lab: Lab) -> None:
 
 
 def test_an_object_that_is_gone_when_it_is_read_fails_its_hour_alone(lab: Lab) -> None:
-    class Late(Transformer):
+    class Late(DuckDBTransformer):
         def transform(self, request: TransformRequest) -> Iterator[PartitionReport]:
             lab.delete(HOUR)
-            yield from DuckDBTransformer(memory_mb=512, threads=1).transform(request)
+            yield from super().transform(request)
 
     hours = (HOUR, "2026-01-01-11:00")
     for hour in hours:

@@ -124,7 +124,7 @@ def test_rollback_lists_states_and_goes_back_to_one(home: Path) -> None:
 
 
 def test_status_says_what_waits(home: Path, tmp_path: Path) -> None:
-    assert "Hours that wait" in run(home, "status").stdout
+    assert "bronze/commerce_users" in run(home, "status").stdout
     mapping = tmp_path / "all.sql"
     mapping.write_text("SELECT * FROM input")
     events = tmp_path / "events.jsonl"

@@ -26,6 +26,7 @@ THEIRS = {
         "event_day category total_events page_views adds removes purchases searches"
     ),
     "gold.daily_user_activity": "event_day unique_users unique_sessions total_events",
+    "gold.user_activity": "user_id country total_events total_orders revenue",
 }
 
 

@@ -18,13 +18,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from event_pipeline.contracts import EVENTS, GOLD
-from event_pipeline.engines import PartitionReport, Transformer, TransformRequest
+from event_pipeline.contracts import EVENTS
+from event_pipeline.engines import PartitionReport, TransformRequest
 from event_pipeline.engines.duckdb import DuckDBTransformer
 from event_pipeline.lake.tables import Lake
 from event_pipeline.report import ledger_records
 from event_pipeline_tests import oracle
-from event_pipeline_tests.conftest import HOUR, QUARANTINE, Lab, Row, jsonl
+from event_pipeline_tests.conftest import GOLD_OF_EVENTS, HOUR, QUARANTINE, Lab, Row, jsonl
 
 HOURS = ("2026-01-01-23:00", "2026-01-02-00:00")
 MINUTES = (0, 5, 10)
@@ -180,7 +180,7 @@ class Orchestra:
         self.lab.build(*hours, recorded=self.recorded)
 
     def refresh(self) -> None:
-        for contract in GOLD:
+        for contract in GOLD_OF_EVENTS:
             for built in self.lab.gold(contract, *sorted(self.stale)):
                 assert built.status != "failed", built.error
         self.stale.clear()
@@ -222,7 +222,7 @@ def test_any_story_ends_in_one_full_recompute(
         assert (ledger["lines"], ledger["duplicates"]) == (truth.lines, truth.duplicates)
     every_row = [row for truth in expected.values() for row in truth.rows]
     for table, days in oracle.gold(every_row).items():
-        contract = next(c for c in GOLD if c.table == table)
+        contract = next(c for c in GOLD_OF_EVENTS if c.table == table)
         for day, rows in days.items():
             assert Counter(lab.rows(contract, day)) == Counter(rows), f"{table} {day}"
         everything = Counter(row for rows in days.values() for row in rows)
@@ -298,12 +298,12 @@ def test_a_quarantine_of_another_build_is_seen_and_made_again(lab: Lab) -> None:
 def test_a_deleted_hour_is_an_empty_partition_and_takes_its_gold_along(lab: Lab) -> None:
     lab.deliver(jsonl([json.dumps(usual)]))
     (first,) = lab.build()
-    for contract in GOLD:
+    for contract in GOLD_OF_EVENTS:
         lab.gold(contract, *first.receipt["touched"])
     lab.delete()
     (second,) = lab.build(recorded={HOUR: first.receipt["digest"]})
     assert second.receipt["touched"] == first.receipt["touched"] == ["2026-01-01"]
-    for contract in GOLD:
+    for contract in GOLD_OF_EVENTS:
         (built,) = lab.gold(contract, "2026-01-01")
         assert (built.status, built.receipt["rows"]) == ("published", 0)
         assert lab.rows(contract) == []
@@ -312,14 +312,14 @@ def test_a_deleted_hour_is_an_empty_partition_and_takes_its_gold_along(lab: Lab)
 # --- Conservation ---------------------------------------------------------------------------
 
 
-class Tampering(Transformer):
+class Tampering(DuckDBTransformer):
     """DuckDB's engine, with its report changed on its way."""
 
     rows: int = 0
     lines: int = 0
 
     def transform(self, request: TransformRequest) -> Iterator[PartitionReport]:
-        for report in DuckDBTransformer(memory_mb=512, threads=1).transform(request):
+        for report in super().transform(request):
             report.rows += self.rows
             report.lines += self.lines
             yield report
@@ -354,10 +354,10 @@ def test_a_producers_count_that_is_not_met_keeps_what_was_live(lab: Lab, count: 
 
 
 def test_an_object_that_arrives_while_its_hour_is_read_publishes_nothing(lab: Lab) -> None:
-    class Interrupted(Transformer):
+    class Interrupted(DuckDBTransformer):
         def transform(self, request: TransformRequest) -> Iterator[PartitionReport]:
             lab.deliver(jsonl(["late"]), minute=30)
-            yield from DuckDBTransformer(memory_mb=512, threads=1).transform(request)
+            yield from super().transform(request)
 
     lab.deliver(jsonl([json.dumps(usual)]))
     quiet, lab.transformer = lab.transformer, Interrupted()
@@ -376,7 +376,7 @@ def test_one_hour_that_fails_does_not_stop_the_others(lab: Lab) -> None:
     assert len(lab.rows()) == 1
 
 
-@pytest.mark.parametrize("contract", GOLD, ids=lambda c: c.asset)
+@pytest.mark.parametrize("contract", GOLD_OF_EVENTS, ids=lambda c: c.asset)
 def test_gold_that_does_not_reconcile_publishes_nothing(
     lab: Lab, contract: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,8 +15,18 @@ from event_pipeline.automation import recorded_versions
 from event_pipeline.build import build_silver
 from event_pipeline.contracts import EVENTS
 from event_pipeline.lake.objects import EMPTY
-from event_pipeline.sensors import GOLD_ASSETS, SILVER_ASSETS, SILVER_EVENTS
-from event_pipeline_tests.dagster_lab import HOUR, NOW, TODAY, Lab, asked, requests, text
+from event_pipeline_tests.dagster_lab import (
+    GOLD_ASSETS,
+    HOUR,
+    NOW,
+    SILVER_ASSETS,
+    SILVER_EVENTS,
+    TODAY,
+    Lab,
+    asked,
+    requests,
+    text,
+)
 
 OLD_HOUR = "2026-03-02-05:00"
 LATE_HOUR = "2026-03-09-08:00"
@@ -178,15 +188,25 @@ class TestArrivals:
                     lab.create(request)
             assert ticks == [hours[:2:-1], hours[2:0:-1], hours[:1]]  # the latest hours first
 
-    def test_the_cursor_is_a_date_however_long_the_history(self, tmp_path: Path) -> None:
+    def test_the_cursor_is_small_however_long_the_history(self, tmp_path: Path) -> None:
         with Lab.open(tmp_path, first_day="2023-03-10", audit_days_per_tick=500) as lab:
             for year in (2023, 2024, 2025, 2026):
                 lab.arrive(f"{year}-03-10-10:00")
             ticks = [lab.tick("arrivals") for _ in range(3)]
-            assert {len(str(tick.cursor)) for tick in ticks} == {len("2026-03-10")}
+            assert max(len(str(tick.cursor)) for tick in ticks) < 60
 
     @pytest.mark.parametrize(
-        "cursor", ["", "garbage", "{}", "2026-99-99", "1066-10-14", "9999-12-31"]
+        "cursor",
+        [
+            "",
+            "garbage",
+            "{}",
+            "[]",
+            *(
+                json.dumps({"audited": day, "bad": [day], "told": {}})
+                for day in ("2026-99-99", "1066-10-14", "9999-12-31")
+            ),
+        ],
     )
     def test_a_cursor_of_any_text_starts_the_audit_anew(self, lab: Lab, cursor: str) -> None:
         lab.cursors["arrivals"] = cursor
@@ -214,7 +234,7 @@ class TestArrivals:
         lab.arrive("2026-03-10-13:00")
         lab.arrive(HOUR)
         assert lab.settle("arrivals") == [HOUR]
-        assert "no such hour yet: 2026-03-10-13:00" in str(lab.tick("arrivals").skip_message)
+        assert "no such partition yet: 2026-03-10-13:00" in str(lab.tick("arrivals").skip_message)
         lab.now = NOW + timedelta(hours=1)
         assert lab.settle("arrivals") == ["2026-03-10-13:00"]
 

@@ -1,16 +1,25 @@
-"""Bronze: events as they arrived, an object every five minutes."""
+"""Bronze: what arrived, as it arrived. Events are asked for; commerce files are uploaded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import dagster as dg
 
 from event_pipeline import report
 from event_pipeline.automation import DATA_VERSION
-from event_pipeline.contracts import EVENTS
+from event_pipeline.contracts import EVENTS, Contract
 from event_pipeline.ingest.ingester import Ingester
-from event_pipeline.lake.objects import Objects
+from event_pipeline.lake.objects import Listing, Objects, bronze_of
+from event_pipeline.lake.uploads import in_one_line
 
-BRONZE_EVENTS = dg.AssetKey(["bronze", "events"])
+FILES_VALID = "files_are_valid"
+
+
+def bronze_key(contract: Contract) -> dg.AssetKey:
+    """Key of the Bronze asset that a Silver contract is made of."""
+    return dg.AssetKey(bronze_of(contract).asset.split("/"))
+
+
+BRONZE_EVENTS = bronze_key(EVENTS)
 
 
 def bronze_events(hours: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -43,7 +52,7 @@ def bronze_events(hours: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         for key in context.partition_keys:
             results = ingester.ingest_hour(key)
-            listing = objects.hour(key)
+            listing = objects.partition(EVENTS, key)
             context.log_event(
                 dg.AssetMaterialization(
                     BRONZE_EVENTS,
@@ -55,7 +64,7 @@ def bronze_events(hours: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                         **report.listing_metadata(listing),
                     },
                     # As the arrival sensor reports it, which then has nothing to add.
-                    tags={DATA_VERSION: listing.digest},
+                    tags={DATA_VERSION: listing.version},
                 )
             )
 
@@ -63,3 +72,90 @@ def bronze_events(hours: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         yield from ()
 
     return bronze
+
+
+def uploaded_asset(contract: Contract, days: dg.PartitionsDefinition) -> dg.AssetSpec:
+    """A Bronze asset whose files come from outside; the arrival sensor reports them."""
+    return dg.AssetSpec(
+        bronze_key(contract),
+        description=(
+            f"Files as uploaded to `{bronze_of(contract).prefix}date=YYYY-MM-DD/`, called"
+            f" `{bronze_of(contract).expected}`; never changed here."
+        ),
+        group_name="bronze",
+        partitions_def=days,
+        kinds={"json"},
+        metadata={"dagster/column_schema": report.source_schema(contract)},
+    )
+
+
+def upload_check(contract: Contract) -> dg.AssetChecksDefinition:
+    """The check that judges all of a dataset's files, each on its own.
+
+    The arrival sensor judges what changed by itself; this is for a person who asks.
+    """
+
+    @dg.asset_check(
+        asset=bronze_key(contract),
+        name=FILES_VALID,
+        description="Each file has a known name, is whole, and is text of JSON records.",
+    )
+    def files_are_valid(objects: Objects) -> dg.AssetCheckResult:
+        listings = [
+            found for day in objects.days(contract) for found in objects.day(contract, day).values()
+        ]
+        refused = {k: v for each in listings for k, v in objects.refused(contract, each).items()}
+        found = upload_evaluation(
+            contract, foreign_files(contract, listings) | refused, bool(refused)
+        )
+        return dg.AssetCheckResult(
+            passed=found.passed,
+            severity=found.severity,
+            description=found.description,
+            metadata=found.metadata,
+        )
+
+    return files_are_valid
+
+
+def foreign_files(contract: Contract, listings: Iterable[Listing]) -> dict[str, str]:
+    """Files whose names are no dataset's, by key, and why they are not read."""
+    why = f"no such name is known: expected {bronze_of(contract).expected}"
+    return dict.fromkeys((key for listing in listings for key in listing.foreign), why)
+
+
+def upload_evaluation(
+    contract: Contract, unread: Mapping[str, str], serious: bool
+) -> dg.AssetCheckEvaluation:
+    """What the check says of files that are not read, by key and why; `serious` if they block."""
+    return dg.AssetCheckEvaluation(
+        asset_key=bronze_key(contract),
+        check_name=FILES_VALID,
+        passed=not unread,
+        severity=dg.AssetCheckSeverity.ERROR if serious else dg.AssetCheckSeverity.WARN,
+        description=in_one_line(unread) or None,
+        metadata={"files": report.refused_metadata(unread)},
+    )
+
+
+def arrival(
+    contract: Contract, key: str, listing: Listing, objects: Objects
+) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
+    """What the sensor puts on record of a Bronze partition whose objects are not as before."""
+    asset = bronze_key(contract)
+    yield dg.AssetMaterialization(
+        asset,
+        partition=key,
+        description="Arrived, as the sensor saw it.",
+        metadata=report.listing_metadata(listing),
+        tags={DATA_VERSION: listing.version},
+    )
+    if bronze_of(contract).uploaded:
+        unread = foreign_files(contract, [listing]) | objects.refused(contract, listing)
+        if unread:
+            yield dg.AssetObservation(
+                asset,
+                partition=key,
+                description=f"not read: {in_one_line(unread)}",
+                metadata={"files": report.refused_metadata(unread)},
+            )

@@ -1,4 +1,4 @@
-"""Gold: the tables that analysts read, one row set an event date."""
+"""Gold: the tables that analysts read, one row set a day."""
 
 from collections.abc import Iterator
 
@@ -7,13 +7,13 @@ import dagster as dg
 from event_pipeline import report
 from event_pipeline.assets.recording import record_builds
 from event_pipeline.build import build_gold
-from event_pipeline.contracts import EVENTS, Contract
-from event_pipeline.engines import Querier
+from event_pipeline.contracts import Contract
+from event_pipeline.engines import Querier, Transformer
 from event_pipeline.lake.tables import Lake
 
 
 def gold_asset(contract: Contract, days: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """A Gold asset, by event date."""
+    """A Gold asset, by day."""
     key = dg.AssetKey(contract.asset.split("/"))
     reconciles = dg.AssetCheckSpec(
         "reconciles_with_silver",
@@ -29,11 +29,12 @@ def gold_asset(contract: Contract, days: dg.PartitionsDefinition) -> dg.AssetsDe
                 # A day's events mostly arrive on that day; the sensor knows of the late ones.
                 deps=[
                     dg.AssetDep(
-                        EVENTS.asset.split("/"),
+                        source.asset.split("/"),
                         partition_mapping=dg.TimeWindowPartitionMapping(
                             allow_nonexistent_upstream_partitions=True
                         ),
                     )
+                    for source in contract.inputs
                 ],
                 description=contract.description,
                 group_name="gold",
@@ -49,11 +50,12 @@ def gold_asset(contract: Contract, days: dg.PartitionsDefinition) -> dg.AssetsDe
         check_specs=[reconciles],
     )
     def asset(
-        context: dg.AssetExecutionContext, querier: Querier, lake: Lake
+        context: dg.AssetExecutionContext, transformer: Transformer, querier: Querier, lake: Lake
     ) -> Iterator[dg.AssetCheckResult]:
+        keys = context.partition_keys
         yield from record_builds(
             context,
-            build_gold(contract, context.partition_keys, querier=querier, lake=lake),
+            build_gold(contract, keys, transformer=transformer, querier=querier, lake=lake),
             {key: lambda built: report.gold_metadata(contract, built, lake)},
             reconciles,
         )

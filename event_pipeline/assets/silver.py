@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from event_pipeline import report
-from event_pipeline.assets.bronze import BRONZE_EVENTS
+from event_pipeline.assets.bronze import bronze_key
 from event_pipeline.assets.recording import record_builds
 from event_pipeline.automation import recorded_versions
 from event_pipeline.build import build_silver
@@ -15,14 +15,14 @@ from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.settings import Settings
 
-# Hours that one request to the engine holds.
+# Partitions that one request to the engine holds.
 BATCH = 24
 
 
 def silver_asset(
-    contract: Contract, hours: dg.PartitionsDefinition, settings: Settings
+    contract: Contract, partitions: dg.PartitionsDefinition, settings: Settings
 ) -> dg.AssetsDefinition:
-    """A Silver asset and its quarantine, by arrival hour."""
+    """A Silver asset and its quarantine, partitioned as what arrives."""
     silver = dg.AssetKey(contract.asset.split("/"))
     quarantine = dg.AssetKey(contract.quarantine().asset.split("/"))
     balances = dg.AssetCheckSpec(
@@ -34,7 +34,7 @@ def silver_asset(
     def spec(key: dg.AssetKey, made: Contract) -> dg.AssetSpec:
         return dg.AssetSpec(
             key,
-            deps=[BRONZE_EVENTS],
+            deps=[bronze_key(contract)],
             description=made.description,
             group_name=key.path[0],
             code_version=contract.version,
@@ -46,8 +46,8 @@ def silver_asset(
     @dg.multi_asset(
         name="__".join(silver.path),
         specs=[spec(silver, contract), spec(quarantine, contract.quarantine())],
-        partitions_def=hours,
-        # Each hour is on record when it is made; and the CLI's --partition-range asks for this.
+        partitions_def=partitions,
+        # Each is on record when it is made; and the CLI's --partition-range asks for this.
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=[balances],
         # Either may be asked for, as by the CLI's --select; both are made, in one reading.

@@ -14,13 +14,19 @@ import dagster as dg
 
 @dataclass(frozen=True)
 class Source:
-    """One Bronze object to read, with its producer's line count and digest where there are any."""
+    """One Bronze object to read, with its producer's line count and digest where there are any.
+
+    It is UTF-8 text, gzipped or not, of one JSON object a line, or with `array` one JSON array
+    of them: by its content, whatever its name says.
+    """
 
     key: str
     uri: str
     bytes: int
     lines: int | None = None
     sha256: str | None = None
+    gzipped: bool = True
+    array: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,11 @@ class PartitionRequest:
 class TransformRequest:
     """One statement over one or many partitions.
 
-    `source` are the raw fields, `columns` the (name, type) pairs of the table in order and
-    `partition_column` the one that takes each partition's value.
+    `source` are the raw fields, `columns` the (name, type) pairs of the table in order,
+    `partition_column` the one that takes each partition's value and `date_column` the one whose
+    dates are counted. Of rows that are equal in the columns `key` the one with the greatest
+    `latest`, then with the greatest content, is kept, and others are quarantined as `conflict`.
+    Without a key, lines that are equal as texts are kept once.
     """
 
     dataset: str
@@ -47,7 +56,25 @@ class TransformRequest:
     source: tuple[str, ...]
     columns: tuple[tuple[str, str], ...]
     partition_column: str
+    date_column: str
+    key: tuple[str, ...]
+    latest: str
     partitions: tuple[PartitionRequest, ...]
+
+
+@dataclass(frozen=True)
+class DeriveRequest:
+    """One Spark SQL statement over tables: the files of each that may hold rows of a date.
+
+    The rows whose column `where[0]` is the date `where[1]` are written under `prefix`, as
+    `columns`, the (name, type) pairs of the table that is made.
+    """
+
+    statement: str
+    inputs: dict[str, list[str]]
+    columns: tuple[tuple[str, str], ...]
+    where: tuple[str, str]
+    prefix: str
 
 
 @dataclass
@@ -79,7 +106,7 @@ class PartitionReport:
 
 @dataclass
 class QueryReport:
-    """What a Gold query left: its rows, its files, and the seconds that it took."""
+    """What a Gold statement left: its rows, its files, and the seconds that it took."""
 
     rows: int
     files: list[str]
@@ -87,11 +114,15 @@ class QueryReport:
 
 
 class Transformer(dg.ConfigurableResource[Any], ABC):
-    """Runs a Silver statement over Bronze objects."""
+    """Runs Spark SQL: Silver's over Bronze objects, and Gold's that joins Silver tables."""
 
     @abstractmethod
     def transform(self, request: TransformRequest) -> Iterator[PartitionReport]:
         """Makes each partition's files and yields its report, one bad one not stopping others."""
+
+    @abstractmethod
+    def derive(self, request: DeriveRequest) -> QueryReport:
+        """Makes one partition of a Gold table. Raises QueryError with one clear line."""
 
 
 class Querier(dg.ConfigurableResource[Any], ABC):

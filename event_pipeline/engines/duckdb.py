@@ -1,16 +1,18 @@
 """The embedded engine: DuckDB runs the Silver and Gold statements, translated by SQLGlot.
 
-One hour goes through in one stream: unzip, read lines, parse, judge, write. What the statement
-refuses is taken out of that stream on its way; duplicates are looked for in the written file and
-removed by a second pass only if there are any, since there seldom are.
+A partition goes through in one stream: unzip, read lines, parse, judge, write. What the statement
+refuses is taken out of that stream on its way; duplicates and conflicts are looked for in the
+written file and removed by a second pass only if there are any, since there seldom are.
 """
 
-import shutil
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,9 @@ import sqlglot
 from duckdb.func import FunctionNullHandling, PythonUDFType
 from sqlglot import exp
 
-from event_pipeline.contracts import TABLES
+from event_pipeline.contracts import TABLES, Contract
 from event_pipeline.engines import (
+    DeriveRequest,
     PartitionReport,
     PartitionRequest,
     Querier,
@@ -30,9 +33,9 @@ from event_pipeline.engines import (
     Transformer,
     TransformRequest,
 )
-from event_pipeline.engines.bronze_text import Unreadable, make_readable
 from event_pipeline.errors import QueryError
 from event_pipeline.lake.tables import Lake
+from event_pipeline.lake.text import Unreadable, make_readable
 
 PARQUET = "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
 # No JSON text holds this raw byte, so a line is one field; an object that has it is made readable.
@@ -45,7 +48,7 @@ LINE_READER = (
     "read_csv([{files}], delim={delim}, header=false, quote='', escape='', auto_detect=false,"
     # Else a delimiter at the end of a line is a field without value to the reader, and dropped.
     " nullstr=chr(10),"
-    " columns={{'line': 'VARCHAR'}}, filename=true)"
+    " columns={{'line': 'VARCHAR'}}, filename=true, compression={compression})"
 )
 
 
@@ -77,8 +80,17 @@ def _literals(texts: Sequence[str]) -> str:
     return ", ".join(f"'{_quoted(text)}'" for text in texts)
 
 
+@dataclass(frozen=True)
+class _File:
+    """A file that the reader takes, and the Bronze object that it holds."""
+
+    path: str
+    key: str
+    gzipped: bool
+
+
 class DuckDBTransformer(Transformer):
-    """Runs Silver statements in this process."""
+    """Runs Spark SQL in this process."""
 
     memory_mb: int = 2048
     threads: int | None = None
@@ -94,32 +106,42 @@ class DuckDBTransformer(Transformer):
             report.seconds = time.monotonic() - started
             yield report
 
+    def derive(self, request: DeriveRequest) -> QueryReport:
+        """Writes one Parquet file."""
+        query = sqlglot.parse_one(request.statement, read="spark")
+        with _session(self.memory_mb, self.threads) as connection:
+            for table, files in request.inputs.items():
+                _make_view(connection, TABLES[table], files)
+            return _unload(connection, query, request.columns, request.where, request.prefix)
+
     def _partition(self, request: TransformRequest, partition: PartitionRequest) -> PartitionReport:
         with tempfile.TemporaryDirectory(prefix="event-pipeline-") as scratch:
-            paths = {source.uri: source.key for source in partition.sources}
+            arrays = {source.key for source in partition.sources if source.array}
+            files, unreadable = _readable(partition, arrays, scratch)
             try:
-                return self._attempt(request, partition, paths, {}, scratch)
+                return self._attempt(request, partition, files, unreadable, scratch)
             except duckdb.Error:
-                # Some object is not gzipped UTF-8 lines. Which, and how much of it can be read,
-                # is worth finding out only now.
+                # Some object is not UTF-8 lines. Which, and how much of it can be read, is worth
+                # finding out only now.
                 _empty(partition.rows_prefix)
                 _empty(partition.quarantine_prefix)
-                paths, unreadable = _readable(partition, scratch)
-                return self._attempt(request, partition, paths, unreadable, scratch)
+                every = {source.key for source in partition.sources}
+                files, unreadable = _readable(partition, every, scratch)
+                return self._attempt(request, partition, files, unreadable, scratch)
 
     def _attempt(
         self,
         request: TransformRequest,
         partition: PartitionRequest,
-        paths: dict[str, str],
-        unreadable: dict[str, str],
+        files: Sequence[_File],
+        unreadable: Mapping[str, str],
         scratch: str,
     ) -> PartitionReport:
-        """One try over `paths` (file -> object key), with objects already known unreadable."""
+        """One try over `files`, with objects already known unreadable, by key."""
         report = PartitionReport(partition.key, bytes=sum(s.bytes for s in partition.sources))
         with (
             _connect(self.memory_mb, self.threads, scratch) as connection,
-            _Quarantine(partition, request, paths) as quarantine,
+            _Quarantine(partition, request, files) as quarantine,
         ):
             connection.create_function(
                 "quarantine",
@@ -132,8 +154,8 @@ class DuckDBTransformer(Transformer):
             )
             for key, error in unreadable.items():
                 quarantine.add(key, "object_unreadable", error)
-            report.lines = len(unreadable) + _count_lines(connection, partition, paths, unreadable)
-            lines = _lines(list(paths))
+            report.lines = len(unreadable) + _count_lines(connection, partition, files)
+            lines = _lines(files)
             rows = f"{partition.rows_prefix}/rows.parquet"
             written = _copy(
                 connection,
@@ -142,9 +164,10 @@ class DuckDBTransformer(Transformer):
                 " ELSE quarantine(source, line, reasons) END",
                 rows,
             )
-            kept = _drop_duplicates(connection, request, partition, lines, rows)
-            report.rows = kept
-            report.duplicates = written - kept
+            refused = quarantine.rows
+            single_out = _drop_conflicts if request.key else _drop_duplicates
+            report.rows = single_out(connection, request, partition, lines, rows)
+            report.duplicates = written - report.rows - (quarantine.rows - refused)
             report.files = sorted(map(str, Path(partition.rows_prefix).glob("*.parquet")))
             report.event_dates = _event_dates(connection, request, report.files)
         report.quarantined = quarantine.rows
@@ -204,25 +227,30 @@ def _literal(text: str) -> str:
     return f"'{_quoted(text)}'"
 
 
-def _lines(paths: Sequence[str]) -> str:
+def _lines(files: Sequence[_File]) -> str:
     """A query of the non-blank lines of files; of no files, no lines."""
-    if not paths:
+    readers = [
+        LINE_READER.format(
+            files=_literals([file.path for file in files if file.gzipped == gzipped]),
+            delim=NOT_IN_JSON,
+            compression="'gzip'" if gzipped else "'none'",
+        )
+        for gzipped in sorted({file.gzipped for file in files})
+    ]
+    if not readers:
         return "SELECT CAST(NULL AS VARCHAR) AS line, CAST(NULL AS VARCHAR) AS filename LIMIT 0"
-    reader = LINE_READER.format(files=_literals(paths), delim=NOT_IN_JSON)
-    return f"SELECT line, filename FROM {reader} WHERE {NOT_BLANK}"
+    return " UNION ALL ".join(
+        f"SELECT line, filename FROM {reader} WHERE {NOT_BLANK}" for reader in readers
+    )
 
 
 def _count_lines(
-    connection: duckdb.DuckDBPyConnection,
-    partition: PartitionRequest,
-    paths: dict[str, str],
-    unreadable: dict[str, str],
+    connection: duckdb.DuckDBPyConnection, partition: PartitionRequest, files: Sequence[_File]
 ) -> int:
-    """Non-blank lines of the readable objects: their producers' counts, or counted here."""
-    by_key = {key: path for path, key in paths.items()}
-    sources = [s for s in partition.sources if s.key not in unreadable]
-    counted = sum(s.lines for s in sources if s.lines is not None)
-    uncounted = [by_key[s.key] for s in sources if s.lines is None]
+    """Non-blank lines of the files: their producers' counts, or counted here."""
+    told = {source.key: source.lines for source in partition.sources}
+    counted = sum(told[file.key] or 0 for file in files)
+    uncounted = [file for file in files if told[file.key] is None]
     return counted + _scalar(connection, f"SELECT count(*) FROM ({_lines(uncounted)})")
 
 
@@ -271,14 +299,59 @@ def _drop_duplicates(
     same = " AND ".join(f"p.{name} IS NOT DISTINCT FROM s.{name}" for name in content)
     suspect = f"{row_hash} IN (SELECT {row_hash} FROM surplus)"
     names = _names(request)
-    kept = _copy(
+    return _replace(
         connection,
+        rows,
         f"SELECT {names} FROM {table} WHERE NOT {suspect} UNION ALL SELECT {names} FROM"
         f" (SELECT p.*, row_number() OVER (PARTITION BY {', '.join(f'p.{n}' for n in content)})"
         f" AS copy, s.repeats FROM (SELECT * FROM {table} WHERE {suspect}) AS p"
         f" LEFT JOIN surplus AS s ON {same}) WHERE copy > coalesce(repeats, 0)",
-        rows.replace("rows.parquet", "distinct.parquet"),
     )
+
+
+def _drop_conflicts(
+    connection: duckdb.DuckDBPyConnection,
+    request: TransformRequest,
+    partition: PartitionRequest,
+    lines: str,
+    rows: str,
+) -> int:
+    """Keeps one row of each key; returns the rows that are left.
+
+    Of rows that are the same in every column one is kept, the others are duplicates. Of those
+    that still have the same key the latest is kept, and of the latest the one with the greatest
+    content, column by column; the others go to quarantine.
+    """
+    key = ", ".join(f'"{name}"' for name in request.key)
+    content = [f'"{n}"' for n, _ in request.columns if n != request.partition_column]
+    table, names = _parquet([rows]), _names(request)
+    repeated = f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1"
+    if not _scalar(connection, f"SELECT count(*) FROM ({repeated})"):
+        return _scalar(connection, f"SELECT count(*) FROM {table}")
+    greatest = ", ".join(f"{name} DESC NULLS LAST" for name in (f'"{request.latest}"', *content))
+    connection.execute(
+        "CREATE TEMP TABLE ranked AS SELECT *,"
+        f" row_number() OVER (PARTITION BY {key} ORDER BY {greatest}) AS place"
+        # Of equal rows the line that is told is the same in every run.
+        f" FROM (SELECT *, row_number() OVER (PARTITION BY {', '.join(content)}"
+        " ORDER BY line, source) AS copy"
+        f" FROM ({_judged(request, partition, lines)})"
+        f" WHERE reasons = '' AND ({key}) IN ({repeated})) WHERE copy = 1"
+    )
+    connection.execute(
+        "SELECT count(quarantine(source, line, 'conflict')) FROM ranked WHERE place > 1"
+    )
+    return _replace(
+        connection,
+        rows,
+        f"SELECT {names} FROM {table} WHERE ({key}) NOT IN (SELECT {key} FROM ranked)"
+        f" UNION ALL SELECT {names} FROM ranked WHERE place = 1",
+    )
+
+
+def _replace(connection: duckdb.DuckDBPyConnection, rows: str, query: str) -> int:
+    """Writes the query's rows in place of a file; returns their number."""
+    kept = _copy(connection, query, rows.replace("rows.parquet", "distinct.parquet"))
     Path(rows).unlink()
     return kept
 
@@ -286,28 +359,34 @@ def _drop_duplicates(
 def _event_dates(
     connection: duckdb.DuckDBPyConnection, request: TransformRequest, files: list[str]
 ) -> dict[str, int]:
-    if "event_date" not in dict(request.columns):
-        return {}
     counts = connection.execute(
-        f"SELECT strftime(event_date, '%Y-%m-%d'), count(*) FROM {_parquet(files)}"
+        f"SELECT strftime(\"{request.date_column}\", '%Y-%m-%d'), count(*) FROM {_parquet(files)}"
         " GROUP BY ALL ORDER BY ALL"
     )
     return {str(day): int(rows) for day, rows in counts.fetchall()}
 
 
-def _readable(partition: PartitionRequest, scratch: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Files that the reader takes, as file -> object key, and errors of those it never will."""
-    paths: dict[str, str] = {}
+def _readable(
+    partition: PartitionRequest, copied: AbstractSet[str], scratch: str
+) -> tuple[list[_File], dict[str, str]]:
+    """Files that the reader takes, and by object key the errors of those that it never will.
+
+    Objects in `copied` are copied line by line, as the reader cannot take them as they lie.
+    """
+    files: list[_File] = []
     unreadable: dict[str, str] = {}
     for n, source in enumerate(partition.sources):
+        if source.key not in copied:
+            files.append(_File(source.uri, source.key, source.gzipped))
+            continue
         copy = f"{scratch}/{n}.jsonl.gz"
         try:
-            make_readable(source.uri, copy)
+            make_readable(source.uri, copy, gzipped=source.gzipped, array=source.array)
         except Unreadable as error:
             unreadable[source.key] = str(error)
         else:
-            paths[copy] = source.key
-    return paths, unreadable
+            files.append(_File(copy, source.key, gzipped=True))
+    return files, unreadable
 
 
 def _empty(folder: str) -> None:
@@ -323,13 +402,13 @@ class _Quarantine:
     )
 
     def __init__(
-        self, partition: PartitionRequest, request: TransformRequest, paths: dict[str, str]
+        self, partition: PartitionRequest, request: TransformRequest, files: Sequence[_File]
     ) -> None:
         kind = dict(request.columns)[request.partition_column]
         self.path = f"{partition.quarantine_prefix}/lines.parquet"
         self.rows = 0
         self.reasons: Counter[str] = Counter()
-        self._paths = paths
+        self._keys = {file.path: file.key for file in files}
         value_type = pa.timestamp("us") if kind == "timestamp" else pa.date32()
         self._value = pa.scalar(partition.value).cast(value_type)
         self._writer = pq.ParquetWriter(
@@ -352,7 +431,7 @@ class _Quarantine:
 
     def take(self, sources: pa.Array, lines: pa.Array, reasons: pa.Array) -> pa.Array:
         """Quarantines lines of files; false for each, which takes it out of the stream."""
-        keys = [self._paths[path] for path in sources.to_pylist()]
+        keys = [self._keys[path] for path in sources.to_pylist()]
         self._write(keys, reasons.to_pylist(), lines)
         return pa.repeat(pa.scalar(False), len(keys))
 
@@ -376,85 +455,97 @@ class DuckDBQuerier(Querier):
         self, statement: str, columns: Sequence[tuple[str, str]], where: tuple[str, str], to: str
     ) -> QueryReport:
         """Writes one Parquet file. Reads only files that may hold rows of the date."""
-        started = time.monotonic()
-        column, day = where
-        path = f"{to}/rows.parquet"
-        typed = ", ".join(f'CAST("{name}" AS {kind}) AS "{name}"' for name, kind in columns)
-        with self._session(statement, day) as (connection, query):
-            try:
-                rows = _copy(
-                    connection,
-                    f"SELECT {typed} FROM ({query}) WHERE \"{column}\" = DATE '{day}'",
-                    path,
-                )
-            except duckdb.Error as error:
-                raise QueryError(_first_line(error)) from None
-        return QueryReport(rows, [path], time.monotonic() - started)
+        query = _parsed(statement)
+        with self._over(query, where[1]) as connection:
+            return _unload(connection, query, columns, where, to)
 
     def fetch(
         self, statement: str, day: str | None = None
     ) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Runs one SELECT in Athena's dialect."""
-        with self._session(statement, day) as (connection, query):
-            try:
-                result = connection.execute(query)
-            except duckdb.Error as error:
-                raise QueryError(_first_line(error)) from None
+        query = _parsed(statement)
+        with self._over(query, day) as connection, _clear_errors():
+            result = connection.execute(query.sql(dialect="duckdb"))
             return [column[0] for column in result.description or []], result.fetchall()
 
-    def _session(self, statement: str, day: str | None) -> "_Session":
-        try:
-            parsed = sqlglot.parse(statement, read="athena")
-        except sqlglot.errors.SqlglotError as error:
-            raise QueryError(_first_line(error)) from None
-        if len(parsed) != 1 or not isinstance(parsed[0], exp.Query):
-            raise QueryError("one SELECT statement is expected")
-        return _Session(self, parsed[0], day)
-
-
-class _Session:
-    """A connection in which the tables that a query names are views of their live files."""
-
-    def __init__(self, querier: DuckDBQuerier, query: exp.Query, day: str | None) -> None:
-        self._querier = querier
-        self._query = query
-        self._day = day
-
-    def __enter__(self) -> tuple[duckdb.DuckDBPyConnection, str]:
-        self._scratch = tempfile.mkdtemp(prefix="event-pipeline-")
-        querier = self._querier
-        self._connection = _connect(querier.memory_mb, querier.threads, self._scratch)
-        try:
+    @contextmanager
+    def _over(self, query: exp.Query, day: str | None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection in which the tables that a query names are views of their live files."""
+        with _session(self.memory_mb, self.threads) as connection:
             # As in Athena, a query reads tables and no other files.
-            folder = _literals([f"{querier.lake.root}/"])
-            self._connection.execute(f"SET allowed_directories=[{folder}]")
-            self._connection.execute("SET enable_external_access=false")
-            for table in sorted({f"{t.db}.{t.name}" for t in self._query.find_all(exp.Table)}):
-                self._view(table)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self._connection, self._query.sql(dialect="duckdb")
+            folder = _literals([f"{self.lake.root}/"])
+            connection.execute(f"SET allowed_directories=[{folder}]")
+            connection.execute("SET enable_external_access=false")
+            for table in sorted({f"{t.db}.{t.name}" for t in query.find_all(exp.Table)}):
+                if contract := TABLES.get(table):
+                    day_only = f"{contract.date} = '{day}'" if day and contract.date else None
+                    _make_view(connection, contract, self.lake.scan(contract, day_only))
+                elif not table.startswith("."):
+                    choices = ", ".join(sorted(TABLES))
+                    raise QueryError(f"there is no table {table}; there are: {choices}")
+                # Else a name that the query itself defines, or that DuckDB reports as unknown.
+            yield connection
 
-    def _view(self, table: str) -> None:
-        contract = TABLES.get(table)
-        if contract is None:
-            if table.startswith("."):
-                return  # A name that the query itself defines, or that DuckDB reports as unknown.
-            raise QueryError(f"there is no table {table}; there are: {', '.join(sorted(TABLES))}")
-        has_date = "event_date" in contract.column_names
-        row_filter = f"event_date = '{self._day}'" if self._day and has_date else None
-        files = self._querier.lake.scan(contract, row_filter)
-        names = ", ".join(f'"{name}"' for name in contract.column_names)
-        columns = ", ".join(f'CAST(NULL AS {c.type}) AS "{c.name}"' for c in contract.columns)
-        source = _parquet(files) if files else f"(SELECT {columns} LIMIT 0)"
-        schema, name = contract.identifier
-        self._connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
-        self._connection.execute(f'CREATE VIEW "{schema}"."{name}" AS SELECT {names} FROM {source}')
 
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+def _parsed(statement: str) -> exp.Query:
+    try:
+        parsed = sqlglot.parse(statement, read="athena")
+    except sqlglot.errors.SqlglotError as error:
+        raise QueryError(_first_line(error)) from None
+    if len(parsed) != 1 or not isinstance(parsed[0], exp.Query):
+        raise QueryError("one SELECT statement is expected")
+    return parsed[0]
+
+
+@contextmanager
+def _session(memory_mb: int, threads: int | None) -> Iterator[duckdb.DuckDBPyConnection]:
+    with (
+        tempfile.TemporaryDirectory(prefix="event-pipeline-") as scratch,
+        _connect(memory_mb, threads, scratch) as connection,
+    ):
+        yield connection
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        raise QueryError(_first_line(error)) from None
+
+
+def _make_view(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, files: Sequence[str]
+) -> None:
+    """Makes a table that a statement names a view of files; of no files, a view without rows."""
+    names = ", ".join(f'"{name}"' for name in contract.column_names)
+    columns = ", ".join(f'CAST(NULL AS {c.type}) AS "{c.name}"' for c in contract.columns)
+    source = _parquet(files) if files else f"(SELECT {columns} LIMIT 0)"
+    schema, name = contract.identifier
+    connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+    connection.execute(f'CREATE VIEW "{schema}"."{name}" AS SELECT {names} FROM {source}')
+
+
+def _unload(
+    connection: duckdb.DuckDBPyConnection,
+    query: exp.Expr,
+    columns: Sequence[tuple[str, str]],
+    where: tuple[str, str],
+    to: str,
+) -> QueryReport:
+    """Writes a query's rows of one date to one Parquet file."""
+    started = time.monotonic()
+    column, day = where
+    path = f"{to}/rows.parquet"
+    typed = ", ".join(f'CAST("{name}" AS {kind}) AS "{name}"' for name, kind in columns)
+    with _clear_errors():
+        rows = _copy(
+            connection,
+            f"SELECT {typed} FROM ({query.sql(dialect='duckdb')})"
+            f" WHERE \"{column}\" = DATE '{day}'",
+            path,
+        )
+    return QueryReport(rows, [path], time.monotonic() - started)
 
 
 def _first_line(error: Exception) -> str:

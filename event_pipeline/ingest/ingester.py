@@ -8,7 +8,7 @@ import dagster as dg
 
 from event_pipeline.ingest import handler
 from event_pipeline.ingest.generator import Profile
-from event_pipeline.partitions import hour_start
+from event_pipeline.partitions import HOURLY
 
 
 class Ingester(dg.ConfigurableResource[Any], ABC):
@@ -40,5 +40,5 @@ class LocalIngester(Ingester):
             fault_share=self.fault_share,
         )
         last = handler.last_whole_slot(datetime.now(UTC))
-        slots = handler.slots_of_hour(hour_start(key))
+        slots = handler.slots_of_hour(HOURLY.start(key))
         return [handler.ingest(slot, store, profile) for slot in slots if slot <= last]

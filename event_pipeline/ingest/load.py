@@ -1,15 +1,17 @@
 """Bring your own files: any CSV, JSON or Parquet that DuckDB reads, mapped by one SELECT.
 
-Rows go to Bronze as the events' raw fields, by the 5-minute slot of their own time, or all to one
-given arrival hour. An object's name carries a digest of file and mapping, and objects are written
-once: loading the same file again changes nothing, and a load that was cut short is completed.
+Rows go to Bronze as a dataset's raw fields. Events go to the 5-minute slot of their own time, or
+all to one given arrival hour; an object's name carries a digest of file and mapping, and objects
+are written once. A dataset of drops goes to its one file in a given drop. Loading the same file
+again changes nothing, and a load that was cut short is completed.
 """
 
 import gzip
 import hashlib
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +19,12 @@ from typing import Any
 
 import duckdb
 
-from event_pipeline.contracts import EVENTS
+from event_pipeline.contracts import EVENTS, Contract
 from event_pipeline.errors import LoadError
 from event_pipeline.ingest.generator import SLOT
 from event_pipeline.ingest.handler import FolderStore, object_key, write_once
-from event_pipeline.partitions import hour_key, hour_start
+from event_pipeline.lake.objects import Objects, bronze_of
+from event_pipeline.partitions import DAILY, HOURLY
 from event_pipeline.settings import Settings
 
 ROWS_AT_ONCE = 10_000
@@ -35,26 +38,86 @@ class Loaded:
     rows: int = 0
     objects_written: int = 0
     objects_there: int = 0
-    hours: set[str] = field(default_factory=set)
+    partitions: set[str] = field(default_factory=set)
     unreadable: list[tuple[int, str, str]] = field(default_factory=list)
 
     @property
-    def first_hour(self) -> str:
-        """Key of the earliest arrival hour."""
-        return min(self.hours, default="none")
-
-    @property
-    def last_hour(self) -> str:
-        """Key of the latest arrival hour."""
-        return max(self.hours, default="none")
+    def span(self) -> str:
+        """The first and the last partition that the rows lie in."""
+        if not self.partitions:
+            return "none"
+        return " to ".join(sorted({min(self.partitions), max(self.partitions)}))
 
 
-def load_file(settings: Settings, file: Path, mapping: Path, arrival_hour: str | None) -> Loaded:
-    """Loads one file into the settings' lake. Raises LoadError with one clear line."""
+def load_events(settings: Settings, file: Path, mapping: Path, arrival_hour: str | None) -> Loaded:
+    """Loads a file of events into the settings' lake. Raises LoadError with one clear line."""
+    given = _given_hour(arrival_hour)
+    with _mapped(file, mapping, EVENTS) as (connection, loaded, digest):
+        _give_slots(connection, given)
+        _check_hours(connection, settings)
+        store = FolderStore(settings.lake)
+        for slot, lines in _slots(connection):
+            key = object_key(slot).replace(".jsonl.gz", f"-{digest}.jsonl.gz")
+            data = _compressed(lines)
+            about = {"loaded_from": file.name}
+            entry = write_once(store, key, slot, data, lines=len(lines), about=about)
+            loaded.rows += len(lines)
+            loaded.partitions.add(HOURLY.key(slot))
+            loaded.objects_written += entry is not None
+            loaded.objects_there += entry is None
+    return loaded
+
+
+def load_drop(
+    settings: Settings,
+    file: Path,
+    mapping: Path,
+    *,
+    contract: Contract,
+    drop: str,
+    replace: bool = False,
+) -> Loaded:
+    """Loads a file as one dataset of a drop (YYYY-MM-DD) into the settings' lake.
+
+    A file of other content that is there is left alone, unless `replace` is set. Raises LoadError
+    with one clear line.
+    """
+    day = _given_drop(settings, drop)
+    key = f"{bronze_of(contract).prefix}{DAILY.folder(drop)}{contract.identifier[1]}"
+    key = key.replace("commerce_", "") + ".jsonl.gz"
+    objects, store = Objects(root=str(settings.lake)), FolderStore(settings.lake)
+    others = [o.name for o in objects.partition(contract, drop).objects if o.key != key]
+    if others:
+        raise LoadError(f"the drop {drop} has {', '.join(others)} already: remove it first")
+    with _mapped(file, mapping, contract) as (connection, loaded, _):
+        lines = [f"{line}\n" for _, line in _in_order(connection, "NULL", "number")]
+    if not lines:
+        raise LoadError(f"{file.name}: the mapping gives no rows")
+    loaded.rows = len(lines)
+    loaded.partitions.add(drop)
+    data, found = _compressed(lines), store.read(key)
+    if found is not None and found[0] == data:
+        loaded.objects_there = 1
+        return loaded
+    if found is not None and not replace:
+        raise LoadError(f"the drop {drop} has another {key.rsplit('/', 1)[-1]}: give --replace")
+    if found is None:
+        write_once(store, key, day, data, lines=len(lines), about={"loaded_from": file.name})
+    else:
+        # Its manifest speaks of the old file, and so it counts no longer.
+        store.put(key, data)
+    loaded.objects_written = 1
+    return loaded
+
+
+@contextmanager
+def _mapped(
+    file: Path, mapping: Path, contract: Contract
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Loaded, str]]:
+    """A connection with the table `mapped`, what was found while reading, and a digest of both."""
     for path in (file, mapping):
         if not path.is_file():
             raise LoadError(f"{path}: no such file")
-    given = _given_hour(arrival_hour)
     sql = mapping.read_text()
     digest = hashlib.sha256(file.read_bytes() + sql.encode()).hexdigest()[:12]
     loaded = Loaded()
@@ -62,28 +125,37 @@ def load_file(settings: Settings, file: Path, mapping: Path, arrival_hour: str |
         connection.execute("SET TimeZone='UTC'")
         try:
             _read(connection, file, loaded)
-            _map(connection, sql, given)
+            _map(connection, sql, contract)
         except duckdb.Error as error:
-            raise LoadError(f"{_first_line(error)}") from None
-        _check_hours(connection, settings)
-        store = FolderStore(settings.lake)
-        for slot, lines in _slots(connection):
-            key = object_key(slot).replace(".jsonl.gz", f"-{digest}.jsonl.gz")
-            data = gzip.compress("".join(lines).encode(), 6, mtime=0)
-            about = {"loaded_from": file.name}
-            entry = write_once(store, key, slot, data, lines=len(lines), about=about)
-            loaded.rows += len(lines)
-            loaded.hours.add(hour_key(slot))
-            loaded.objects_written += entry is not None
-            loaded.objects_there += entry is None
-    return loaded
+            raise LoadError(_first_line(error)) from None
+        yield connection, loaded, digest
+
+
+def _compressed(lines: Sequence[str]) -> bytes:
+    return gzip.compress("".join(lines).encode(), 6, mtime=0)
+
+
+def _given_drop(settings: Settings, text: str) -> datetime:
+    try:
+        day = DAILY.start(text)
+    except ValueError:
+        day = None
+    if day is None or DAILY.key(day) != text:
+        raise LoadError(f"--drop {text}: expected a form like 2019-10-01")
+    if day < settings.first_hour:
+        raise LoadError(
+            f"--drop {text} is before the first partition: set EVENT_PIPELINE_FIRST_DAY={text}"
+        )
+    if day > datetime.now(UTC):
+        raise LoadError(f"--drop {text} is yet to come")
+    return day
 
 
 def _given_hour(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        return hour_start(text)
+        return HOURLY.start(text)
     except ValueError:
         raise LoadError(f"--arrival-hour {text}: expected a form like 2019-10-01-02:00") from None
 
@@ -152,28 +224,34 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _map(connection: duckdb.DuckDBPyConnection, sql: str, given: datetime | None) -> None:
-    """Makes the table `mapped`: each row's slot and its line, in the file's order."""
+def _map(connection: duckdb.DuckDBPyConnection, sql: str, contract: Contract) -> None:
+    """Makes the table `mapped`: each row's number in the file, its line, and the events' time."""
     statements = duckdb.extract_statements(sql)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise LoadError("the mapping must be one SELECT ... FROM input")
     query = statements[0].query.rstrip().rstrip(";")
     columns = [name for name, *_ in connection.execute(f"DESCRIBE {query}").fetchall()]
-    if unknown := sorted(set(columns) - set(EVENTS.source)):
+    if unknown := sorted(set(columns) - set(contract.source)):
         raise LoadError(
-            f"the mapping gives {', '.join(unknown)}; the fields are: {', '.join(EVENTS.source)}"
+            f"the mapping gives {', '.join(unknown)}; the fields are: {', '.join(contract.source)}"
         )
-    given_or_null = ((n, f'm."{n}"' if n in columns else "NULL") for n in EVENTS.source)
+    given_or_null = ((n, f'm."{n}"' if n in columns else "NULL") for n in contract.source)
     fields = ", ".join(f'"{name}": {value}' for name, value in given_or_null)
-    own_slot = (
-        "time_bucket(INTERVAL 5 minutes, try_cast(m.timestamp::VARCHAR AS TIMESTAMPTZ))"
-        if "timestamp" in columns
-        else "NULL"
-    )
-    slot = f"TIMESTAMPTZ '{given.isoformat()}'" if given else own_slot
+    time = "m.timestamp::VARCHAR" if "timestamp" in columns else "NULL"
     connection.execute(
-        f"CREATE TABLE mapped AS SELECT row_number() OVER () AS number, {slot} AS slot,"
-        f" to_json({{{fields}}})::VARCHAR AS line FROM ({query}) AS m"
+        "CREATE TABLE mapped AS SELECT row_number() OVER () AS number,"
+        f" try_cast({time} AS TIMESTAMPTZ) AS time, to_json({{{fields}}})::VARCHAR AS line"
+        f" FROM ({query}) AS m"
+    )
+
+
+def _give_slots(connection: duckdb.DuckDBPyConnection, given: datetime | None) -> None:
+    """Adds to `mapped` each event's slot: of its own time, or the first of a given hour."""
+    slot = (
+        f"TIMESTAMPTZ '{given.isoformat()}'" if given else "time_bucket(INTERVAL 5 minutes, time)"
+    )
+    connection.execute(
+        f"ALTER TABLE mapped ADD COLUMN slot TIMESTAMPTZ; UPDATE mapped SET slot = {slot}"
     )
     # A row whose time cannot be told lies with the earliest: Silver will say what is wrong.
     connection.execute("UPDATE mapped SET slot = (SELECT min(slot) FROM mapped) WHERE slot IS NULL")
@@ -198,15 +276,18 @@ def _check_hours(connection: duckdb.DuckDBPyConnection, settings: Settings) -> N
         )
 
 
-def _slots(
-    connection: duckdb.DuckDBPyConnection,
-) -> Iterator[tuple[datetime, list[str]]]:
-    cursor = connection.execute("SELECT slot, line FROM mapped ORDER BY slot, number")
-    rows: Iterator[tuple[Any, str]] = itertools.chain.from_iterable(
-        iter(lambda: cursor.fetchmany(ROWS_AT_ONCE), [])
-    )
+def _slots(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[datetime, list[str]]]:
+    rows = _in_order(connection, "slot", "slot, number")
     for slot, group in itertools.groupby(rows, key=lambda row: row[0]):
         yield slot.astimezone(UTC), [f"{line}\n" for _, line in group]
+
+
+def _in_order(
+    connection: duckdb.DuckDBPyConnection, value: str, order: str
+) -> Iterator[tuple[Any, str]]:
+    """A value and the line of each mapped row."""
+    cursor = connection.execute(f"SELECT {value}, line FROM mapped ORDER BY {order}")
+    return itertools.chain.from_iterable(iter(lambda: cursor.fetchmany(ROWS_AT_ONCE), []))
 
 
 def _first_line(error: Exception) -> str:

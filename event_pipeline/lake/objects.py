@@ -1,37 +1,40 @@
 """Bronze objects: what lies under a partition's prefix, and the digest that stands for it."""
 
+import difflib
 import hashlib
 import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
-from functools import cached_property
+from datetime import UTC, date, datetime
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from obstore.store import LocalStore
 
-from event_pipeline import partitions
+from event_pipeline.contracts import SILVER, Bronze, Contract
 from event_pipeline.engines import Source
 from event_pipeline.ingest.handler import manifest_key
+from event_pipeline.lake.uploads import Verdict, judge
 
-EVENTS_PREFIX = "bronze/events/"
-# The producer's name, with an optional suffix for files that a person loads.
-EVENTS_NAME = re.compile(
-    r"bronze/events/year=\d{4}/month=\d\d/day=\d\d/hour=\d\d/minute=\d\d"
-    r"/events-\d{8}-\d{6}(-[0-9a-z]+)?\.jsonl\.gz"
-)
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class BronzeObject:
-    """One object as listed: its key under the lake's root, its version and its size in bytes."""
+    """One object as listed: its key under the lake's root, version, size in bytes, and time."""
 
     key: str
     etag: str
     bytes: int
+    modified: datetime = NEVER
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: the last part of the key."""
+        return self.key.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,13 @@ class Listing:
         """Version of the set of objects: equal exactly when keys and versions are equal."""
         text = "\n".join(sorted(f"{o.key} {o.etag}" for o in self.objects))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @cached_property
+    def version(self) -> str:
+        """Version of all that lies there, foreign objects too; without them it is the digest."""
+        if not self.foreign:
+            return self.digest
+        return hashlib.sha256("\n".join((self.digest, *self.foreign)).encode()).hexdigest()[:16]
 
 
 EMPTY = Listing(())
@@ -63,30 +73,48 @@ class Objects(dg.ConfigurableResource[Any]):
     def _list(self, prefix: str) -> Iterable[BronzeObject]:
         for page in self._store.list(prefix):
             for meta in page:
-                yield BronzeObject(meta["path"], meta["e_tag"] or "", meta["size"])
+                etag, modified = meta["e_tag"] or "", meta["last_modified"]
+                yield BronzeObject(meta["path"], etag, meta["size"], modified)
 
-    def hours(self, day: date) -> dict[str, Listing]:
-        """What arrived on a day, by hour key; an hour without an object is absent."""
-        return self._by_hour(f"{EVENTS_PREFIX}{partitions.day_prefix(day)}")
+    def day(self, contract: Contract, day: date) -> dict[str, Listing]:
+        """What arrived on a day, by partition key; a partition without an object is absent."""
+        cadence = contract.cadence
+        # What lies in a day but in none of its hours is shown with the first.
+        return self._listings(contract, cadence.day_folder(day), next(cadence.keys_of(day)))
 
-    def hour(self, key: str) -> Listing:
-        """What arrived in one hour."""
-        prefix = f"{EVENTS_PREFIX}{partitions.hour_prefix(key)}"
-        return self._by_hour(prefix).get(key, EMPTY)
+    def partition(self, contract: Contract, key: str) -> Listing:
+        """What arrived in one partition."""
+        return self._listings(contract, contract.cadence.folder(key), key).get(key, EMPTY)
 
-    def strays(self) -> list[str]:
-        """Keys that lie beside the years, where no partition looks."""
-        found = self._store.list_with_delimiter(EVENTS_PREFIX)
-        years = (prefix for prefix in found["common_prefixes"] if not _YEAR.search(prefix))
-        return sorted([*(meta["path"] for meta in found["objects"]), *years])
+    def days(self, contract: Contract) -> list[date]:
+        """The days that have a folder, of a dataset whose topmost folders are days."""
+        folders, _ = self._top(contract)
+        found = (contract.cadence.top_of(folder) for folder in folders)
+        return sorted(top.date() for top in found if top)
 
-    def _by_hour(self, prefix: str) -> dict[str, Listing]:
+    def strays(self, contract: Contract) -> list[str]:
+        """Keys that lie where no partition looks: beside the topmost folders of partitions."""
+        folders, files = self._top(contract)
+        odd = (folder for folder in folders if contract.cadence.top_of(folder) is None)
+        return sorted(f"{bronze_of(contract).prefix}{name}" for name in (*odd, *files))
+
+    def _top(self, contract: Contract) -> tuple[list[str], list[str]]:
+        """Names of the folders and of the files right under a dataset's prefix."""
+        prefix = bronze_of(contract).prefix
+        found = self._store.list_with_delimiter(prefix)
+        folders = [path.removeprefix(prefix).rstrip("/") for path in found["common_prefixes"]]
+        return folders, [meta["path"].removeprefix(prefix) for meta in found["objects"]]
+
+    def _listings(self, contract: Contract, folder: str, default: str) -> dict[str, Listing]:
+        prefix = bronze_of(contract).prefix
         found: dict[str, tuple[list[BronzeObject], list[str]]] = {}
-        for item in self._list(prefix):
-            # What lies in a day but in none of its hours is shown with the first.
-            key = hour_of(item.key) or f"{_day_of(item.key)}-00:00"
-            objects, foreign = found.setdefault(key, ([], []))
-            if EVENTS_NAME.fullmatch(item.key):
+        for item in self._list(prefix + folder):
+            key, name = contract.cadence.split(item.key.removeprefix(prefix))
+            owner = _owner(prefix, name) if key else None
+            if (owner or _nearest(prefix, name)) != contract:
+                continue
+            objects, foreign = found.setdefault(key or default, ([], []))
+            if owner:
                 objects.append(item)
             else:
                 foreign.append(item.key)
@@ -95,12 +123,26 @@ class Objects(dg.ConfigurableResource[Any]):
             for key, (objects, foreign) in found.items()
         }
 
-    def sources(self, listing: Listing) -> tuple[Source, ...]:
+    def verdict(self, contract: Contract, item: BronzeObject) -> Verdict:
+        """How an object is spelled, or why it cannot be used as a whole."""
+        if not bronze_of(contract).uploaded:
+            return Verdict(gzipped=True)  # as its producer makes it
+        try:
+            return _judged(self.root, item.key, item.etag, contract.key)
+        except FileNotFoundError:
+            return Verdict(error="gone since it was listed")
+
+    def refused(self, contract: Contract, listing: Listing) -> dict[str, str]:
+        """The objects of a partition that cannot be used, by key, and why."""
+        verdicts = {item.key: self.verdict(contract, item) for item in listing.objects}
+        return {key: verdict.error for key, verdict in verdicts.items() if verdict.error}
+
+    def sources(self, contract: Contract, listing: Listing) -> tuple[Source, ...]:
         """The listing's objects for an engine, with what their producers said of them.
 
         A manifest counts only if it was written for this very version of its object.
         """
-        return tuple(self._source(item) for item in listing.objects)
+        return tuple(self._source(item, self.verdict(contract, item)) for item in listing.objects)
 
     def manifest(self, key: str) -> dict[str, Any] | None:
         """The manifest beside an object, None where there is none or it is not JSON."""
@@ -110,7 +152,7 @@ class Objects(dg.ConfigurableResource[Any]):
             return None
         return found if isinstance(found, dict) else None
 
-    def _source(self, item: BronzeObject) -> Source:
+    def _source(self, item: BronzeObject, verdict: Verdict) -> Source:
         manifest = self.manifest(item.key) or {}
         if (manifest.get("etag"), manifest.get("bytes")) != (item.etag, item.bytes):
             manifest = {}
@@ -121,18 +163,41 @@ class Objects(dg.ConfigurableResource[Any]):
             item.bytes,
             lines if isinstance(lines, int) else None,
             sha256 if isinstance(sha256, str) else None,
+            verdict.gzipped,
+            verdict.array,
         )
 
 
-_YEAR = re.compile(r"year=\d{4}/?$")
-_HOUR = re.compile(r"year=(\d{4})/month=(\d\d)/day=(\d\d)/hour=(\d\d)/")
+def bronze_of(contract: Contract) -> Bronze:
+    """Where a Silver contract's objects lie."""
+    assert contract.bronze is not None, f"{contract.asset} is not made of Bronze"
+    return contract.bronze
 
 
-def _day_of(key: str) -> str:
-    return "-".join(re.findall(r"=(\d+)", key)[:3])
+@lru_cache(maxsize=10_000)
+def _judged(root: str, key: str, etag: str, fields: tuple[str, ...]) -> Verdict:
+    """The verdict on one version of an object, which never changes; `etag` tells versions apart.
+
+    Sensors ask at every tick, and a gzipped file is read to its end.
+    """
+    with open(Path(root) / key, "rb") as file:
+        return judge(file, fields)
 
 
-def hour_of(key: str) -> str | None:
-    """Partition key of the hour that an object's key lies in, None where it lies in none."""
-    match = _HOUR.search(key)
-    return "{}-{}-{}-{}:00".format(*match.groups()) if match else None
+@cache
+def _datasets(prefix: str) -> dict[Contract, re.Pattern[str]]:
+    """The datasets whose objects lie under a prefix, and the names of their objects."""
+    return {c: re.compile(b.names) for c in SILVER if (b := bronze_of(c)).prefix == prefix}
+
+
+def _owner(prefix: str, name: str) -> Contract | None:
+    """The dataset that an object's name is of: the whole name, not a part of it."""
+    return next((c for c, names in _datasets(prefix).items() if names.fullmatch(name)), None)
+
+
+def _nearest(prefix: str, name: str) -> Contract:
+    """The dataset under which a foreign name is shown: the one whose names are most like it."""
+    return max(
+        _datasets(prefix),
+        key=lambda c: difflib.SequenceMatcher(None, bronze_of(c).expected, name).ratio(),
+    )

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from pyiceberg.typedef import Record
 from pyiceberg.types import NestedField
 
 from event_pipeline.contracts import Contract
-from event_pipeline.partitions import DAY_FORMAT, HOUR_FORMAT, hour_start
+from event_pipeline.partitions import DAILY, DAY
 
 RECEIPT = "receipt.json"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -266,32 +266,23 @@ def _is_scalar(value: object) -> bool:
 def _key(contract: Contract, value: Any) -> str:
     """Partition key of an Iceberg partition value."""
     if isinstance(value, int):
-        value = EPOCH + (
-            timedelta(microseconds=value) if _is_hourly(contract) else timedelta(days=value)
-        )
-    return f"{value:{HOUR_FORMAT if _is_hourly(contract) else DAY_FORMAT}}"
-
-
-def _is_hourly(contract: Contract) -> bool:
-    return next(c for c in contract.columns if c.name == contract.partition).type == "timestamp"
-
-
-def partition_value(contract: Contract, key: str) -> str:
-    """The partition column's value as ISO text: `2026-11-24T01:00:00` or `2026-11-24`."""
-    return f"{hour_start(key):%Y-%m-%dT%H:%M:%S}" if _is_hourly(contract) else key
+        value = EPOCH + value * _unit(contract)
+    return f"{value:{contract.cadence.key_format}}"
 
 
 def _encoded(contract: Contract, key: str) -> int:
     """The partition column's value as Iceberg stores it: microseconds or days since 1970."""
-    if _is_hourly(contract):
-        return int((hour_start(key) - EPOCH) / timedelta(microseconds=1))
-    return (date.fromisoformat(key) - EPOCH.date()).days
+    return (contract.cadence.start(key) - EPOCH) // _unit(contract)
+
+
+def _unit(contract: Contract) -> timedelta:
+    return DAY if contract.cadence is DAILY else timedelta(microseconds=1)
 
 
 def _partition_filter(contract: Contract, keys: Collection[str] | None) -> BooleanExpression:
     if keys is None:
         return AlwaysTrue()
-    values = ", ".join(f"'{partition_value(contract, key)}'" for key in keys)
+    values = ", ".join(f"'{contract.cadence.value(key)}'" for key in keys)
     return parser.parse(f"{contract.partition} IN ({values})") if keys else AlwaysFalse()
 
 

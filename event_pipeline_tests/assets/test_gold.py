@@ -6,8 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from event_pipeline.sensors import GOLD_ASSETS
-from event_pipeline_tests.dagster_lab import HOUR, TODAY, Lab
+from event_pipeline_tests.dagster_lab import GOLD_ASSETS, HOUR, TODAY, Lab
 
 DAYS = ["2026-03-08", "2026-03-09", TODAY]
 REVENUE = next(key for key in GOLD_ASSETS if key.path[-1] == "hourly_revenue")

@@ -11,8 +11,7 @@ import dagster as dg
 import pytest
 
 from event_pipeline.contracts import EVENTS
-from event_pipeline.sensors import SILVER_ASSETS, SILVER_EVENTS
-from event_pipeline_tests.dagster_lab import HOUR, TODAY, Lab, text
+from event_pipeline_tests.dagster_lab import HOUR, SILVER_ASSETS, SILVER_EVENTS, TODAY, Lab, text
 
 QUARANTINE = SILVER_ASSETS[1]
 HOURS = ["2026-03-10-09:00", "2026-03-10-10:00", HOUR]

@@ -18,7 +18,7 @@ from typing import Any
 
 from event_pipeline.ingest.generator import Profile
 from event_pipeline.ingest.handler import FolderStore, ingest, last_whole_slot, slots_of_hour
-from event_pipeline.partitions import HOUR, hour_key
+from event_pipeline.partitions import HOUR, HOURLY
 from event_pipeline.terminal import print_records, stdout
 from event_pipeline_tests.benchmarks import sensor_tick
 
@@ -34,7 +34,7 @@ def main() -> None:
         hour = last_whole_slot(datetime.now(UTC)).replace(minute=0) - HOUR
         generated = _generate(lake, hour)
         rounds = [
-            {name: _alone(name, lake, hour_key(hour)) for name in ("floor", "silver")}
+            {name: _alone(name, lake, HOURLY.key(hour)) for name in ("floor", "silver")}
             for _ in range(ROUNDS)
         ]
     with tempfile.TemporaryDirectory(prefix="event-pipeline-bench-") as folder:

@@ -11,12 +11,13 @@ import dagster as dg
 
 from event_pipeline.assets.bronze import BRONZE_EVENTS
 from event_pipeline.automation import DATA_VERSION
+from event_pipeline.contracts import EVENTS
 from event_pipeline.definitions import definitions
 from event_pipeline.ingest.handler import object_key
 from event_pipeline.lake.objects import Objects
 from event_pipeline.partitions import HOUR
-from event_pipeline.sensors import SILVER_EVENTS
 from event_pipeline.settings import Settings
+from event_pipeline_tests.dagster_lab import SILVER_EVENTS
 
 DAYS = 3 * 365
 TICKS = 20
@@ -47,7 +48,9 @@ def measure(folder: Path) -> dict[str, float]:
         path.touch()
     objects = Objects(root=str(settings.lake))
     days = [settings.first_day + timedelta(n) for n in range(DAYS + 1)]
-    versions = {key: found.digest for day in days for key, found in objects.hours(day).items()}
+    versions = {
+        key: found.digest for day in days for key, found in objects.day(EVENTS, day).items()
+    }
     defs = definitions(settings)
     (folder / "dagster").mkdir(exist_ok=True)
     with dg.DagsterInstance.local_temp(str(folder / "dagster")) as instance:

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from event_pipeline.errors import LoadError
-from event_pipeline.ingest.load import Loaded, load_file
+from event_pipeline.ingest.load import Loaded, load_events
 from event_pipeline.settings import Settings
 
 REES46 = Path(__file__).parents[1] / "examples" / "rees46.sql"
@@ -39,7 +39,7 @@ class Shelf:
         self, file: Path, sql: str | Path = "SELECT * FROM input", hour: str | None = None
     ) -> Loaded:
         mapping = sql if isinstance(sql, Path) else self.file("mapping.sql", sql)
-        return load_file(self.settings, file, mapping, hour)
+        return load_events(self.settings, file, mapping, hour)
 
     def objects(self) -> dict[str, list[dict[str, Any]]]:
         """The rows of each Bronze object, by its key below bronze/events."""
@@ -141,7 +141,7 @@ def test_json_gzip_and_parquet_are_read(shelf: Shelf, suffix: str) -> None:
 def test_a_given_arrival_hour_takes_all_rows_whatever_their_time(shelf: Shelf) -> None:
     text = "\n".join([HEADER, *ROWS]).replace("2019", "1999")
     loaded = shelf.load(shelf.file("shop.csv", text), REES46, "2019-10-02-05:00")
-    assert loaded.hours == {"2019-10-02-05:00"}
+    assert loaded.partitions == {"2019-10-02-05:00"}
     assert len(shelf.objects()) == 1
 
 

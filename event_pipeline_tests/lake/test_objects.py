@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_pipeline.lake.objects import EMPTY, BronzeObject, Listing, hour_of
+from event_pipeline.contracts import EVENTS
+from event_pipeline.lake.objects import EMPTY, BronzeObject, Listing
 from event_pipeline_tests.conftest import HOUR, Lab, jsonl
 
 found = st.builds(
@@ -38,19 +39,19 @@ def test_a_digest_depends_on_every_object_and_on_no_order(one: tuple[BronzeObjec
 
 
 def test_an_hours_digest_follows_its_objects(lab: Lab) -> None:
-    assert lab.objects.hour(HOUR) == EMPTY
+    assert lab.objects.partition(EVENTS, HOUR) == EMPTY
     digests = {EMPTY.digest}
     lab.deliver(jsonl(["a"]))
-    digests.add(lab.objects.hour(HOUR).digest)
+    digests.add(lab.objects.partition(EVENTS, HOUR).digest)
     lab.deliver(jsonl(["b"]))  # the same size, the same second
-    digests.add(lab.objects.hour(HOUR).digest)
+    digests.add(lab.objects.partition(EVENTS, HOUR).digest)
     lab.deliver(jsonl(["a"]), minute=5)
-    digests.add(both := lab.objects.hour(HOUR).digest)
+    digests.add(both := lab.objects.partition(EVENTS, HOUR).digest)
     assert len(digests) == 4
     lab.deliver(jsonl(["elsewhere"]), "2026-01-01-11:00")
-    assert lab.objects.hour(HOUR).digest == both
+    assert lab.objects.partition(EVENTS, HOUR).digest == both
     lab.delete(minute=5)
-    assert lab.objects.hour(HOUR).digest in digests - {both}
+    assert lab.objects.partition(EVENTS, HOUR).digest in digests - {both}
 
 
 @pytest.mark.parametrize(
@@ -68,12 +69,12 @@ def test_an_hours_digest_follows_its_objects(lab: Lab) -> None:
 )
 def test_a_foreign_object_is_reported_and_not_read(lab: Lab, name: str) -> None:
     key = lab.deliver(jsonl(["bad"]))
-    digest = lab.objects.hour(HOUR).digest
+    digest = lab.objects.partition(EVENTS, HOUR).digest
     foreign = f"{key.split('minute=')[0]}{name}"
     path = lab.root / foreign
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(jsonl(["bad"]))
-    listing = lab.objects.hour(HOUR)
+    listing = lab.objects.partition(EVENTS, HOUR)
     assert ([item.key for item in listing.objects], listing.foreign) == ([key], (foreign,))
     assert listing.digest == digest
     (built,) = lab.build()
@@ -91,31 +92,17 @@ def test_a_day_lists_its_hours_and_no_others(lab: Lab) -> None:
     lab.deliver(jsonl(["a"]), "2026-01-01-00:00")
     lab.deliver(jsonl(["a"]), "2026-01-01-23:00", 55)
     lab.deliver(jsonl(["a"]), "2026-01-02-00:00")
-    hours = lab.objects.hours(date(2026, 1, 1))
+    hours = lab.objects.day(EVENTS, date(2026, 1, 1))
     assert sorted(hours) == ["2026-01-01-00:00", "2026-01-01-23:00"]
-    assert hours == {hour: lab.objects.hour(hour) for hour in hours}
-
-
-@pytest.mark.parametrize(
-    ("key", "hour"),
-    [
-        ("bronze/events/year=2026/month=01/day=02/hour=03/minute=04/x.gz", "2026-01-02-03:00"),
-        ("year=2026/month=01/day=02/hour=03/", "2026-01-02-03:00"),
-        ("bronze/events/year=2026/month=01/day=02/x.gz", None),
-        ("bronze/events/year=26/month=1/day=2/hour=3/x.gz", None),
-        ("", None),
-    ],
-)
-def test_the_hour_of_a_key(key: str, hour: str | None) -> None:
-    assert hour_of(key) == hour
+    assert hours == {hour: lab.objects.partition(EVENTS, hour) for hour in hours}
 
 
 def test_a_manifest_counts_for_the_version_that_it_was_written_for(lab: Lab) -> None:
     key = lab.deliver(jsonl(["a", "b"]), lines=2)
-    (source,) = lab.objects.sources(lab.objects.hour(HOUR))
+    (source,) = lab.objects.sources(EVENTS, lab.objects.partition(EVENTS, HOUR))
     assert (source.key, source.lines) == (key, 2)
     lab.deliver(jsonl(["a", "b", "c"]))
-    (source,) = lab.objects.sources(lab.objects.hour(HOUR))
+    (source,) = lab.objects.sources(EVENTS, lab.objects.partition(EVENTS, HOUR))
     assert source.lines is None
     (built,) = lab.build()
     assert (built.status, built.receipt["lines"]) == ("published", 3)

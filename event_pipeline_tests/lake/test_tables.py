@@ -13,7 +13,7 @@ from pyiceberg.exceptions import CommitFailedException
 from event_pipeline.contracts import DAILY_USER_ACTIVITY, EVENTS
 from event_pipeline.lake import tables
 from event_pipeline.lake.tables import Lake, PublishError
-from event_pipeline.partitions import hour_start
+from event_pipeline.partitions import HOURLY
 from event_pipeline_tests.conftest import HOUR, Lab
 
 OTHER = "2026-01-01-11:00"
@@ -22,7 +22,7 @@ OTHER = "2026-01-01-11:00"
 def write(lab: Lab, hour: str, users: Sequence[str], as_hour: str | None = None) -> list[str]:
     """A Parquet file of rows of `hour`, under a fresh prefix."""
     schema = lab.lake.table(EVENTS).schema().as_arrow()
-    value = hour_start(as_hour or hour).replace(tzinfo=None)
+    value = HOURLY.start(as_hour or hour).replace(tzinfo=None)
     rows = [{"user_id": user, "arrival_hour": value} for user in users]
     path = f"{lab.lake.new_prefix(EVENTS, hour, 'digest')}/rows.parquet"
     plain = pa.schema([(field.name, field.type) for field in schema])

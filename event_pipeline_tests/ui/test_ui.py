@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from event_pipeline.contracts import EVENTS, GOLD, Contract
-from event_pipeline.partitions import HOUR, hour_key
+from event_pipeline.partitions import HOUR, HOURLY
 from event_pipeline.resources import resources
 from event_pipeline_tests.ui.conftest import SCREENSHOTS, Server
 
@@ -38,7 +38,7 @@ def wait_for(what: Callable[[], T | None], seconds: float = RUN_SECONDS) -> T:
 
 def ingest_hour(server: Server, hours_ago: int) -> str:
     """Writes a whole hour of events to Bronze, as the Lambda would; its partition."""
-    key = hour_key(datetime.now(UTC) - hours_ago * HOUR)
+    key = HOURLY.key(datetime.now(UTC) - hours_ago * HOUR)
     results = resources(server.settings).ingester.ingest_hour(key)
     assert [r["status"] for r in results] == ["written"] * 12
     return key

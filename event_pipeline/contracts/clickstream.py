@@ -1,115 +1,6 @@
-"""Data contracts: what each table holds, column by column, and why a row is refused.
+"""The clickstream: events as they arrive, by hour, and the five questions asked of them."""
 
-Types are Iceberg's names, which DuckDB, Spark and Athena share: `string`, `int`, `long`,
-`double`, `date`, `timestamp` (microseconds, UTC, without zone), `decimal(p, s)`.
-"""
-
-import hashlib
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
-
-SQL = Path(__file__).parent / "sql"
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a table."""
-
-    name: str
-    type: str
-    description: str
-
-
-@dataclass(frozen=True)
-class Total:
-    """A promise of conservation: a Gold column's sum over a day equals an aggregate of Silver.
-
-    With `all_of_it` false the Gold table is a top list, and its sum may be less but never more.
-    """
-
-    column: str
-    silver: str
-    all_of_it: bool = True
-
-
-@dataclass(frozen=True)
-class Contract:
-    """One table: its asset, its columns in order, and the statement that makes its rows.
-
-    `partition` names the column that holds the partition's value, the same in every row.
-    `source` lists the raw fields of a line, read as text; `rules` maps each reason for which the
-    statement may refuse a row to its meaning. `order_by` is the order in which a person reads it,
-    `totals` what must reconcile with Silver, `chart` the label and value columns of its chart
-    (none: the table has one row a day, and its numbers are the chart).
-    """
-
-    asset: str
-    description: str
-    columns: tuple[Column, ...]
-    partition: str
-    statement: str | None = None
-    source: tuple[str, ...] = ()
-    rules: dict[str, str] = field(default_factory=dict)
-    order_by: str = ""
-    totals: tuple[Total, ...] = ()
-    chart: tuple[str, str] | None = None
-
-    @property
-    def identifier(self) -> tuple[str, str]:
-        """(namespace, table) in the catalog: `silver/events` is the table `silver.events`."""
-        namespace, name = self.asset.split("/")
-        return namespace, name
-
-    @property
-    def table(self) -> str:
-        """Name in SQL: `silver.events`."""
-        return ".".join(self.identifier)
-
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        """The names of the columns, in order."""
-        return tuple(column.name for column in self.columns)
-
-    @property
-    def select_all(self) -> str:
-        """A query of the whole table, in the order in which a person reads it."""
-        return f"SELECT {', '.join(self.column_names)} FROM {self.table} ORDER BY {self.order_by}"
-
-    @cached_property
-    def sql(self) -> str:
-        """Text of the statement. Silver is Spark SQL, Gold is Athena SQL."""
-        if self.statement is None:
-            raise ValueError(f"{self.asset} is not made by a statement")
-        return (SQL / self.statement).read_text()
-
-    @cached_property
-    def version(self) -> str:
-        """Fingerprint of the contract and its statement; another one means judging anew."""
-        parts = repr((self.columns, self.partition, self.source, sorted(self.rules))) + self.sql
-        return hashlib.sha256(parts.encode()).hexdigest()[:12]
-
-    def quarantine(self) -> "Contract":
-        """Contract of the table that keeps the lines which this one refuses."""
-        return Contract(
-            asset=self.asset.replace("silver/", "quarantine/"),
-            description=f"Lines that `{self.table}` refuses: why, from where, and their text.",
-            columns=(
-                Column("reasons", "string", "Rules that the line breaks, joined by commas."),
-                Column("line", "string", "The line as it was received."),
-                Column("source_object", "string", "Bronze object that holds the line."),
-                next(column for column in self.columns if column.name == self.partition),
-            ),
-            partition=self.partition,
-            order_by=f"{self.partition}, reasons, line",
-        )
-
-
-# Reasons that the engines give by themselves, before the statement sees a line.
-READING_RULES = {
-    "malformed_json": "The line is not one JSON object.",
-    "object_unreadable": "The whole object cannot be read; the line holds the error.",
-}
+from event_pipeline.contracts.contract import Bronze, Column, Contract, Total
 
 EVENTS = Contract(
     asset="silver/events",
@@ -153,6 +44,13 @@ EVENTS = Contract(
         "quantity_invalid": "A quantity that is not a number of at most eight digits.",
         "price_invalid": "A price that is not a number of at most eight digits before the point.",
     },
+    date="event_date",
+    bronze=Bronze(
+        "bronze/events",
+        "bronze/events/",
+        # The producer's name, with an optional suffix for files that a person loads.
+        r"minute=\d\d/events-\d{8}-\d{6}(-[0-9a-z]+)?\.jsonl\.gz",
+    ),
     order_by="event_ts, user_id",
 )
 
@@ -163,6 +61,8 @@ CONVERSION_FUNNEL = Contract(
     asset="gold/conversion_funnel",
     description="How far each product's views go: the 1,000 most viewed of each day.",
     statement="gold/conversion_funnel.sql",
+    dialect="athena",
+    inputs=(EVENTS,),
     partition="event_date",
     columns=(
         Column("product_id", "string", "Product."),
@@ -176,9 +76,21 @@ CONVERSION_FUNNEL = Contract(
     ),
     order_by="event_date DESC, views DESC, product_id",
     totals=(
-        Total("views", "count_if(event_type = 'page_view' AND product_id IS NOT NULL)", False),
-        Total("adds", "count_if(event_type = 'add_to_cart' AND product_id IS NOT NULL)", False),
-        Total("purchases", "count_if(event_type = 'purchase' AND product_id IS NOT NULL)", False),
+        Total(
+            "views",
+            "count_if(event_type = 'page_view' AND product_id IS NOT NULL)",
+            all_of_it=False,
+        ),
+        Total(
+            "adds",
+            "count_if(event_type = 'add_to_cart' AND product_id IS NOT NULL)",
+            all_of_it=False,
+        ),
+        Total(
+            "purchases",
+            "count_if(event_type = 'purchase' AND product_id IS NOT NULL)",
+            all_of_it=False,
+        ),
     ),
     chart=("product_id", "views"),
 )
@@ -187,6 +99,8 @@ HOURLY_REVENUE = Contract(
     asset="gold/hourly_revenue",
     description="What was bought in each hour.",
     statement="gold/hourly_revenue.sql",
+    dialect="athena",
+    inputs=(EVENTS,),
     partition="event_date",
     columns=(
         Column("year", "int", "Year of the hour, UTC."),
@@ -211,6 +125,8 @@ TOP_PRODUCTS = Contract(
     asset="gold/top_products",
     description="The ten most viewed products of each day.",
     statement="gold/top_products.sql",
+    dialect="athena",
+    inputs=(EVENTS,),
     partition="event_date",
     columns=(
         Column("product_id", "string", "Product."),
@@ -219,7 +135,7 @@ TOP_PRODUCTS = Contract(
         _EVENT_DATE,
     ),
     order_by="event_date DESC, view_count DESC, product_id",
-    totals=(Total("view_count", "count_if(event_type = 'page_view')", False),),
+    totals=(Total("view_count", "count_if(event_type = 'page_view')", all_of_it=False),),
     chart=("product_id", "view_count"),
 )
 
@@ -227,6 +143,8 @@ CATEGORY_PERFORMANCE = Contract(
     asset="gold/category_performance",
     description="Every event of each day, by category and kind.",
     statement="gold/category_performance.sql",
+    dialect="athena",
+    inputs=(EVENTS,),
     partition="event_day",
     columns=(
         _EVENT_DAY,
@@ -251,6 +169,8 @@ DAILY_USER_ACTIVITY = Contract(
     asset="gold/daily_user_activity",
     description="How many users and sessions each day had, and their events.",
     statement="gold/daily_user_activity.sql",
+    dialect="athena",
+    inputs=(EVENTS,),
     partition="event_day",
     columns=(
         _EVENT_DAY,
@@ -262,13 +182,3 @@ DAILY_USER_ACTIVITY = Contract(
     totals=(Total("total_events", "count(*)"),),
     chart=None,
 )
-
-SILVER = (EVENTS,)
-GOLD = (
-    CONVERSION_FUNNEL,
-    HOURLY_REVENUE,
-    TOP_PRODUCTS,
-    CATEGORY_PERFORMANCE,
-    DAILY_USER_ACTIVITY,
-)
-TABLES = {c.table: c for c in (*SILVER, *(s.quarantine() for s in SILVER), *GOLD)}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from event_pipeline.engines.bronze_text import (
+from event_pipeline.lake.text import (
     KEPT_OF_LONG_LINE,
     LONGEST_LINE,
     Unreadable,

@@ -1,0 +1,59 @@
+-- Silver orders of a commerce drop: types and judges its lines. Spark SQL.
+--
+-- Reads `raw`: one row a line, each source field as the text that was received (null where
+-- absent). Returns the contract's columns and `reasons`, as silver/events.sql does.
+WITH typed AS (
+  SELECT
+    *,
+    trim(order_id) AS order_name,
+    -- A guest has no user.
+    nullif(trim(user_id), '') AS user,
+    -- One engine reads 1_000 as a number.
+    CASE
+      WHEN instr(order_amount, '_') = 0 THEN try_cast(order_amount AS DECIMAL(18, 2))
+    END AS amount,
+    upper(trim(currency)) AS money,
+    lower(trim(payment_status)) AS status,
+    CASE
+      WHEN order_timestamp RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)?$'
+      THEN CAST(try_cast(order_timestamp AS TIMESTAMP) AS TIMESTAMP_NTZ)
+    END AS placed_at
+  FROM raw
+)
+SELECT
+  order_name AS order_id,
+  user AS user_id,
+  product_id,
+  amount AS order_amount,
+  money AS currency,
+  placed_at AS order_timestamp,
+  status AS payment_status,
+  concat_ws(
+    ',',
+    CASE
+      WHEN coalesce(order_name, '') = '' THEN 'order_id_missing'
+      WHEN substr(order_name, 1, 1) IN ('{', '[') THEN 'order_id_invalid'
+    END,
+    CASE WHEN substr(user, 1, 1) IN ('{', '[') THEN 'user_id_invalid' END,
+    CASE
+      WHEN order_amount IS NULL THEN 'order_amount_missing'
+      WHEN amount IS NULL THEN 'order_amount_invalid'
+    END,
+    CASE
+      WHEN coalesce(money, '') = '' THEN 'currency_missing'
+      WHEN NOT money RLIKE '^[A-Z]{3}$' THEN 'currency_invalid'
+    END,
+    CASE
+      WHEN order_timestamp IS NULL THEN 'order_timestamp_missing'
+      -- An offset may lead out of the years that every reader of the table knows.
+      WHEN placed_at IS NULL
+        OR placed_at < TIMESTAMP_NTZ '0001-01-01 00:00:00'
+        OR placed_at > TIMESTAMP_NTZ '9999-12-31 23:59:59.999999'
+      THEN 'order_timestamp_invalid'
+    END,
+    CASE
+      WHEN coalesce(status, '') = '' THEN 'payment_status_missing'
+      WHEN status NOT IN ('success', 'failed', 'in_progress') THEN 'payment_status_unknown'
+    END
+  ) AS reasons
+FROM typed

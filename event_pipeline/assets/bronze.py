@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import dagster as dg
 
 from event_pipeline import report
+from event_pipeline.assets.recording import outputs
 from event_pipeline.automation import DATA_VERSION
 from event_pipeline.contracts import EVENTS, Contract
 from event_pipeline.ingest.ingester import Ingester
@@ -49,7 +50,7 @@ def bronze_events(hours: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     )
     def bronze(
         context: dg.AssetExecutionContext, ingester: Ingester, objects: Objects
-    ) -> Iterator[dg.AssetCheckResult]:
+    ) -> Iterator[dg.Output[None]]:
         for key in context.partition_keys:
             results = ingester.ingest_hour(key)
             listing = objects.partition(EVENTS, key)
@@ -67,9 +68,7 @@ def bronze_events(hours: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                     tags={DATA_VERSION: listing.version},
                 )
             )
-
-        # Each hour is on record already; without a generator Dagster would add one for all.
-        yield from ()
+        yield from outputs(context)
 
     return bronze
 

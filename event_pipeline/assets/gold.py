@@ -51,7 +51,7 @@ def gold_asset(contract: Contract, days: dg.PartitionsDefinition) -> dg.AssetsDe
     )
     def asset(
         context: dg.AssetExecutionContext, transformer: Transformer, querier: Querier, lake: Lake
-    ) -> Iterator[dg.AssetCheckResult]:
+    ) -> Iterator[dg.AssetCheckResult | dg.Output[None]]:
         keys = context.partition_keys
         yield from record_builds(
             context,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 from event_pipeline.automation import DATA_VERSION
 from event_pipeline.build import Built
@@ -18,12 +19,25 @@ INPUT_DATA_VERSION = "dagster/input_data_version"
 INPUT_EVENT_POINTER = "dagster/input_event_pointer"
 
 
+# Dagster's own mark for an output whose events are on record already. Without an output what
+# depends on an asset in the same run would be skipped; with one that has no mark, Dagster would
+# record every partition of a range once more, all with the same numbers.
+ON_RECORD = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
+
+
+def outputs(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
+    """What a step yields, once all that it made is on record."""
+    for key in context.selected_asset_keys:
+        name = context.assets_def.get_output_name_for_asset_key(key)
+        yield dg.Output(None, name, metadata=ON_RECORD)
+
+
 def record_builds(
     context: dg.AssetExecutionContext,
     builds: Iterable[Built],
     metadata: Mapping[dg.AssetKey, Callable[[Built], dict[str, Any]]],
     check: dg.AssetCheckSpec,
-) -> Iterator[dg.AssetCheckResult]:
+) -> Iterator[dg.AssetCheckResult | dg.Output[None]]:
     """Records each build for every asset in `metadata`, then yields the check's result.
 
     Raises dagster.Failure, once all are through, that names each failed partition and why.
@@ -68,6 +82,7 @@ def record_builds(
             # The same input would fail the same way; the sensor asks again, up to its limit.
             allow_retries=False,
         )
+    yield from outputs(context)
 
 
 def _provenance(context: dg.AssetExecutionContext, asset: dg.AssetKey) -> dict[str, str]:

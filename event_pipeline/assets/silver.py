@@ -55,7 +55,7 @@ def silver_asset(
     )
     def assets(
         context: dg.AssetExecutionContext, transformer: Transformer, lake: Lake, objects: Objects
-    ) -> Iterator[dg.AssetCheckResult]:
+    ) -> Iterator[dg.AssetCheckResult | dg.Output[None]]:
         keys = context.partition_keys
         recorded = recorded_versions(context.instance, silver, keys)
         builds = (

@@ -456,7 +456,7 @@ class DuckDBQuerier(Querier):
     ) -> QueryReport:
         """Writes one Parquet file. Reads only files that may hold rows of the date."""
         query = _parsed(statement)
-        with self._over(query, where[1]) as connection:
+        with _tables(self, query, where[1]) as connection:
             return _unload(connection, query, columns, where, to)
 
     def fetch(
@@ -464,27 +464,30 @@ class DuckDBQuerier(Querier):
     ) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Runs one SELECT in Athena's dialect."""
         query = _parsed(statement)
-        with self._over(query, day) as connection, _clear_errors():
+        with _tables(self, query, day) as connection, _clear_errors():
             result = connection.execute(query.sql(dialect="duckdb"))
             return [column[0] for column in result.description or []], result.fetchall()
 
-    @contextmanager
-    def _over(self, query: exp.Query, day: str | None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection in which the tables that a query names are views of their live files."""
-        with _session(self.memory_mb, self.threads) as connection:
-            # As in Athena, a query reads tables and no other files.
-            folder = _literals([f"{self.lake.root}/"])
-            connection.execute(f"SET allowed_directories=[{folder}]")
-            connection.execute("SET enable_external_access=false")
-            for table in sorted({f"{t.db}.{t.name}" for t in query.find_all(exp.Table)}):
-                if contract := TABLES.get(table):
-                    day_only = f"{contract.date} = '{day}'" if day and contract.date else None
-                    _make_view(connection, contract, self.lake.scan(contract, day_only))
-                elif not table.startswith("."):
-                    choices = ", ".join(sorted(TABLES))
-                    raise QueryError(f"there is no table {table}; there are: {choices}")
-                # Else a name that the query itself defines, or that DuckDB reports as unknown.
-            yield connection
+
+@contextmanager
+def _tables(
+    querier: DuckDBQuerier, query: exp.Query, day: str | None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection in which the tables that a query names are views of their live files."""
+    with _session(querier.memory_mb, querier.threads) as connection:
+        # As in Athena, a query reads tables and no other files.
+        folder = _literals([f"{querier.lake.root}/"])
+        connection.execute(f"SET allowed_directories=[{folder}]")
+        connection.execute("SET enable_external_access=false")
+        for table in sorted({f"{t.db}.{t.name}" for t in query.find_all(exp.Table)}):
+            if contract := TABLES.get(table):
+                day_only = f"{contract.date} = '{day}'" if day and contract.date else None
+                _make_view(connection, contract, querier.lake.scan(contract, day_only))
+            elif not table.startswith("."):
+                choices = ", ".join(sorted(TABLES))
+                raise QueryError(f"there is no table {table}; there are: {choices}")
+            # Else a name that the query itself defines, or that DuckDB reports as unknown.
+        yield connection
 
 
 def _parsed(statement: str) -> exp.Query:

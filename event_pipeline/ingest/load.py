@@ -90,7 +90,8 @@ def load_drop(
     if others:
         raise LoadError(f"the drop {drop} has {', '.join(others)} already: remove it first")
     with _mapped(file, mapping, contract) as (connection, loaded, _):
-        lines = [f"{line}\n" for _, line in _in_order(connection, "NULL", "number")]
+        # A file has no order, and a mapping need not have one: the same file gives the same bytes.
+        lines = [f"{line}\n" for _, line in _in_order(connection, "NULL", "line")]
     if not lines:
         raise LoadError(f"{file.name}: the mapping gives no rows")
     loaded.rows = len(lines)
@@ -230,7 +231,9 @@ def _map(connection: duckdb.DuckDBPyConnection, sql: str, contract: Contract) ->
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise LoadError("the mapping must be one SELECT ... FROM input")
     query = statements[0].query.rstrip().rstrip(";")
-    columns = [name for name, *_ in connection.execute(f"DESCRIBE {query}").fetchall()]
+    # DuckDB keeps the input's spelling of a column that is only renamed to another case.
+    described = connection.execute(f"DESCRIBE {query}").fetchall()
+    columns = [name.lower() for name, *_ in described]
     if unknown := sorted(set(columns) - set(contract.source)):
         raise LoadError(
             f"the mapping gives {', '.join(unknown)}; the fields are: {', '.join(contract.source)}"

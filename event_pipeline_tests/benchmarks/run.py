@@ -12,10 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from event_pipeline.ingest.drops import FILES, DropProfile, generate_drop
 from event_pipeline.ingest.generator import Profile
 from event_pipeline.ingest.handler import FolderStore, ingest, last_whole_slot, slots_of_hour
 from event_pipeline.partitions import HOUR, HOURLY
@@ -28,40 +31,61 @@ ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 
 
 def main() -> None:
-    """Runs everything; about three minutes."""
-    with tempfile.TemporaryDirectory(prefix="event-pipeline-bench-") as folder:
-        lake = Path(folder)
+    """Runs everything; about six minutes."""
+    with _folder() as lake:
         hour = last_whole_slot(datetime.now(UTC)).replace(minute=0) - HOUR
-        generated = _generate(lake, hour)
-        rounds = [
-            {name: _alone(name, lake, HOURLY.key(hour)) for name in ("floor", "silver")}
+        events = _generate(lake, hour)
+        hours = [
+            {
+                name: _alone("silver_hour", name, lake, HOURLY.key(hour))
+                for name in ("floor", "silver")
+            }
             for _ in range(ROUNDS)
         ]
-    with tempfile.TemporaryDirectory(prefix="event-pipeline-bench-") as folder:
-        tick = sensor_tick.measure(Path(folder))
-    ratio = statistics.median(r["silver"]["seconds"] / r["floor"]["seconds"] for r in rounds)
+    with _folder() as folder:
+        records = _generate_drop(folder)
+        drops = [
+            {name: _alone(name, folder) for name in ("original_drop", "drop")}
+            for _ in range(ROUNDS)
+        ]
+    with _folder() as folder:
+        tick = sensor_tick.measure(folder)
     figures: dict[str, Any] = {
-        "generator": generated,
-        **{name: _median(rounds, name) for name in ("floor", "silver")},
+        "generator": events,
+        "drop_generator": records,
+        **{name: _median(hours, name) for name in hours[0]},
+        **{name: _median(drops, name) for name in drops[0]},
         "sensor_tick": tick,
     }
-    records = [
-        {"what": name, "figure": figure, "value": round(value, 2)}
-        for name, group in figures.items()
-        for figure, value in group.items()
-    ]
+    ratios = {
+        "silver_vs_floor": _ratio(hours, "silver", "floor"),
+        "original_drop_vs_drop": _ratio(drops, "original_drop", "drop"),
+    }
     result = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
         "rounds": ROUNDS,
         "figures": figures,
-        "ratios": {"silver_vs_floor": round(ratio, 3)},
+        "ratios": ratios,
     }
     out = Path("build/bench.json")
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n")
-    print_records(records, "One hour in the source's format, 12 slots; medians", stdout())
-    print(f"silver_vs_floor {ratio:.2f} (the median of {ROUNDS} rounds); written to {out}")
+    rows = [
+        {"what": name, "figure": figure, "value": round(value, 2)}
+        for name, group in figures.items()
+        for figure, value in group.items()
+    ]
+    print_records(rows, "An hour of 12 slots, and a drop of three files; medians", stdout())
+    for name, ratio in ratios.items():
+        print(f"{name} {ratio:.2f} (the median of {ROUNDS} rounds)")
+    print(f"written to {out}")
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="event-pipeline-bench-") as folder:
+        yield Path(folder)
 
 
 def _generate(lake: Path, hour: datetime) -> dict[str, float]:
@@ -72,16 +96,38 @@ def _generate(lake: Path, hour: datetime) -> dict[str, float]:
     return {"events": events, "seconds": seconds, "events_per_second": events / seconds}
 
 
-def _alone(name: str, lake: Path, hour: str) -> dict[str, float]:
-    module = "event_pipeline_tests.benchmarks.silver_hour"
-    command = [sys.executable, "-m", module, name, str(lake), hour]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+def _generate_drop(folder: Path) -> dict[str, float]:
+    """Writes the three files of a drop of the original's size, 1,000,000 records each."""
+    started, records = time.monotonic(), 0
+    for name in FILES:
+        with (folder / f"{name}.json").open("wb") as file:
+            for chunk in generate_drop(datetime.now(UTC).date(), name, DropProfile()):
+                records += chunk.count(b"\n")
+                file.write(chunk)
+    seconds = time.monotonic() - started
+    return {"records": records, "seconds": seconds, "records_per_second": records / seconds}
+
+
+def _alone(program: str, *arguments: object) -> dict[str, float]:
+    """What one of the programs beside this one measured, in a process of its own."""
+    command = [sys.executable, "-m", f"event_pipeline_tests.benchmarks.{program}"]
+    done = subprocess.run(
+        [*command, *map(str, arguments)], check=True, stdout=subprocess.PIPE, text=True
+    )
     found: dict[str, float] = json.loads(done.stdout)
-    return {**found, "lines_per_second": found["lines"] / found["seconds"]}
+    if "lines" in found:
+        found["lines_per_second"] = found["lines"] / found["seconds"]
+    return found
 
 
 def _median(rounds: list[dict[str, dict[str, float]]], name: str) -> dict[str, float]:
     return {key: statistics.median(r[name][key] for r in rounds) for key in rounds[0][name]}
+
+
+def _ratio(rounds: list[dict[str, dict[str, float]]], name: str, to: str) -> float:
+    """How many times as long one took as the other, the median of the rounds."""
+    ratio = statistics.median(r[name]["seconds"] / r[to]["seconds"] for r in rounds)
+    return round(ratio, 3)
 
 
 if __name__ == "__main__":

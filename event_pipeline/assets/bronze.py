@@ -132,7 +132,7 @@ def upload_evaluation(
         check_name=FILES_VALID,
         passed=not unread,
         severity=dg.AssetCheckSeverity.ERROR if serious else dg.AssetCheckSeverity.WARN,
-        description=in_one_line(unread) or None,
+        description=in_one_line(unread, 2) or None,
         metadata={"files": report.refused_metadata(unread)},
     )
 

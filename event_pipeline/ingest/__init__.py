@@ -1,1 +1,1 @@
-"""Ingestion: one gzipped JSON Lines object per 5-minute slot. Standard library and boto3 only."""
+"""What fills Bronze: the Lambda and its generator, sample drops, and files of one's own."""

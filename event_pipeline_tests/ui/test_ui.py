@@ -12,8 +12,10 @@ import dagster as dg
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from event_pipeline.contracts import EVENTS, GOLD, Contract
-from event_pipeline.partitions import HOUR, HOURLY
+from event_pipeline.contracts import COMMERCE_USERS, EVENTS, GOLD, USER_ACTIVITY, Contract
+from event_pipeline.ingest.drops import DropProfile, file_key, write_drop
+from event_pipeline.ingest.handler import FolderStore
+from event_pipeline.partitions import DAY, HOUR, HOURLY
 from event_pipeline.resources import resources
 from event_pipeline_tests.ui.conftest import SCREENSHOTS, Server
 
@@ -82,7 +84,7 @@ def close(page: Page, name: str) -> None:
 
 
 def test_the_graph_shows_every_asset_in_its_group(page: Page) -> None:
-    page.set_viewport_size({"width": 2000, "height": 1900})
+    page.set_viewport_size({"width": 2400, "height": 3600})
     expanded = ",".join(f"global@global:{group}" for group in GROUPS)
     page.goto(f"/asset-groups?expanded={quote(expanded)}")
     expect(page.get_by_role("img", name="unfold_less")).to_have_count(len(GROUPS))
@@ -170,7 +172,8 @@ def assert_ledger(page: Page, hour: str) -> None:
 def test_the_sensors_bring_an_arrival_to_gold(page: Page, server: Server, arrived: str) -> None:
     day = arrived[:10]
     silver = wait_for(lambda: server.latest(EVENTS.asset, arrived))
-    for contract in GOLD:
+    of_events = [contract for contract in GOLD if contract.inputs == (EVENTS,)]
+    for contract in of_events:
         wait_for(partial(newer, server, contract, day, silver))
     for record in (silver, server.latest(GOLD[0].asset, day)):
         assert record is not None
@@ -178,13 +181,44 @@ def test_the_sensors_bring_an_arrival_to_gold(page: Page, server: Server, arrive
         assert run is not None
         assert run.tags["dagster/sensor_name"] in {"arrivals", "gold_refresh"}
 
-    for contract in GOLD:
+    for contract in of_events:
         open_partition(page, contract.asset, day)
         image = shown(page, metadata(page, "chart")).locator("img")
         expect(image).to_be_visible()
         assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 300
         close(page, f"chart_{contract.identifier[1]}")
     expect(metadata(page, "reconciliation")).to_contain_text("total_events")
+
+
+def test_a_drop_is_judged_and_promoted_when_it_is_whole(page: Page, server: Server) -> None:
+    day = (datetime.now(UTC) - DAY).date()
+    store = FolderStore(server.settings.lake)
+    write_drop(store, day, DropProfile(records=500, unknown_share=0.05))
+    good = store.read(file_key(day, "orders"))
+    assert good is not None
+    store.put(file_key(day, "orders"), b"")
+    users, drop = COMMERCE_USERS.asset, day.isoformat()
+    wait_for(lambda: server.latest(users, drop))
+
+    page.goto("/assets/bronze/commerce_orders?view=checks")
+    expect(page.get_by_text("orders.json: empty").first).to_be_visible()
+    page.screenshot(path=SCREENSHOTS / "refused.png")
+    page.goto("/locations/event_pipeline.definitions/sensors/promotion")
+    why = re.compile(r"for commerce_orders \(orders.json: empty\)")
+    expect(page.get_by_text(why).first).to_be_visible()
+    page.screenshot(path=SCREENSHOTS / "incomplete.png")
+    assert server.latest(USER_ACTIVITY.asset, drop) is None
+
+    store.put(file_key(day, "orders"), good[0])
+    wait_for(lambda: server.latest(USER_ACTIVITY.asset, drop))
+    open_partition(page, USER_ACTIVITY.asset, drop)
+    preview = shown(page, metadata(page, "preview"))
+    expect(preview).to_contain_text("revenue")
+    close(page, "user_activity_preview")
+    unknown = shown(page, metadata(page, "without_user_id"))
+    expect(unknown).to_contain_text("total_orders")
+    close(page, "user_activity_unknown")
+    expect(metadata(page, "reconciliation")).to_contain_text("revenue EUR")
 
 
 def newer(

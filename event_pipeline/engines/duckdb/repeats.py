@@ -1,0 +1,104 @@
+"""Lines and keys that are there more than once: one row is kept.
+
+They are looked for in the written file, and only if there are any is it written anew.
+"""
+
+from pathlib import Path
+
+import duckdb
+
+from event_pipeline.engines import PartitionRequest, TransformRequest
+from event_pipeline.engines.duckdb.lines import column_list, judged
+from event_pipeline.engines.duckdb.session import copy, parquet, scalar
+
+
+def drop_duplicates(
+    connection: duckdb.DuckDBPyConnection,
+    request: TransformRequest,
+    partition: PartitionRequest,
+    lines: str,
+    rows: str,
+) -> int:
+    """Keeps one row of lines that are the same text; returns the rows that are left.
+
+    Equal lines give equal rows, so where all rows differ there is nothing to look for. Otherwise
+    lines are compared as texts, and only those that repeat are parsed again: of each row that they
+    give, as many copies go as its lines have repeats. Hashes only narrow down; equality decides.
+    """
+    content = [f'"{n}"' for n, _ in request.columns if n != request.partition_column]
+    row_hash = f"hash({', '.join(content)})"
+    table = parquet([rows])
+    written = scalar(connection, f"SELECT count(*) FROM {table}")
+    if scalar(connection, f"SELECT count(DISTINCT {row_hash}) FROM {table}") == written:
+        return written
+    connection.execute(
+        f"CREATE TEMP TABLE repeated AS SELECT line, '' AS filename, count(*) - 1 AS repeats"
+        f" FROM ({lines}) WHERE hash(line) IN"
+        f" (SELECT hash(line) FROM ({lines}) GROUP BY hash(line) HAVING count(*) > 1)"
+        " GROUP BY line HAVING count(*) > 1"
+    )
+    connection.execute(
+        f"CREATE TEMP TABLE surplus AS SELECT {', '.join(content)}, sum(repeats) AS repeats"
+        f" FROM ({judged(request, partition, 'SELECT line, filename FROM repeated')})"
+        " JOIN repeated USING (line) WHERE reasons = '' GROUP BY ALL"
+    )
+    if not scalar(connection, "SELECT count(*) FROM surplus"):
+        return written
+    same = " AND ".join(f"p.{name} IS NOT DISTINCT FROM s.{name}" for name in content)
+    suspect = f"{row_hash} IN (SELECT {row_hash} FROM surplus)"
+    names = column_list(request)
+    return _replace(
+        connection,
+        rows,
+        f"SELECT {names} FROM {table} WHERE NOT {suspect} UNION ALL SELECT {names} FROM"
+        f" (SELECT p.*, row_number() OVER (PARTITION BY {', '.join(f'p.{n}' for n in content)})"
+        f" AS copy, s.repeats FROM (SELECT * FROM {table} WHERE {suspect}) AS p"
+        f" LEFT JOIN surplus AS s ON {same}) WHERE copy > coalesce(repeats, 0)",
+    )
+
+
+def drop_conflicts(
+    connection: duckdb.DuckDBPyConnection,
+    request: TransformRequest,
+    partition: PartitionRequest,
+    lines: str,
+    rows: str,
+) -> int:
+    """Keeps one row of each key; returns the rows that are left.
+
+    Of rows that are the same in every column one is kept, the others are duplicates. Of those
+    that still have the same key the latest is kept, and of the latest the one with the greatest
+    content, column by column; the others go to quarantine.
+    """
+    key = ", ".join(f'"{name}"' for name in request.key)
+    content = [f'"{n}"' for n, _ in request.columns if n != request.partition_column]
+    table, names = parquet([rows]), column_list(request)
+    repeated = f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1"
+    if not scalar(connection, f"SELECT count(*) FROM ({repeated})"):
+        return scalar(connection, f"SELECT count(*) FROM {table}")
+    greatest = ", ".join(f"{name} DESC NULLS LAST" for name in (f'"{request.latest}"', *content))
+    connection.execute(
+        "CREATE TEMP TABLE ranked AS SELECT *,"
+        f" row_number() OVER (PARTITION BY {key} ORDER BY {greatest}) AS place"
+        # Of equal rows the line that is told is the same in every run.
+        f" FROM (SELECT *, row_number() OVER (PARTITION BY {', '.join(content)}"
+        " ORDER BY line, source) AS copy"
+        f" FROM ({judged(request, partition, lines)})"
+        f" WHERE reasons = '' AND ({key}) IN ({repeated})) WHERE copy = 1"
+    )
+    connection.execute(
+        "SELECT count(quarantine(source, line, 'conflict')) FROM ranked WHERE place > 1"
+    )
+    return _replace(
+        connection,
+        rows,
+        f"SELECT {names} FROM {table} WHERE ({key}) NOT IN (SELECT {key} FROM ranked)"
+        f" UNION ALL SELECT {names} FROM ranked WHERE place = 1",
+    )
+
+
+def _replace(connection: duckdb.DuckDBPyConnection, rows: str, query: str) -> int:
+    """Writes the query's rows in place of a file; returns their number."""
+    kept = copy(connection, query, rows.replace("rows.parquet", "distinct.parquet"))
+    Path(rows).unlink()
+    return kept

@@ -1,0 +1,122 @@
+"""Connections, and how files and texts are written in DuckDB's SQL."""
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import duckdb
+from sqlglot import exp
+
+from event_pipeline.contracts import Contract
+from event_pipeline.engines import QueryReport
+from event_pipeline.errors import QueryError
+
+PARQUET = "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+
+
+def connect(memory_mb: int, threads: int | None, scratch: str) -> duckdb.DuckDBPyConnection:
+    """A connection in memory that behaves as the statements expect; `memory_mb` in MiB."""
+    connection = duckdb.connect(config={"autoinstall_known_extensions": False})
+    connection.execute(f"SET memory_limit='{memory_mb}MiB'")
+    connection.execute(f"SET temp_directory='{quoted(scratch)}'")
+    connection.execute("SET preserve_insertion_order=false")
+    connection.execute("SET TimeZone='UTC'")
+    # `/` on integers is integer division in Trino and Spark's `div`; DuckDB would give a double.
+    connection.execute("SET integer_division=true")
+    # Turns `IN (five literals)` into a hash join, which costs more than five comparisons.
+    connection.execute("SET disabled_optimizers='in_clause'")
+    if threads:
+        connection.execute(f"SET threads={threads}")
+    return connection
+
+
+def quoted(text: str) -> str:
+    """A text as it stands within single quotes."""
+    return text.replace("'", "''")
+
+
+def literal(text: str) -> str:
+    """A text as a literal."""
+    return f"'{quoted(text)}'"
+
+
+def literals(texts: Sequence[str]) -> str:
+    """Texts as literals, with commas between them."""
+    return ", ".join(literal(text) for text in texts)
+
+
+def parquet(files: Sequence[str]) -> str:
+    """A table function that reads Parquet files."""
+    # A folder called x=y above the lake must not become a column.
+    return f"read_parquet([{literals(files)}], hive_partitioning=false)"
+
+
+@contextmanager
+def session(memory_mb: int, threads: int | None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection whose spilled data is gone afterwards."""
+    with (
+        tempfile.TemporaryDirectory(prefix="event-pipeline-") as scratch,
+        connect(memory_mb, threads, scratch) as connection,
+    ):
+        yield connection
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turns DuckDB's errors into QueryError."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise QueryError(first_line(error)) from None
+
+
+def scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    """The one number that a query gives."""
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def copy(connection: duckdb.DuckDBPyConnection, query: str, path: str) -> int:
+    """Writes a query's rows to a Parquet file; returns their number."""
+    return scalar(connection, f"COPY ({query}) TO '{quoted(path)}' {PARQUET}")
+
+
+def make_view(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, files: Sequence[str]
+) -> None:
+    """Makes a table that a statement names a view of files; of no files, a view without rows."""
+    names = ", ".join(f'"{name}"' for name in contract.column_names)
+    columns = ", ".join(f'CAST(NULL AS {c.type}) AS "{c.name}"' for c in contract.columns)
+    source = parquet(files) if files else f"(SELECT {columns} LIMIT 0)"
+    schema, name = contract.identifier
+    connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+    connection.execute(f'CREATE VIEW "{schema}"."{name}" AS SELECT {names} FROM {source}')
+
+
+def unload(
+    connection: duckdb.DuckDBPyConnection,
+    query: exp.Expr,
+    columns: Sequence[tuple[str, str]],
+    where: tuple[str, str],
+    to: str,
+) -> QueryReport:
+    """Writes a query's rows of one date to one Parquet file."""
+    started = time.monotonic()
+    column, day = where
+    path = f"{to}/rows.parquet"
+    typed = ", ".join(f'CAST("{name}" AS {kind}) AS "{name}"' for name, kind in columns)
+    with clear_errors():
+        rows = copy(
+            connection,
+            f"SELECT {typed} FROM ({query.sql(dialect='duckdb')})"
+            f" WHERE \"{column}\" = DATE '{day}'",
+            path,
+        )
+    return QueryReport(rows, [path], time.monotonic() - started)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error, which says what is wrong."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,151 @@
+"""Silver statements over Bronze objects, and Gold's that joins Silver tables."""
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+import sqlglot
+from duckdb.func import FunctionNullHandling, PythonUDFType
+
+from event_pipeline.contracts import TABLES
+from event_pipeline.engines import (
+    DeriveRequest,
+    PartitionReport,
+    PartitionRequest,
+    QueryReport,
+    Transformer,
+    TransformRequest,
+)
+from event_pipeline.engines.duckdb.lines import (
+    BronzeFile,
+    column_list,
+    judged,
+    lines_of,
+    readable,
+)
+from event_pipeline.engines.duckdb.quarantine import Quarantine
+from event_pipeline.engines.duckdb.repeats import drop_conflicts, drop_duplicates
+from event_pipeline.engines.duckdb.session import (
+    connect,
+    copy,
+    first_line,
+    make_view,
+    parquet,
+    scalar,
+    session,
+    unload,
+)
+
+
+class DuckDBTransformer(Transformer):
+    """Runs Spark SQL in this process."""
+
+    memory_mb: int = 2048
+    threads: int | None = None
+
+    def transform(self, request: TransformRequest) -> Iterator[PartitionReport]:
+        """Makes the partitions one after the other; each has the whole machine."""
+        for partition in request.partitions:
+            started = time.monotonic()
+            try:
+                report = self._partition(request, partition)
+            except (duckdb.Error, OSError) as error:
+                report = PartitionReport(partition.key, error=first_line(error))
+            report.seconds = time.monotonic() - started
+            yield report
+
+    def derive(self, request: DeriveRequest) -> QueryReport:
+        """Writes one Parquet file."""
+        query = sqlglot.parse_one(request.statement, read="spark")
+        with session(self.memory_mb, self.threads) as connection:
+            for table, files in request.inputs.items():
+                make_view(connection, TABLES[table], files)
+            return unload(connection, query, request.columns, request.where, request.prefix)
+
+    def _partition(self, request: TransformRequest, partition: PartitionRequest) -> PartitionReport:
+        with tempfile.TemporaryDirectory(prefix="event-pipeline-") as scratch:
+            arrays = {source.key for source in partition.sources if source.array}
+            files, unreadable = readable(partition, arrays, scratch)
+            try:
+                return self._attempt(request, partition, files, unreadable, scratch)
+            except duckdb.Error:
+                # Some object is not UTF-8 lines. Which, and how much of it can be read, is worth
+                # finding out only now.
+                _empty(partition.rows_prefix)
+                _empty(partition.quarantine_prefix)
+                every = {source.key for source in partition.sources}
+                files, unreadable = readable(partition, every, scratch)
+                return self._attempt(request, partition, files, unreadable, scratch)
+
+    def _attempt(
+        self,
+        request: TransformRequest,
+        partition: PartitionRequest,
+        files: Sequence[BronzeFile],
+        unreadable: Mapping[str, str],
+        scratch: str,
+    ) -> PartitionReport:
+        """One try over `files`, with objects already known unreadable, by key."""
+        report = PartitionReport(partition.key, bytes=sum(s.bytes for s in partition.sources))
+        with (
+            connect(self.memory_mb, self.threads, scratch) as connection,
+            Quarantine(partition, request, files) as quarantine,
+        ):
+            connection.create_function(
+                "quarantine",
+                quarantine.take,
+                ["VARCHAR", "VARCHAR", "VARCHAR"],
+                "BOOLEAN",
+                type=PythonUDFType.ARROW,
+                null_handling=FunctionNullHandling.SPECIAL,
+                side_effects=True,
+            )
+            for key, error in unreadable.items():
+                quarantine.add(key, "object_unreadable", error)
+            report.lines = len(unreadable) + _count_lines(connection, partition, files)
+            lines = lines_of(files)
+            rows = f"{partition.rows_prefix}/rows.parquet"
+            written = copy(
+                connection,
+                f"SELECT {column_list(request)} FROM ({judged(request, partition, lines)})"
+                " WHERE CASE WHEN reasons = '' THEN true"
+                " ELSE quarantine(source, line, reasons) END",
+                rows,
+            )
+            refused = quarantine.rows
+            single_out = drop_conflicts if request.key else drop_duplicates
+            report.rows = single_out(connection, request, partition, lines, rows)
+            report.duplicates = written - report.rows - (quarantine.rows - refused)
+            report.files = sorted(map(str, Path(partition.rows_prefix).glob("*.parquet")))
+            report.event_dates = _event_dates(connection, request, report.files)
+        report.quarantined = quarantine.rows
+        report.rejected = dict(sorted(quarantine.reasons.items()))
+        report.quarantine_files = [quarantine.path]
+        return report
+
+
+def _count_lines(
+    connection: duckdb.DuckDBPyConnection, partition: PartitionRequest, files: Sequence[BronzeFile]
+) -> int:
+    """Non-blank lines of the files: their producers' counts, or counted here."""
+    told = {source.key: source.lines for source in partition.sources}
+    counted = sum(told[file.key] or 0 for file in files)
+    uncounted = [file for file in files if told[file.key] is None]
+    return counted + scalar(connection, f"SELECT count(*) FROM ({lines_of(uncounted)})")
+
+
+def _event_dates(
+    connection: duckdb.DuckDBPyConnection, request: TransformRequest, files: list[str]
+) -> dict[str, int]:
+    counts = connection.execute(
+        f"SELECT strftime(\"{request.date_column}\", '%Y-%m-%d'), count(*) FROM {parquet(files)}"
+        " GROUP BY ALL ORDER BY ALL"
+    )
+    return {str(day): int(rows) for day, rows in counts.fetchall()}
+
+
+def _empty(folder: str) -> None:
+    for path in Path(folder).iterdir():
+        path.unlink()

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.definitions.sensor_definition import SensorExecutionData
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -103,6 +104,7 @@ def _ingest(ingester: Ingester, hours: int, progress: Progress) -> None:
         results = ingester.ingest_hour(HOURLY.key(now - n * HOUR))
         events += sum(r["lines"] for r in results)
         progress.update(task, advance=len(results), said=f"{events:,} events")
+    progress.stop_task(task)
 
 
 def _drop(settings: Settings, progress: Progress) -> None:
@@ -125,12 +127,20 @@ def _follow_sensors(defs: dg.Definitions, instance: dg.DagsterInstance, progress
     failed = 0
     _end_lost_runs(instance)
     for name, title in STAGES.items():
+        done, said = 0, ""
         task = progress.add_task(title, total=0, said="the sensor looks")
-        for request, done in _requested_runs(defs, instance, name):
-            progress.update(task, total=done + 1, said=str(request.partition_key))
-            failed += not _execute(defs, instance, request)
-            said = f"{failed} runs failed: see event-pipeline status" if failed else ""
-            progress.update(task, completed=done + 1, said=said)
+        for tick in _ticks(defs, instance, name):
+            # Of the last tick, which asks for nothing: what waits, and for what.
+            said = tick.skip_message or ""
+            for request in tick.run_requests or ():
+                progress.update(task, total=done + 1, said=str(request.partition_key))
+                failed += not _execute(defs, instance, request)
+                done += 1
+                progress.update(task, completed=done)
+        if failed:
+            said = f"{failed} runs failed: see event-pipeline status"
+        progress.update(task, said=said)
+        progress.stop_task(task)
     return not failed
 
 
@@ -143,12 +153,12 @@ def _end_lost_runs(instance: dg.DagsterInstance) -> None:
             instance.report_run_failed(run, "its process is gone")
 
 
-def _requested_runs(
+def _ticks(
     defs: dg.Definitions, instance: dg.DagsterInstance, name: str
-) -> Iterator[tuple[dg.RunRequest, int]]:
+) -> Iterator[SensorExecutionData]:
     """Ticks of a sensor, each from the cursor of the one before, as the daemon would do them."""
     sensor = defs.resolve_sensor_def(name)
-    cursor, done = None, 0
+    cursor = None
     while True:
         with dg.build_sensor_context(
             instance=instance,
@@ -158,14 +168,12 @@ def _requested_runs(
             resources=defs.resources,
         ) as context:
             tick = sensor.evaluate_tick(context)
-        cursor = tick.cursor
         for event in tick.asset_events:
             instance.report_runless_asset_event(event)
-        if not tick.run_requests and tick.cursor == context.cursor:
+        yield tick
+        if not tick.run_requests and tick.cursor == cursor:
             return
-        for request in tick.run_requests or ():
-            yield request, done
-            done += 1
+        cursor = tick.cursor
 
 
 def _execute(defs: dg.Definitions, instance: dg.DagsterInstance, request: dg.RunRequest) -> bool:

@@ -11,22 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-
-@dataclass(frozen=True)
-class Source:
-    """One Bronze object to read, with its producer's line count and digest where there are any.
-
-    It is UTF-8 text, gzipped or not, of one JSON object a line, or with `array` one JSON array
-    of them: by its content, whatever its name says.
-    """
-
-    key: str
-    uri: str
-    bytes: int
-    lines: int | None = None
-    sha256: str | None = None
-    gzipped: bool = True
-    array: bool = False
+from event_pipeline.lake.objects import Source
 
 
 @dataclass(frozen=True)

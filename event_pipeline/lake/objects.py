@@ -15,7 +15,6 @@ import dagster as dg
 from obstore.store import LocalStore
 
 from event_pipeline.contracts import SILVER, Bronze, Contract
-from event_pipeline.engines import Source
 from event_pipeline.ingest.handler import manifest_key
 from event_pipeline.lake.uploads import Verdict, judge
 
@@ -59,6 +58,23 @@ class Listing:
 
 
 EMPTY = Listing(())
+
+
+@dataclass(frozen=True)
+class Source:
+    """One Bronze object to read, with its producer's line count and digest where there are any.
+
+    It is UTF-8 text, gzipped or not, of one JSON object a line, or with `array` one JSON array
+    of them: by its content, whatever its name says.
+    """
+
+    key: str
+    uri: str
+    bytes: int
+    lines: int | None = None
+    sha256: str | None = None
+    gzipped: bool = True
+    array: bool = False
 
 
 class Objects(dg.ConfigurableResource[Any]):

@@ -94,7 +94,8 @@ def request_runs(
     `max_attempts` failed runs for the same input it is given up, until its input changes or a
     person runs it. With `until_success`, a partition is `done` once a run of all the assets, the
     sensor's or a person's, has used its input; without, the caller knows better whether it is.
-    `label` stands before a partition where the message names it.
+    `label` tells the assets from others of the same sensor: it stands before a partition where
+    the message names it, and in the run's key.
     """
     requests = Requests()
     now = datetime.now(UTC)
@@ -124,7 +125,8 @@ def request_runs(
         else:
             requests.runs.append(
                 dg.RunRequest(
-                    run_key=f"{sensor}/{key}/{version}/{len(own)}",
+                    # Of several assets in one sensor: what is empty has one version in all.
+                    run_key=f"{sensor}/{label}{key}/{version}/{len(own)}",
                     partition_key=key,
                     asset_selection=list(assets),
                     tags={SENSOR: sensor, INPUT: version, ASKED_AT: now.isoformat()},

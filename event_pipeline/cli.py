@@ -154,12 +154,10 @@ def sample_drop(
     """Uploads a made-up commerce drop: users.json, events.json and orders.json."""
     from event_pipeline.ingest.drops import DropProfile, write_drop
     from event_pipeline.ingest.handler import FolderStore
+    from event_pipeline.ingest.load import given_drop
 
     settings = read_settings()
-    try:
-        day = date.fromisoformat(drop)
-    except ValueError:
-        raise UsageError(f"{drop}: expected a form like 2026-11-24") from None
+    day = given_drop(settings, drop).date()
     profile = DropProfile(records, settings.seed, settings.fault_share, settings.unknown_share)
     for name, lines in write_drop(FolderStore(settings.lake), day, profile).items():
         out.print(f"{name}.json: {lines:,} records")

@@ -4,28 +4,29 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from event_pipeline.contracts import Contract
-from event_pipeline.lake.objects import Objects, bronze_of
+from event_pipeline.lake.objects import EMPTY, Objects, bronze_of
 from event_pipeline.lake.tables import Lake
 from event_pipeline.lake.uploads import in_one_line
 
 
 @dataclass(frozen=True)
 class Incomplete:
-    """What a day waits for, by dataset and why, and since when (UTC)."""
+    """What a day waits for, by dataset and why, and since when (UTC), if its files tell."""
 
     reasons: dict[str, str]
-    since: datetime
+    since: datetime | None
 
     def __str__(self) -> str:
+        since = f" since {self.since:%Y-%m-%d %H:%M} UTC" if self.since else ""
         waits = ", ".join(f"{dataset} ({why})" for dataset, why in self.reasons.items())
-        return f"waits since {self.since:%Y-%m-%d %H:%M} UTC for {waits}"
+        return f"waits{since} for {waits}"
 
 
 def incomplete(contract: Contract, day: str, objects: Objects, lake: Lake) -> Incomplete | None:
     """What a Gold table of several inputs waits for on a day; None if for nothing.
 
-    A day of which nothing at all is there waits for nothing. One waits for a missing file since
-    its first file came, and for an unusable or unread one since that came.
+    A day waits for a missing file since its first file came, and for an unusable or unread one
+    since that came. One of which nothing at all is there waits until no table holds it any more.
     """
     listings = {each: objects.partition(each, day) for each in contract.inputs}
     came = [item.modified for listing in listings.values() for item in listing.objects]
@@ -33,7 +34,7 @@ def incomplete(contract: Contract, day: str, objects: Objects, lake: Lake) -> In
     for each, listing in listings.items():
         dataset = bronze_of(each).asset.removeprefix("bronze/")
         times = [item.modified for item in listing.objects]
-        if not times:
+        if came and not times:
             reasons[dataset], times = "no file", came
         elif refused := objects.refused(each, listing):
             reasons[dataset] = in_one_line(refused)
@@ -42,9 +43,9 @@ def incomplete(contract: Contract, day: str, objects: Objects, lake: Lake) -> In
         else:
             continue
         since += times
-    return Incomplete(reasons, min(since)) if came and reasons else None
+    return Incomplete(reasons, min(since, default=None)) if reasons else None
 
 
 def _is_built(contract: Contract, day: str, digest: str, lake: Lake) -> bool:
     live = lake.live(contract, {day})
-    return bool(live) and lake.receipt(live[day])["digest"] == digest
+    return (lake.receipt(live[day])["digest"] if live else EMPTY.digest) == digest

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -68,13 +68,11 @@ def _asset(contract: Contract) -> dg.AssetKey:
 class _ArrivalState:
     """An arrival sensor's cursor: small, and none of it is needed to be right.
 
-    `audited`: the day on which the rotation goes on. `bad`: days that hold files which are not
-    read, the latest ones, so that a correction is seen at once. `told`: by asset, a digest of what
-    was last put on record of such files.
+    `audited`: the day on which the rotation goes on. `told`: by asset, a digest of what was last
+    put on record of files that are not read.
     """
 
     audited: str = ""
-    bad: list[str] = field(default_factory=list)
     told: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -84,7 +82,6 @@ class _ArrivalState:
             state = json.loads(cursor or "{}")
             return cls(
                 str(state["audited"]),
-                [str(day) for day in state["bad"]],
                 {str(asset): str(digest) for asset, digest in state["told"].items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -110,14 +107,17 @@ def arrival_sensor(
     )
     def arrivals(context: dg.SensorEvaluationContext, objects: Objects) -> dg.SensorResult:
         now, state = datetime.now(UTC), _ArrivalState.of(context.cursor)
-        days = _days_to_compare(settings, now, state)
-        bad: set[str] = set()
+        window, audit = _days_to_compare(settings, now, state)
+        uploaded = bronze_of(contracts[0]).uploaded
+        dropped = [day.isoformat() for day in objects.days(contracts[0])] if uploaded else []
+        drops = [day for day in dropped if _between(settings.first_day, day, now.date())]
         requests, compared = Requests(), 0
         said: list[str] = []
         events: list[Any] = []
         for contract, assets in made.items():
             cadence = contract.cadence
-            looked_at = sorted({*days, *_new_days(context.instance, contract, objects, settings)})
+            opened = _open(context.instance, contract, drops, settings.runs_per_tick)
+            looked_at = sorted({*window, *audit, *map(date.fromisoformat, opened)})
             keys = [k for d in looked_at for k in cadence.keys_of(d) if k <= cadence.key(now)]
             listings = {
                 key: found for day in looked_at for key, found in objects.day(contract, day).items()
@@ -142,22 +142,25 @@ def arrival_sensor(
             for key in _changed(context.instance, bronze_key(contract), keys, versions):
                 events += arrival(contract, key, listings.get(key, EMPTY), objects)
             said += _not_read(keys, listings)
-            if bronze_of(contract).uploaded:
-                files = {file: why for each in refused.values() for file, why in each.items()}
-                if files:
-                    said.append(f"not read: {in_one_line(files)}")
-                unread = foreign_files(contract, listings.values()) | files
+            if uploaded:
+                if files := _files(refused.values()):
+                    said.append(f"not read: {in_one_line(files, 2)}")
+                # Without the audit's days, which are others at each tick: what is wrong with one
+                # is on record now, and at the next tick it is open.
+                lasting = {*opened, *(day.isoformat() for day in window)}
+                files = _files(each for key, each in refused.items() if key in lasting)
+                foreign = (each for key, each in listings.items() if key in lasting)
+                unread = foreign_files(contract, foreign) | files
                 events += _judgement(contract, unread, bool(files), state)
-                bad |= {key for key, why in refused.items() if why}
-                bad |= {key for key, each in listings.items() if each.foreign}
-        state.bad = sorted(bad, reverse=True)[: settings.runs_per_tick]
+        if outside := sorted(set(dropped) - set(drops)):
+            said.append(f"no partition for drops {_some(outside)}")
         if strays := objects.strays(contracts[0]):
             said.append(f"not read, no partition looks there: {_some(strays)}")
         return _result(
             context,
             requests,
             said=said,
-            idle=f"nothing new: {compared} partitions in {len(days)} days compared",
+            idle=f"nothing new: {compared} partitions in {len(window) + len(audit)} days compared",
             cursor=json.dumps(vars(state)),
             asset_events=events,
         )
@@ -176,20 +179,24 @@ def _judgement(
         yield upload_evaluation(contract, unread, serious)
 
 
-def _new_days(
-    instance: dg.DagsterInstance, contract: Contract, objects: Objects, settings: Settings
-) -> list[date]:
-    """Days of an uploaded dataset that have a folder and are not on record, the latest ones.
+def _files(refused: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Files that cannot be used, by key, and why, of several partitions."""
+    return {file: why for each in refused for file, why in each.items()}
 
-    A drop of any date is noticed at once, where the rotation would take its time.
+
+def _open(
+    instance: dg.DagsterInstance, contract: Contract, drops: Sequence[str], most: int
+) -> list[str]:
+    """Drops whose files are not on record, and those not built as on record: the latest of each.
+
+    So a drop of any date is noticed at once, where the rotation would take its time, and is
+    looked at until it is built and holds no file that is not read.
     """
-    if not bronze_of(contract).uploaded:
-        return []
-    today = datetime.now(UTC).date()
-    found = objects.days(contract)
-    days = {day.isoformat(): day for day in found if settings.first_day <= day <= today}
-    recorded = recorded_versions(instance, bronze_key(contract), days)
-    return [day for key, day in days.items() if key not in recorded][-settings.runs_per_tick :]
+    arrived = recorded_versions(instance, bronze_key(contract), drops)
+    built = recorded_versions(instance, _asset(contract), drops)
+    new = [day for day in drops if day not in arrived]
+    waiting = [day for day in sorted(arrived) if arrived[day] != built.get(day, EMPTY.digest)]
+    return new[-most:] + waiting[-most:]
 
 
 def _result(
@@ -202,6 +209,7 @@ def _result(
     asset_events: Sequence[Any] = (),
 ) -> dg.SensorResult:
     """The tick's result; what a person must know stands in its reason or beside its runs."""
+    said = list(dict.fromkeys(said))  # datasets that share a prefix may say the same
     if requests.runs:
         for text in (*said, *([requests.message] if requests.given_up else [])):
             context.log.warning(text)
@@ -213,17 +221,17 @@ def _result(
     )
 
 
-def _days_to_compare(settings: Settings, now: datetime, state: _ArrivalState) -> list[date]:
-    """The days of the window up to now, those with bad files, and the next ones of the audit."""
+def _days_to_compare(
+    settings: Settings, now: datetime, state: _ArrivalState
+) -> tuple[list[date], list[date]]:
+    """The days of the window up to now, and the next ones of the audit."""
     window_start = max(settings.first_day, (now - settings.late_window_hours * HOUR).date())
     audit_from = _date(state.audited) or settings.first_day
     if not settings.first_day <= audit_from < window_start:
         audit_from = settings.first_day
     audit_to = min(audit_from + timedelta(settings.audit_days_per_tick), window_start)
     state.audited = audit_to.isoformat()
-    bad = [day for text in state.bad if (day := _date(text)) and settings.first_day <= day]
-    window, audit = _days(window_start, now.date()), _days(audit_from, audit_to - timedelta(1))
-    return sorted({*window, *audit, *bad})
+    return _days(window_start, now.date()), _days(audit_from, audit_to - timedelta(1))
 
 
 def _date(text: str) -> date | None:

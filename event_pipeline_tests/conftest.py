@@ -16,9 +16,10 @@ from event_pipeline.engines.duckdb import DuckDBQuerier, DuckDBTransformer
 from event_pipeline.ingest.handler import FolderStore, manifest_key, object_key, write_once
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
-from event_pipeline.partitions import HOURLY
+from event_pipeline.partitions import DAILY, HOURLY
 
 HOUR = "2026-01-01-10:00"
+DROP = "2026-01-01"
 QUARANTINE = EVENTS.quarantine()
 GOLD_OF_EVENTS = tuple(contract for contract in GOLD if contract.inputs == (EVENTS,))
 
@@ -66,15 +67,31 @@ class Lab:
         """Where an object's manifest is."""
         return self.root / manifest_key(key)
 
+    def upload(self, name: str, data: bytes, day: str = DROP) -> str:
+        """Puts a file of a commerce drop as it is, over any that is there; its key."""
+        key = f"bronze/commerce/{DAILY.folder(day)}{name}"
+        self.store.put(key, data)
+        return key
+
     def build(self, *hours: str, recorded: Mapping[str, str] | None = None) -> list[Built]:
         """Builds hours of Silver, the usual one by default."""
+        return self._build(EVENTS, hours or (HOUR,), recorded or {})
+
+    def build_drop(self, contract: Contract, day: str = DROP) -> Built:
+        """Builds a day of one of a commerce drop's Silver tables."""
+        (built,) = self._build(contract, (day,), {})
+        return built
+
+    def _build(
+        self, contract: Contract, keys: Sequence[str], recorded: Mapping[str, str]
+    ) -> list[Built]:
         built = build_silver(
-            EVENTS,
-            hours or (HOUR,),
+            contract,
+            keys,
             objects=self.objects,
             transformer=self.transformer,
             lake=self.lake,
-            recorded=recorded or {},
+            recorded=recorded,
             redelivery_hours=self.redelivery_hours,
         )
         return list(built)

@@ -114,7 +114,7 @@ COMMERCE_ORDERS = Contract(
         "order_id_invalid": "An order id that is a nested value.",
         "user_id_invalid": "A user that is a nested value.",
         "order_amount_missing": "No amount.",
-        "order_amount_invalid": "An amount that is not a number of at most sixteen digits.",
+        "order_amount_invalid": "No number of at most 13 digits before the point.",
         "currency_missing": "No currency, and so nothing that the amount can be added to.",
         "currency_invalid": "A currency that is not three letters.",
         "order_timestamp_missing": "No timestamp.",

@@ -82,7 +82,7 @@ def load_drop(
     A file of other content that is there is left alone, unless `replace` is set. Raises LoadError
     with one clear line.
     """
-    day = _given_drop(settings, drop)
+    day = given_drop(settings, drop)
     key = f"{bronze_of(contract).prefix}{DAILY.folder(drop)}{contract.identifier[1]}"
     key = key.replace("commerce_", "") + ".jsonl.gz"
     objects, store = Objects(root=str(settings.lake)), FolderStore(settings.lake)
@@ -111,6 +111,23 @@ def load_drop(
     return loaded
 
 
+def given_drop(settings: Settings, text: str) -> datetime:
+    """The day of a drop (YYYY-MM-DD) that has a partition. Raises LoadError with one clear line."""
+    try:
+        day = DAILY.start(text)
+    except ValueError:
+        day = None
+    if day is None or DAILY.key(day) != text:
+        raise LoadError(f"drop {text}: expected a form like 2019-10-01")
+    if day < settings.first_hour:
+        raise LoadError(
+            f"drop {text} is before the first partition: set EVENT_PIPELINE_FIRST_DAY={text}"
+        )
+    if day > datetime.now(UTC):
+        raise LoadError(f"drop {text} is yet to come")
+    return day
+
+
 @contextmanager
 def _mapped(
     file: Path, mapping: Path, contract: Contract
@@ -134,22 +151,6 @@ def _mapped(
 
 def _compressed(lines: Sequence[str]) -> bytes:
     return gzip.compress("".join(lines).encode(), 6, mtime=0)
-
-
-def _given_drop(settings: Settings, text: str) -> datetime:
-    try:
-        day = DAILY.start(text)
-    except ValueError:
-        day = None
-    if day is None or DAILY.key(day) != text:
-        raise LoadError(f"--drop {text}: expected a form like 2019-10-01")
-    if day < settings.first_hour:
-        raise LoadError(
-            f"--drop {text} is before the first partition: set EVENT_PIPELINE_FIRST_DAY={text}"
-        )
-    if day > datetime.now(UTC):
-        raise LoadError(f"--drop {text} is yet to come")
-    return day
 
 
 def _given_hour(text: str | None) -> datetime | None:

@@ -4,7 +4,8 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache, cached_property, lru_cache
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from obstore.exceptions import InvalidPathError
 from obstore.store import LocalStore
 
 from event_pipeline.contracts import SILVER, Bronze, Contract
+from event_pipeline.errors import UsageError
 from event_pipeline.ingest.handler import manifest_key
 from event_pipeline.lake.uploads import Verdict, judge
 
@@ -87,10 +90,11 @@ class Objects(dg.ConfigurableResource[Any]):
         return LocalStore(self.root, mkdir=True)
 
     def _list(self, prefix: str) -> Iterable[BronzeObject]:
-        for page in self._store.list(prefix):
-            for meta in page:
-                etag, modified = meta["e_tag"] or "", meta["last_modified"]
-                yield BronzeObject(meta["path"], etag, meta["size"], modified)
+        with _nameable(prefix):
+            for page in self._store.list(prefix):
+                for meta in page:
+                    etag, modified = meta["e_tag"] or "", meta["last_modified"]
+                    yield BronzeObject(meta["path"], etag, meta["size"], modified)
 
     def day(self, contract: Contract, day: date) -> dict[str, Listing]:
         """What arrived on a day, by partition key; a partition without an object is absent."""
@@ -117,7 +121,8 @@ class Objects(dg.ConfigurableResource[Any]):
     def _top(self, contract: Contract) -> tuple[list[str], list[str]]:
         """Names of the folders and of the files right under a dataset's prefix."""
         prefix = bronze_of(contract).prefix
-        found = self._store.list_with_delimiter(prefix)
+        with _nameable(prefix):
+            found = self._store.list_with_delimiter(prefix)
         folders = [path.removeprefix(prefix).rstrip("/") for path in found["common_prefixes"]]
         return folders, [meta["path"].removeprefix(prefix) for meta in found["objects"]]
 
@@ -147,6 +152,8 @@ class Objects(dg.ConfigurableResource[Any]):
             return _judged(self.root, item.key, item.etag, contract.key)
         except FileNotFoundError:
             return Verdict(error="gone since it was listed")
+        except OSError as error:
+            return Verdict(error=f"cannot be read: {error.strerror}")
 
     def refused(self, contract: Contract, listing: Listing) -> dict[str, str]:
         """The objects of a partition that cannot be used, by key, and why."""
@@ -182,6 +189,19 @@ class Objects(dg.ConfigurableResource[Any]):
             verdict.gzipped,
             verdict.array,
         )
+
+
+@contextmanager
+def _nameable(prefix: str) -> Iterator[None]:
+    """Says in one line that a folder holds a name that no object store could hold."""
+    try:
+        yield
+    except InvalidPathError as error:
+        what = re.search(r'path: "([^"]*)"', str(error))
+        raise UsageError(
+            f"{prefix} holds a file whose name is no object's, such as one with a line end: remove"
+            f" or rename it ({what[1] if what else error})"
+        ) from None
 
 
 def bronze_of(contract: Contract) -> Bronze:

@@ -16,16 +16,22 @@ from typing import IO
 # longer line is not kept.
 LONGEST_LINE = 2_000_000
 KEPT_OF_LONG_LINE = 10_000
-# In characters: what of an array is read at once.
-CHUNK = 1 << 20
+# In characters: what of an array is read at once, and the longest element whose end is waited for.
+CHUNK = 1 << 16
+LONGEST_ELEMENT = 1 << 26
+# In characters: no number, word or escape that a text's end cuts is found bad further from it.
+LONGEST_TOKEN = 16
 # What reading a damaged gzip stream raises.
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 # Stands for the end that an array lacks, so that it is counted and seen.
 UNCLOSED = "the array is not closed: the file ends early"
 
 _BETWEEN = re.compile(r"[\s,]*")
-_NEXT_OBJECT = re.compile(r",\s*(?=\{)")
-_DECODER = json.JSONDecoder()
+_BRACKET = re.compile(r"\]\s*")
+_WORD = re.compile(r"[^\s,\]]*")
+_NEXT_OBJECT = re.compile(r"(?:,[ \t\r\n]*|\n[ \t]*)(?=\{)")
+# Numbers stay text, as Python refuses to convert those of more than 4,300 digits.
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
 class Unreadable(Exception):
@@ -84,53 +90,109 @@ def _elements(text: IO[str]) -> Iterator[str]:
     A bad element ends where the next object begins that can be read. What follows the array
     counts as lines.
     """
-    rest = text.read(CHUNK).lstrip().removeprefix("[")
-    while True:
-        rest = rest[_between(rest) :]
-        if not rest:
-            rest = text.read(CHUNK)
-            if not rest:
-                yield UNCLOSED
-                return
-        elif rest[0] == "]":
-            yield from (line for line in (rest[1:] + text.read()).split("\n") if line.strip())
+    ahead = _Ahead(text)
+    if ahead.next() == "[":
+        ahead.take(1)
+    while found := ahead.next():
+        if found == "]" and ahead.closes_array():
+            ahead.take(1)
+            yield from (line for line in ahead.take_all().split("\n") if line.strip())
             return
-        elif (end := _end_of_value(rest)) is not None and end < len(rest):
-            yield _on_one_line(rest[:end])
-            rest = rest[end:]
-        elif more := text.read(CHUNK) if len(rest) <= LONGEST_LINE else "":
-            rest += more
-        else:
-            bad, rest = _bad_element(rest, text)
-            yield _on_one_line(bad)
+        length = ahead.length_of_value()
+        yield _on_one_line(ahead.take_bad() if length is None else ahead.take(length))
+    yield UNCLOSED
 
 
-def _between(text: str) -> int:
-    match = _BETWEEN.match(text)
-    return match.end() if match else 0
+class _Ahead:
+    """What of a text is read but not yet taken."""
+
+    def __init__(self, text: IO[str]) -> None:
+        self._text = text
+        self._read = ""
+        self._at = 0
+
+    def _more(self) -> bool:
+        """Reads on, as much as is here, so that a long value is soon whole; False at the end."""
+        here = self._read[self._at :]
+        more = self._text.read(max(CHUNK, len(here)))
+        self._read, self._at = here + more, 0
+        return bool(more)
+
+    def next(self) -> str:
+        """Skips what may lie between elements; the character that follows, none at the end."""
+        while True:
+            self._at = _end(_BETWEEN, self._read, self._at)
+            if self._at < len(self._read) or not self._more():
+                return self._read[self._at : self._at + 1]
+
+    def take(self, length: int) -> str:
+        """Takes so many of the characters that are read."""
+        start, self._at = self._at, self._at + length
+        return self._read[start : self._at]
+
+    def take_all(self) -> str:
+        """Takes the whole rest of the text."""
+        return self.take(len(self._read) - self._at) + self._text.read()
+
+    def closes_array(self) -> bool:
+        """Whether the bracket that is next ends the array, and not one within a bad element."""
+        while (end := _end(_BRACKET, self._read, self._at)) == len(self._read):
+            if not self._more():
+                return True
+        return self._read[end] not in ",]}"
+
+    def length_of_value(self, offset: int = 0) -> int | None:
+        """Length of the JSON value that begins so far ahead; None if it is bad."""
+        while True:
+            start = self._at + offset
+            end, is_open = _end_of_value(self._read, start)
+            if is_open and len(self._read) - start < LONGEST_ELEMENT and self._more():
+                continue
+            return None if end is None else end - start
+
+    def take_bad(self) -> str:
+        """Takes a bad element, which ends where the next object begins that can be read.
+
+        Of one that is longer than the longest line not all is returned.
+        """
+        bad = ""
+        while True:
+            if match := _NEXT_OBJECT.search(self._read, self._at):
+                between = match.end() - match.start()
+                taken = self.take(match.start() - self._at)
+                if self.length_of_value(between) is not None:
+                    return bad + taken
+                taken += self.take(between)
+            else:
+                # What may lead to the next object, or be the array's end, is looked at again.
+                sure = len(self._read.rstrip(" \t\r\n,]")) - self._at
+                taken = self.take(max(sure, 0))
+                if not self._more():
+                    body, closing, after = self._read.rpartition("]")
+                    is_closed = closing and not after.strip()
+                    return bad + taken + self.take(len(body) if is_closed else len(self._read))
+            bad += taken if len(bad) <= LONGEST_LINE else ""
 
 
-def _end_of_value(text: str, start: int = 0) -> int | None:
+def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
+    match = pattern.match(text, start)
+    return match.end() if match else start
+
+
+def _end_of_value(text: str, start: int) -> tuple[int | None, bool]:
+    """Where the JSON value ends that begins at `start`, and whether more text may change that."""
     try:
-        return _DECODER.raw_decode(text, start)[1]
-    except (json.JSONDecodeError, RecursionError):
-        return None
-
-
-def _bad_element(rest: str, text: IO[str]) -> tuple[str, str]:
-    """A text that begins with a bad element, cut in two where the next object begins."""
-    searched = 0
-    while True:
-        for match in _NEXT_OBJECT.finditer(rest, searched):
-            if _end_of_value(rest, match.end()) is not None:
-                return rest[: match.start()], rest[match.end() :]
-        searched = max(0, len(rest) - LONGEST_LINE)
-        more = text.read(CHUNK)
-        if not more:
-            # It was the last: the array's own end, if there is one, is not part of it.
-            body, closing, after = rest.rpartition("]")
-            return (body, closing + after) if closing and not after.strip() else (rest, "")
-        rest += more
+        end = _DECODER.raw_decode(text, start)[1]
+    except json.JSONDecodeError as error:
+        is_open = error.msg.startswith("Unterminated") or len(text) - error.pos < LONGEST_TOKEN
+        return None, is_open
+    except RecursionError:
+        return None, False
+    if text[start] in '{["':
+        return end, False
+    # Of 1.5.3 or 1.5 that is not yet read to its end the decoder is content with a part.
+    word = _end(_WORD, text, start)
+    return end if end == word else None, word == len(text)
 
 
 def _on_one_line(element: str) -> str:

@@ -13,6 +13,8 @@ from typing import IO
 from event_pipeline.lake.text import DAMAGED, open_text, records
 
 FIRST_RECORDS = 10
+# Files that one line names.
+NAMED = 10
 READ_AT_ONCE = 1 << 20
 GZIP = b"\x1f\x8b"
 # By their marks; the longer ones first, as one begins like another.
@@ -33,9 +35,14 @@ class Verdict:
     error: str | None = None
 
 
-def in_one_line(refused: Mapping[str, str]) -> str:
-    """Files that cannot be used, by key, and why: `users.json: empty; orders.json: ...`."""
-    return "; ".join(f"{key.rsplit('/', 1)[-1]}: {why}" for key, why in sorted(refused.items()))
+def in_one_line(refused: Mapping[str, str], parts: int = 1) -> str:
+    """Files that cannot be used, by key, and why: `users.json: empty; orders.json: ...`.
+
+    `parts` is how many of a key's last parts name a file: 2 to tell its folder too.
+    """
+    files = [f"{'/'.join(key.split('/')[-parts:])}: {why}" for key, why in sorted(refused.items())]
+    more = [f"and {len(files) - NAMED} more"] if len(files) > NAMED else []
+    return "; ".join(files[:NAMED] + more)
 
 
 def judge(raw: IO[bytes], key: Sequence[str]) -> Verdict:
@@ -93,6 +100,8 @@ def _not_text(start: bytes) -> str | None:
 def _not_records(text: IO[str], key: Sequence[str], *, array: bool) -> str | None:
     lines = (line for line in records(text, array=array) if line.strip())
     first = [_parsed(line) for line in itertools.islice(lines, FIRST_RECORDS)]
+    if not first:
+        return "empty"
     objects = [record for record in first if isinstance(record, dict)]
     if not objects:
         what = "an array of JSON objects" if array else "JSON Lines"
@@ -104,6 +113,7 @@ def _not_records(text: IO[str], key: Sequence[str], *, array: bool) -> str | Non
 
 def _parsed(line: str) -> object:
     try:
-        return json.loads(line)
+        # Numbers stay text, as Python refuses to convert those of more than 4,300 digits.
+        return json.loads(line, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
         return None

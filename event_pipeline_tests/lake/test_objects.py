@@ -1,16 +1,32 @@
 """Bronze objects: what counts as one, and the digest that stands for a set of them."""
 
+import gzip
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
+from typing import IO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_pipeline.contracts import EVENTS
+from event_pipeline.contracts import (
+    COMMERCE_EVENTS,
+    COMMERCE_ORDERS,
+    COMMERCE_USERS,
+    EVENTS,
+    Contract,
+)
+from event_pipeline.errors import UsageError
 from event_pipeline.lake.objects import EMPTY, BronzeObject, Listing
-from event_pipeline_tests.conftest import HOUR, Lab, jsonl
+from event_pipeline.lake.uploads import Verdict, judge
+from event_pipeline_tests.conftest import DROP, HOUR, Lab, jsonl
+
+DATASETS = (COMMERCE_USERS, COMMERCE_EVENTS, COMMERCE_ORDERS)
+FOLDER = f"bronze/commerce/date={DROP}/"
+USERS = b'{"user_id": "u_1"}\n'
 
 found = st.builds(
     BronzeObject, st.text("abc/=-.", min_size=1), st.text("0123-", min_size=1), st.integers(0, 9)
@@ -137,3 +153,281 @@ def test_an_object_delivered_again_in_another_hour_is_told(lab: Lab) -> None:
     lab.build("2026-01-01-09:00")
     (built,) = lab.build()
     assert built.receipt["redelivered"] == {again: first}
+
+
+# --- Drops ----------------------------------------------------------------------------------
+
+
+def in_drop(lab: Lab, day: str = DROP) -> dict[str, Contract]:
+    """The dataset that reads each of a drop's files."""
+    return {
+        item.key.removeprefix(FOLDER): contract
+        for contract in DATASETS
+        for item in lab.objects.partition(contract, day).objects
+    }
+
+
+def foreign_in_drop(lab: Lab, day: str = DROP) -> list[tuple[str, Contract]]:
+    """Foreign files, each with the dataset under which it is shown."""
+    return [
+        (key.removeprefix(FOLDER), contract)
+        for contract in DATASETS
+        for key in lab.objects.partition(contract, day).foreign
+    ]
+
+
+@pytest.mark.parametrize("end", ["json", "jsonl", "json.gz", "jsonl.gz"])
+@pytest.mark.parametrize(
+    ("name", "contract"),
+    [
+        ("users", COMMERCE_USERS),
+        ("user", COMMERCE_USERS),
+        ("events", COMMERCE_EVENTS),
+        ("orders", COMMERCE_ORDERS),
+    ],
+)
+def test_a_file_of_a_drop_is_its_datasets_by_its_whole_name(
+    lab: Lab, name: str, contract: Contract, end: str
+) -> None:
+    lab.upload(f"{name}.{end}", b"{}")
+    assert in_drop(lab) == {f"{name}.{end}": contract}
+    assert foreign_in_drop(lab) == []
+
+
+FOREIGN = {
+    "users.json.bak": COMMERCE_USERS,
+    "my_users.json": COMMERCE_USERS,
+    "users.json/part": COMMERCE_USERS,
+    "users.json/part-0000.json.gz": COMMERCE_USERS,
+    "archive/users.json": COMMERCE_USERS,
+    "Users.json": COMMERCE_USERS,
+    "USER.JSON.GZ": COMMERCE_USERS,
+    "users.json.gz.gz": COMMERCE_USERS,
+    "users.jsonll": COMMERCE_USERS,
+    "usersxjson": COMMERCE_USERS,
+    "users.json ": COMMERCE_USERS,
+    "users.csv": COMMERCE_USERS,
+    "users": COMMERCE_USERS,
+    "users.json.tmp": COMMERCE_USERS,
+    "event.json": COMMERCE_EVENTS,
+    "events_2.json": COMMERCE_EVENTS,
+    "events.parquet": COMMERCE_EVENTS,
+    "order.json": COMMERCE_ORDERS,
+    "orders (1).json": COMMERCE_ORDERS,
+    "orders.zip": COMMERCE_ORDERS,
+    "ordérs.json": COMMERCE_ORDERS,
+}
+
+
+@pytest.mark.parametrize(("name", "nearest"), FOREIGN.items(), ids=map(repr, FOREIGN))
+def test_a_foreign_file_is_told_once_and_under_the_dataset_it_is_most_like(
+    lab: Lab, name: str, nearest: Contract
+) -> None:
+    lab.upload(name, USERS)
+    assert in_drop(lab) == {}
+    assert foreign_in_drop(lab) == [(name, nearest)]
+
+
+@pytest.mark.parametrize("name", ["_SUCCESS", "readme.md", "products.json", "x", "date=2026-01-02"])
+def test_a_file_that_is_like_none_is_told_once_all_the_same(lab: Lab, name: str) -> None:
+    lab.upload(name, USERS)
+    assert [found for found, _ in foreign_in_drop(lab)] == [name]
+
+
+def test_all_that_lies_in_a_drop_is_read_or_told_by_exactly_one_dataset(lab: Lab) -> None:
+    good = ["events.json.gz", "orders.jsonl", "user.json", "users.json"]
+    for name in (*good, "events.txt", "orders.json.bak", "users (1).json", "_SUCCESS"):
+        lab.upload(name, USERS)
+    assert sorted(in_drop(lab)) == good
+    found = foreign_in_drop(lab)
+    assert sorted(name for name, _ in found) == [
+        "_SUCCESS",
+        "events.txt",
+        "orders.json.bak",
+        "users (1).json",
+    ]
+    for contract in DATASETS:
+        listing = lab.objects.partition(contract, DROP)
+        assert lab.objects.day(contract, date.fromisoformat(DROP)) == {DROP: listing}
+
+
+def test_what_another_dataset_brings_does_not_change_a_listing(lab: Lab) -> None:
+    lab.upload("users.json", USERS)
+    before = lab.objects.partition(COMMERCE_USERS, DROP)
+    lab.upload("orders.json", USERS)
+    lab.upload("orders.csv", USERS)
+    lab.upload("users.json", USERS, "2026-01-02")
+    assert lab.objects.partition(COMMERCE_USERS, DROP) == before
+    assert lab.objects.partition(COMMERCE_EVENTS, DROP) == EMPTY
+
+
+def test_a_foreign_file_changes_the_version_and_not_the_digest(lab: Lab) -> None:
+    lab.upload("users.json", USERS)
+    alone = lab.objects.partition(COMMERCE_USERS, DROP)
+    assert alone.version == alone.digest
+    versions = {alone.version}
+    for name in ("users.csv", "users.txt"):
+        lab.upload(name, USERS)
+        listing = lab.objects.partition(COMMERCE_USERS, DROP)
+        assert listing.digest == alone.digest
+        versions.add(listing.version)
+    assert len(versions) == 3
+    lab.upload("users.txt", USERS * 2)  # Nobody reads it, whatever is in it.
+    assert lab.objects.partition(COMMERCE_USERS, DROP).version in versions
+    (lab.root / FOLDER / "users.txt").unlink()
+    (lab.root / FOLDER / "users.csv").unlink()
+    assert lab.objects.partition(COMMERCE_USERS, DROP) == alone
+
+
+@given(one=sets, foreign=st.lists(st.text("abc", min_size=1), min_size=1, unique=True).map(tuple))
+def test_a_version_is_of_objects_and_foreign_ones(
+    one: tuple[BronzeObject, ...], foreign: tuple[str, ...]
+) -> None:
+    version = Listing(one, foreign).version
+    assert version == Listing(one[::-1], foreign).version
+    assert version not in {Listing(one).version, Listing(one, foreign[1:]).version}
+    assert version != Listing((*one, BronzeObject("new", "0", 0)), foreign).version
+
+
+def test_what_lies_beside_the_drops_is_a_stray(lab: Lab) -> None:
+    lab.upload("users.json", USERS)
+    assert lab.objects.strays(COMMERCE_USERS) == []
+    for path in (
+        "users.json",
+        "date=2026-02-30/users.json",
+        "date=2026-1-2/users.json",
+        "date=20260102/users.json",
+        "date=2026-01-02 /users.json",
+        "Date=2026-01-02/users.json",
+        "2026-01-02/users.json",
+        "year=2026/month=01/day=02/users.json",
+    ):
+        lab.store.put(f"bronze/commerce/{path}", USERS)
+    strays = [
+        f"bronze/commerce/{name}"
+        for name in (
+            "2026-01-02",
+            "Date=2026-01-02",
+            "date=2026-01-02 ",
+            "date=2026-02-30",
+            "date=2026-1-2",
+            "date=20260102",
+            "users.json",
+            "year=2026",
+        )
+    ]
+    for contract in DATASETS:
+        assert lab.objects.strays(contract) == strays
+        assert lab.objects.days(contract) == [date.fromisoformat(DROP)]
+    assert lab.objects.strays(EVENTS) == []
+
+
+def test_days_are_the_folders_of_drops_in_order(lab: Lab) -> None:
+    assert lab.objects.days(COMMERCE_USERS) == []
+    for day in ("2026-01-10", "2025-12-31", "2024-02-29", "9999-12-31"):
+        lab.upload("users.json", USERS, day)
+    lab.upload("readme.md", USERS, "2026-01-09")
+    assert [f"{day}" for day in lab.objects.days(COMMERCE_ORDERS)] == [
+        "2024-02-29",
+        "2025-12-31",
+        "2026-01-09",
+        "2026-01-10",
+        "9999-12-31",
+    ]
+
+
+def test_files_that_cannot_be_used_are_refused_each_on_its_own(lab: Lab) -> None:
+    good = lab.upload("users.json", USERS)
+    empty = lab.upload("user.json", b"")
+    cut = lab.upload("users.json.gz", gzip.compress(USERS)[:-4])
+    listing = lab.objects.partition(COMMERCE_USERS, DROP)
+    assert {item.key for item in listing.objects} == {good, empty, cut}
+    refused = lab.objects.refused(COMMERCE_USERS, listing)
+    assert (sorted(refused), refused[empty]) == ([empty, cut], "empty")
+    assert refused[cut].startswith("damaged gzip")
+    assert lab.objects.refused(COMMERCE_USERS, EMPTY) == {}
+
+
+def test_a_producers_object_is_never_refused_as_a_whole(lab: Lab) -> None:
+    """Its bad lines go to quarantine, so that an hour is made whatever one object holds."""
+    lab.deliver(b"no gzip")
+    listing = lab.objects.partition(EVENTS, HOUR)
+    assert lab.objects.refused(EVENTS, listing) == {}
+    assert lab.objects.verdict(EVENTS, listing.objects[0]) == Verdict(gzipped=True)
+
+
+def test_a_source_says_how_its_file_is_spelled(lab: Lab) -> None:
+    spelled = {
+        "users.json": (USERS, False, False),
+        "users.json.gz": (b"[" + USERS + b"]", False, True),
+        "user.json": (gzip.compress(USERS), True, False),
+        "user.jsonl": (gzip.compress(b"[" + USERS + b"]"), True, True),
+    }
+    for name, (data, _, _) in spelled.items():
+        lab.upload(name, data)
+    sources = lab.objects.sources(COMMERCE_USERS, lab.objects.partition(COMMERCE_USERS, DROP))
+    assert {s.key.removeprefix(FOLDER): (s.gzipped, s.array) for s in sources} == {
+        name: (gzipped, array) for name, (_, gzipped, array) in spelled.items()
+    }
+
+
+def test_a_file_is_judged_once_and_an_overwritten_one_anew(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = []
+
+    def counting(raw: IO[bytes], key: Sequence[str]) -> Verdict:
+        judged.append(key)
+        return judge(raw, key)
+
+    monkeypatch.setattr("event_pipeline.lake.objects.judge", counting)
+
+    def refused() -> dict[str, str]:
+        listing = lab.objects.partition(COMMERCE_USERS, DROP)
+        return lab.objects.refused(COMMERCE_USERS, listing)
+
+    key = lab.upload("users.json", b'{"user_jd": "u_1"}\n')
+    for _ in range(3):
+        assert refused() == {key: "no user_id in its first 1 records"}
+    assert len(judged) == 1
+    modified = (lab.root / key).stat().st_mtime_ns
+    lab.upload("users.json", USERS)  # of the same size
+    os.utime(lab.root / key, ns=(modified, modified))  # and the same time
+    for _ in range(3):
+        assert refused() == {}
+    assert len(judged) == 2
+    (lab.root / key).unlink()
+    assert refused() == {}
+    lab.upload("users.json", b"")
+    assert refused() == {key: "empty"}
+
+
+def test_a_file_that_went_after_it_was_listed_is_refused_for_that(lab: Lab) -> None:
+    key = lab.upload("users.json", USERS)
+    listing = lab.objects.partition(COMMERCE_USERS, DROP)
+    (lab.root / key).unlink()
+    assert lab.objects.refused(COMMERCE_USERS, listing) == {key: "gone since it was listed"}
+    assert lab.objects.verdict(COMMERCE_USERS, listing.objects[0]).error
+
+
+def test_the_same_file_in_two_lakes_is_judged_in_each(lab: Lab) -> None:
+    other = Lab(lab.root / "other")
+    lab.upload("users.json", b"")
+    other.upload("users.json", USERS)
+    assert lab.objects.refused(COMMERCE_USERS, lab.objects.partition(COMMERCE_USERS, DROP))
+    assert not other.objects.refused(COMMERCE_USERS, other.objects.partition(COMMERCE_USERS, DROP))
+
+
+def test_an_empty_partition_has_no_sources(lab: Lab) -> None:
+    for contract in DATASETS:
+        assert lab.objects.partition(contract, DROP) == EMPTY
+        assert lab.objects.day(contract, date.fromisoformat(DROP)) == {}
+        assert lab.objects.sources(contract, EMPTY) == ()
+
+
+@pytest.mark.parametrize("name", [b"users.json\n", b"us\xffers.json"])
+def test_a_name_that_no_store_can_hold_is_told_in_one_line(lab: Lab, name: bytes) -> None:
+    key = lab.upload("users.json", b"{}")
+    os.rename(lab.root / key, os.fsencode((lab.root / key).parent) + b"/" + name)
+    with pytest.raises(UsageError, match=r"^bronze/commerce/date=.* remove or rename it"):
+        lab.objects.partition(COMMERCE_USERS, DROP)

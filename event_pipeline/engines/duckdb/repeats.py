@@ -3,20 +3,21 @@
 They are looked for in the written file, and only if there are any is it written anew.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
 
 from event_pipeline.engines import PartitionRequest, TransformRequest
-from event_pipeline.engines.duckdb.lines import column_list, judged
-from event_pipeline.engines.duckdb.session import copy, parquet, scalar
+from event_pipeline.engines.duckdb.lines import BronzeFile, column_list, judged, lines_of
+from event_pipeline.engines.duckdb.session import copy, literals, parquet, scalar
 
 
 def drop_duplicates(
     connection: duckdb.DuckDBPyConnection,
     request: TransformRequest,
     partition: PartitionRequest,
-    lines: str,
+    files: Sequence[BronzeFile],
     rows: str,
 ) -> int:
     """Keeps one row of lines that are the same text; returns the rows that are left.
@@ -25,6 +26,7 @@ def drop_duplicates(
     lines are compared as texts, and only those that repeat are parsed again: of each row that they
     give, as many copies go as its lines have repeats. Hashes only narrow down; equality decides.
     """
+    lines = lines_of(files)
     content = [f'"{n}"' for n, _ in request.columns if n != request.partition_column]
     row_hash = f"hash({', '.join(content)})"
     table = parquet([rows])
@@ -61,7 +63,7 @@ def drop_conflicts(
     connection: duckdb.DuckDBPyConnection,
     request: TransformRequest,
     partition: PartitionRequest,
-    lines: str,
+    files: Sequence[BronzeFile],
     rows: str,
 ) -> int:
     """Keeps one row of each key; returns the rows that are left.
@@ -71,6 +73,7 @@ def drop_conflicts(
     content, column by column; the others go to quarantine.
     """
     key = ", ".join(f'"{name}"' for name in request.key)
+    lines = lines_of(files)
     content = [f'"{n}"' for n, _ in request.columns if n != request.partition_column]
     table, names = parquet([rows]), column_list(request)
     repeated = f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1"
@@ -80,9 +83,10 @@ def drop_conflicts(
     connection.execute(
         "CREATE TEMP TABLE ranked AS SELECT *,"
         f" row_number() OVER (PARTITION BY {key} ORDER BY {greatest}) AS place"
-        # Of equal rows the line that is told is the same in every run.
+        # Of equal rows the line that is told is the same in every run, wherever the files lie.
         f" FROM (SELECT *, row_number() OVER (PARTITION BY {', '.join(content)}"
-        " ORDER BY line, source) AS copy"
+        f" ORDER BY line, list_position([{literals([file.path for file in files])}], source))"
+        " AS copy"
         f" FROM ({judged(request, partition, lines)})"
         f" WHERE reasons = '' AND ({key}) IN ({repeated})) WHERE copy = 1"
     )

@@ -116,7 +116,7 @@ class DuckDBTransformer(Transformer):
             )
             refused = quarantine.rows
             single_out = drop_conflicts if request.key else drop_duplicates
-            report.rows = single_out(connection, request, partition, lines, rows)
+            report.rows = single_out(connection, request, partition, files, rows)
             report.duplicates = written - report.rows - (quarantine.rows - refused)
             report.files = sorted(map(str, Path(partition.rows_prefix).glob("*.parquet")))
             report.event_dates = _event_dates(connection, request, report.files)

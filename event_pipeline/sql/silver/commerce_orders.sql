@@ -8,9 +8,10 @@ WITH typed AS (
     trim(order_id) AS order_name,
     -- A guest has no user.
     nullif(trim(user_id), '') AS user,
-    -- One engine reads 1_000 as a number.
+    -- A number that is not written as text comes through a double, which holds 15 digits: of a
+    -- longer one the cents would be others. One engine reads 1_000 as a number.
     CASE
-      WHEN instr(order_amount, '_') = 0 THEN try_cast(order_amount AS DECIMAL(18, 2))
+      WHEN instr(order_amount, '_') = 0 THEN try_cast(order_amount AS DECIMAL(15, 2))
     END AS amount,
     upper(trim(currency)) AS money,
     lower(trim(payment_status)) AS status,

@@ -13,10 +13,19 @@ import dagster as dg
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from event_pipeline import automation, sensors
-from event_pipeline.contracts import EVENTS, GOLD
+from event_pipeline.assets.bronze import FILES_VALID
+from event_pipeline.contracts import (
+    COMMERCE_EVENTS,
+    COMMERCE_ORDERS,
+    COMMERCE_USERS,
+    EVENTS,
+    GOLD,
+    USER_ACTIVITY,
+    Contract,
+)
 from event_pipeline.definitions import definitions
 from event_pipeline.ingest.handler import FolderStore, manifest_key, object_key, write_once
-from event_pipeline.partitions import HOURLY
+from event_pipeline.partitions import DAILY, HOURLY
 from event_pipeline.resources import resources
 from event_pipeline.settings import Settings
 
@@ -26,6 +35,10 @@ TODAY = "2026-03-10"
 SILVER_EVENTS = dg.AssetKey(EVENTS.asset.split("/"))
 SILVER_ASSETS = [SILVER_EVENTS, dg.AssetKey(EVENTS.quarantine().asset.split("/"))]
 GOLD_ASSETS = [dg.AssetKey(c.asset.split("/")) for c in GOLD if c.inputs == (EVENTS,)]
+DROP = "2026-03-09"
+COMMERCE = (COMMERCE_USERS, COMMERCE_EVENTS, COMMERCE_ORDERS)
+USER_ACTIVITY_ASSET = dg.AssetKey(USER_ACTIVITY.asset.split("/"))
+MOST_ASKED = 100
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -92,6 +105,12 @@ class Lab:
         """Puts or overwrites an object, as somebody without a manifest does."""
         self.store.put(key, gzip.compress(data))
 
+    def upload(self, day: str, name: str, data: bytes) -> str:
+        """Puts or overwrites a file of a commerce drop, as it is; its key."""
+        key = f"bronze/commerce/{DAILY.folder(day)}{name}"
+        self.store.put(key, data)
+        return key
+
     def delete(self, key: str) -> None:
         """Deletes an object and what was said of it."""
         (self.settings.lake / key).unlink()
@@ -123,6 +142,8 @@ class Lab:
 
     def run(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         """Executes what a sensor asked for."""
+        used = dg.RunsFilter(tags={"dagster/run_key": str(request.run_key)})
+        assert not self.instance.get_runs(used), f"the daemon would skip {request.run_key}"
         return self.materialize(
             request.asset_selection or (),
             request.partition_key,
@@ -183,6 +204,7 @@ class Lab:
             for request in found:
                 assert self.run(request).success
                 asked.append(str(request.partition_key))
+                assert len(asked) < MOST_ASKED, f"{name} never stops asking: {asked[-3:]}"
         return asked
 
     def rows(self, table: str = "silver.events") -> int:
@@ -193,6 +215,59 @@ class Lab:
         """All on record, oldest first."""
         records = self.instance.fetch_materializations(asset, limit=1000, ascending=True).records
         return [r.asset_materialization for r in records if r.asset_materialization]
+
+    def observations(self, asset: dg.AssetKey) -> list[dg.AssetObservation]:
+        """All on record, oldest first."""
+        records = self.instance.fetch_observations(asset, limit=1000, ascending=True).records
+        return [r.asset_observation for r in records if r.asset_observation]
+
+    def judgements(self, asset: dg.AssetKey) -> list[dg.AssetCheckEvaluation]:
+        """All results of an uploaded asset's check that are on record, oldest first."""
+        history = self.instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(asset, FILES_VALID), limit=1000
+        )
+        found = [r.event.dagster_event.event_specific_data for r in history if r.event]  # type: ignore[union-attr]
+        return [each for each in reversed(found) if isinstance(each, dg.AssetCheckEvaluation)]
+
+
+def tables(*contracts: Contract) -> list[dg.AssetKey]:
+    """Silver assets and their quarantines."""
+    made = [each for contract in contracts for each in (contract, contract.quarantine())]
+    return [dg.AssetKey(each.asset.split("/")) for each in made]
+
+
+def jsonl(*records: Mapping[str, Any]) -> bytes:
+    """A file of JSON Lines."""
+    return "".join(json.dumps(record) + "\n" for record in records).encode()
+
+
+def a_user(name: str, country: str = "IN") -> dict[str, Any]:
+    """A record of users.json."""
+    return {"user_id": name, "country": country}
+
+
+def an_event(name: str, user: str | None, kind: str = "product_view") -> dict[str, Any]:
+    """A record of events.json."""
+    moment = f"{DROP}T10:00:00Z"
+    return {"event_id": name, "user_id": user, "event_type": kind, "event_timestamp": moment}
+
+
+def an_order(
+    name: str,
+    user: str | None,
+    amount: float | str = 10.5,
+    currency: str = "INR",
+    status: str = "success",
+) -> dict[str, Any]:
+    """A record of orders.json."""
+    return {
+        "order_id": name,
+        "user_id": user,
+        "order_amount": amount,
+        "currency": currency,
+        "order_timestamp": f"{DROP}T10:00:00Z",
+        "payment_status": status,
+    }
 
 
 def text(hour: str, minute: int, days: Collection[str], events: int) -> bytes:

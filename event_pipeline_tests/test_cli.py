@@ -11,7 +11,9 @@ from typer.testing import CliRunner, Result
 
 from event_pipeline.cli import app
 
-EXAMPLES = Path(__file__).parent / "examples"
+DAY = "2026-01-02"
+NOPE = ("nope.csv", "--sql", "nope.sql")
+USERS = ["load", *NOPE, "--dataset", "commerce_users"]
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +106,16 @@ def test_athena_sql_runs_over_all_three_layers(home: Path) -> None:
         (["rollback", "nope"], {}, "there is no table nope"),
         (["rollback", "events", "1"], {}, "silver.events has no snapshot 1"),
         (["load", "nope.csv", "--sql", "nope.sql"], {}, "nope.csv: no such file"),
+        ([*USERS, "--drop", DAY], {}, "nope.csv: no such file"),
+        (["load", *NOPE, "--dataset", "users"], {}, "there is no dataset users; there are: events"),
+        (USERS, {}, "commerce_users needs a --drop"),
+        ([*USERS, "--drop", DAY, "--arrival-hour", f"{DAY}-00:00"], {}, "no --arrival-hour"),
+        (["load", *NOPE, "--drop", DAY], {}, "--drop is for commerce datasets"),
+        ([*USERS, "--drop", "1.1.26"], {}, "drop 1.1.26: expected a form like 2019-10-01"),
+        (["sample-drop", "yesterday"], {}, "drop yesterday: expected a form like 2019-10-01"),
+        (["sample-drop", "2999-01-01"], {}, "drop 2999-01-01 is yet to come"),
+        (["sample-drop", "1999-12-31"], {}, "set EVENT_PIPELINE_FIRST_DAY=1999-12-31"),
+        (["query", "activity"], {}, "there is no table activity; there are: gold."),
     ],
 )
 def test_a_wrong_word_is_one_clear_line_and_exit_code_2(
@@ -141,3 +153,89 @@ def test_env_prints_what_a_shell_needs(tmp_path: Path) -> None:
     said = run(tmp_path / "a home", "env").stdout
     assert f"export DAGSTER_HOME='{tmp_path}/a home/dagster'" in said
     assert (tmp_path / "a home" / "dagster" / "dagster.yaml").exists()
+
+
+def test_the_ledger_has_the_tables_of_drops(home: Path) -> None:
+    records = rows(run(home, "ledger", "--format", "json"))
+    drops = [line for line in records if line["asset"].startswith("silver/commerce_")]
+    assert {line["asset"] for line in drops} == {
+        "silver/commerce_users",
+        "silver/commerce_events",
+        "silver/commerce_orders",
+    }
+    assert all(line["balanced"] and line["lines"] == 20_000 for line in drops)
+    assert sum(line["quarantined"] for line in drops) > 0
+
+
+def test_user_activity_has_the_promised_columns_first_and_adds_up(home: Path) -> None:
+    found = rows(run(home, "query", "user_activity", "--format", "json"))
+    promised = ["user_id", "country", "total_events", "total_orders", "revenue"]
+    assert list(found[0])[:5] == promised
+    counts = ", ".join(
+        f"(SELECT count(*) FROM silver.commerce_{name}) AS {name}"
+        for name in ("users", "events", "orders")
+    )
+    [silver] = rows(run(home, "query", f"SELECT {counts}", "--format", "json"))
+    assert sum(row["users"] for row in found) == silver["users"]
+    assert sum(row["total_events"] for row in found) == silver["events"]
+    assert sum(row["total_orders"] for row in found) == silver["orders"]
+    assert any(row["user_id"] is None for row in found)
+
+
+def test_a_sample_drop_is_uploaded_once(tmp_path: Path) -> None:
+    said = run(tmp_path, "sample-drop", DAY, "--records", "7").stdout.splitlines()
+    assert said == [f"{name}.json: 7 records" for name in ("users", "events", "orders")]
+    files = sorted((tmp_path / "lake" / "bronze" / "commerce" / f"date={DAY}").iterdir())
+    assert [file.name for file in files] == ["events.json", "orders.json", "users.json"]
+    before = [file.stat() for file in files]
+    assert run(tmp_path, "sample-drop", DAY, "--records", "7").exit_code == 0
+    assert [file.stat().st_mtime_ns for file in files] == [each.st_mtime_ns for each in before]
+
+
+def test_a_file_is_loaded_as_a_dataset_of_a_drop(tmp_path: Path) -> None:
+    words = load_users(tmp_path, "user_id\nu1\nu2\n")
+    said = run(tmp_path, *words).stdout
+    assert f"2 rows read, 1 objects written, 0 there already, partitions {DAY}" in said
+    assert "0 objects written, 1 there already" in run(tmp_path, *words).stdout
+    load_users(tmp_path, "user_id\nu3\n")
+    refused = run(tmp_path, *words)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert refused.stderr == (
+        f"event-pipeline: the drop {DAY} has another users.jsonl.gz: give --replace\n"
+    )
+    assert "1 objects written" in run(tmp_path, *words, "--replace").stdout
+
+
+def test_status_names_incomplete_drops_and_unusable_files_until_they_are_mended(
+    tmp_path: Path,
+) -> None:
+    assert run(tmp_path, *load_users(tmp_path, "user_id\nu1\n")).exit_code == 0
+    folder = tmp_path / "lake" / "bronze" / "commerce" / f"date={DAY}"
+    (folder / "orders.json").write_bytes(b"")
+    (folder / "my_orders.json").write_bytes(b"")
+    said = run(tmp_path, "status").stdout
+    assert "Drops that are not complete" in said
+    for why in (
+        "commerce_users (not built yet)",
+        "commerce_events (no file)",
+        "commerce_orders (orders.json: empty)",
+    ):
+        assert why in " ".join(said.split())
+    unusable = said.split("Objects that cannot be used")[1].split("Foreign objects")
+    assert f"bronze/commerce/date={DAY}/orders.json" in unusable[0]
+    assert f"bronze/commerce/date={DAY}/my_orders.json" in unusable[1]
+
+    (folder / "orders.json").unlink()
+    assert run(tmp_path, "sync").exit_code == 0
+    said = run(tmp_path, "status").stdout
+    assert "commerce_users (" not in said
+    assert "cannot be used" not in said
+
+
+def load_users(tmp_path: Path, text: str) -> list[str]:
+    """The words that load these users as a drop's."""
+    file, mapping = tmp_path / "users.csv", tmp_path / "users.sql"
+    file.write_text(text)
+    mapping.write_text("SELECT * FROM input")
+    options = {"--sql": str(mapping), "--dataset": "commerce_users", "--drop": DAY}
+    return ["load", str(file), *(word for option in options.items() for word in option)]

@@ -8,11 +8,21 @@ from typing import Any
 import duckdb
 import pytest
 
+from event_pipeline.contracts import (
+    COMMERCE_EVENTS,
+    COMMERCE_ORDERS,
+    COMMERCE_USERS,
+    USER_ACTIVITY,
+    Contract,
+)
 from event_pipeline.errors import LoadError
-from event_pipeline.ingest.load import Loaded, load_events
+from event_pipeline.ingest.load import Loaded, load_drop, load_events
 from event_pipeline.settings import Settings
+from event_pipeline_tests.conftest import Lab
 
-REES46 = Path(__file__).parents[1] / "examples" / "rees46.sql"
+EXAMPLES = Path(__file__).parents[1] / "examples"
+REES46 = EXAMPLES / "rees46.sql"
+DROP = "2019-10-01"
 HEADER = (
     "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session"
 )
@@ -40,6 +50,30 @@ class Shelf:
     ) -> Loaded:
         mapping = sql if isinstance(sql, Path) else self.file("mapping.sql", sql)
         return load_events(self.settings, file, mapping, hour)
+
+    def load_drop(
+        self,
+        file: Path,
+        sql: str | Path = "SELECT * FROM input",
+        contract: Contract = COMMERCE_USERS,
+        drop: str = DROP,
+        *,
+        replace: bool = False,
+    ) -> Loaded:
+        mapping = sql if isinstance(sql, Path) else self.file("mapping.sql", sql)
+        return load_drop(
+            self.settings, file, mapping, contract=contract, drop=drop, replace=replace
+        )
+
+    def dropped(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of each file of the drop, by its name."""
+        folder = self.settings.lake / "bronze" / "commerce" / f"date={DROP}"
+        return {
+            path.name: [
+                json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()
+            ]
+            for path in sorted(folder.glob("*"))
+        }
 
     def objects(self) -> dict[str, list[dict[str, Any]]]:
         """The rows of each Bronze object, by its key below bronze/events."""
@@ -181,3 +215,139 @@ def test_what_cannot_be_loaded_is_one_clear_line(
 
 def test_an_empty_file_loads_no_rows(shelf: Shelf) -> None:
     assert shelf.load(shelf.file("shop.csv", HEADER + "\n"), REES46).rows == 0
+
+
+# --- Commerce drops -----------------------------------------------------------------------------
+
+USERS = "user_id,country\nu1,IN\nu2,US\n"
+UCI = """\
+InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
+536365,85123A,HEART HOLDER,6,2019-10-01 08:26:00,2.55,17850.0,United Kingdom
+536365,71053,LANTERN,6,2019-10-01 08:26:00,3.39,17850.0,United Kingdom
+536365,85123A,HEART HOLDER,6,2019-10-01 08:26:00,2.55,17850.0,United Kingdom
+C536379,D,Discount,-1,2019-10-01 09:41:00,27.50,14527.0,United Kingdom
+536370,22728,"CLOCK, PINK",-2,2019-10-01 08:45:00,3.75,12583.0,France
+536414,22139,,56,2019-10-01 11:52:00,1.255,,United Kingdom
+"""
+
+
+def test_uci_is_mapped_to_the_three_files_of_a_drop(shelf: Shelf) -> None:
+    """With a line that repeats, a cancelled invoice, a negative quantity and no customer."""
+    file = shelf.file("online_retail.csv", UCI)
+    lab = Lab(shelf.settings.lake)
+    for contract in (COMMERCE_USERS, COMMERCE_EVENTS, COMMERCE_ORDERS):
+        name = contract.identifier[1].removeprefix("commerce_")
+        loaded = shelf.load_drop(file, EXAMPLES / "uci" / f"{name}.sql", contract)
+        assert (loaded.objects_written, loaded.span) == (1, DROP)
+        built = lab.build_drop(contract, DROP)
+        assert (built.status, built.receipt["rejected"]) == ("published", {})
+    found = shelf.dropped()
+    assert [row["user_id"] for row in found["users.jsonl.gz"]] == ["12583", "14527", "17850"]
+    events = {row["event_id"]: row for row in found["events.jsonl.gz"]}
+    assert [(events[f"536365-{n}"]["product_id"]) for n in (1, 2, 3)] == [
+        "85123A",
+        "71053",
+        "85123A",
+    ]
+    assert len(events) == 6
+    assert events["536414-6"]["user_id"] is None
+    assert [
+        (row["order_id"], row["user_id"], row["order_amount"], row["payment_status"])
+        for row in found["orders.jsonl.gz"]
+    ] == [
+        ("536365", "17850", 50.94, "success"),
+        ("536370", "12583", -7.5, "success"),
+        ("536414", None, 70.28, "success"),
+        ("C536379", "14527", -27.5, "failed"),
+    ]
+    assert found["orders.jsonl.gz"][0]["order_timestamp"] == "2019-10-01T08:26:00Z"
+
+    assert [built.status for built in lab.gold(USER_ACTIVITY, DROP)] == ["published"]
+    columns = "user_id, country, total_events, total_orders, revenue"
+    rows = lab.querier.fetch(f"SELECT {columns} FROM gold.user_activity ORDER BY revenue, 1")[1]
+    assert [(*row[:4], str(row[4])) for row in rows] == [
+        ("12583", "France", 1, 1, "-7.50"),
+        ("14527", "United Kingdom", 1, 1, "0.00"),
+        (None, None, 1, 0, "0.00"),
+        ("17850", "United Kingdom", 3, 1, "50.94"),
+        (None, None, 0, 1, "70.28"),
+    ]
+
+
+def test_the_same_drop_again_changes_nothing(shelf: Shelf) -> None:
+    file = shelf.file("users.csv", USERS)
+    shelf.load_drop(file)
+    before = Lab(shelf.settings.lake).objects.partition(COMMERCE_USERS, DROP)
+    (data,) = [(shelf.settings.lake / found.key).read_bytes() for found in before.objects]
+    for replace in (False, True):
+        again = shelf.load_drop(file, replace=replace)
+        assert (again.rows, again.objects_written, again.objects_there) == (2, 0, 1)
+    assert Lab(shelf.settings.lake).objects.partition(COMMERCE_USERS, DROP) == before
+    assert (shelf.settings.lake / before.objects[0].key).read_bytes() == data
+
+
+def test_the_same_rows_in_any_order_are_the_same_file(shelf: Shelf) -> None:
+    shelf.load_drop(shelf.file("users.csv", USERS))
+    head, *rows = USERS.splitlines()
+    other = shelf.file("other.csv", "\n".join([head, *reversed(rows)]))
+    assert shelf.load_drop(other).objects_there == 1
+
+
+def test_another_file_needs_to_be_told_to_replace(shelf: Shelf) -> None:
+    shelf.load_drop(shelf.file("users.csv", USERS))
+    before = shelf.dropped()
+    other = shelf.file("other.csv", USERS + "u3,EU\n")
+    with pytest.raises(LoadError, match=r"has another users\.jsonl\.gz: give --replace"):
+        shelf.load_drop(other)
+    assert shelf.dropped() == before
+    assert shelf.load_drop(other, replace=True).objects_written == 1
+    assert len(shelf.dropped()["users.jsonl.gz"]) == 3
+    # What was said of the old file, as its number of lines, is not held against the new one.
+    built = Lab(shelf.settings.lake).build_drop(COMMERCE_USERS, DROP)
+    assert (built.status, built.receipt["lines"]) == ("published", 3)
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_file_of_the_dataset_by_another_name_is_an_error(shelf: Shelf, replace: bool) -> None:
+    """Both would be read, and a user of both would be a conflict."""
+    there = Lab(shelf.settings.lake).upload("user.json", b'{"user_id": "u"}\n', DROP)
+    with pytest.raises(LoadError, match=r"has user\.json already: remove it first"):
+        shelf.load_drop(shelf.file("users.csv", USERS), replace=replace)
+    folder = (shelf.settings.lake / there).parent
+    assert [path.name for path in folder.iterdir()] == ["user.json"]
+
+
+def test_files_of_the_other_datasets_are_no_matter(shelf: Shelf) -> None:
+    Lab(shelf.settings.lake).upload("events.json", b'{"event_id": "e"}\n', DROP)
+    assert shelf.load_drop(shelf.file("users.csv", USERS)).objects_written == 1
+
+
+def test_a_column_may_differ_in_case_alone(shelf: Shelf) -> None:
+    file = shelf.file("users.csv", "USER_ID,Country\nu1,IN\n")
+    for sql in ("SELECT * FROM input", "SELECT USER_ID AS user_id, country FROM input"):
+        assert shelf.load_drop(file, sql).rows == 1
+    [row] = shelf.dropped()["users.jsonl.gz"]
+    assert (row["user_id"], row["country"], row["signup_date"]) == ("u1", "IN", None)
+
+
+@pytest.mark.parametrize(
+    ("sql", "drop", "said"),
+    [
+        ("SELECT * FROM input", "yesterday", "drop yesterday: expected a form like 2019-10-01"),
+        ("SELECT * FROM input", "2019-10-1", "expected a form like"),
+        ("SELECT * FROM input", "2019-10-32", "expected a form like"),
+        ("SELECT * FROM input", "2019-09-30", "EVENT_PIPELINE_FIRST_DAY=2019-09-30"),
+        ("SELECT * FROM input", "2918-01-01", "drop 2918-01-01 is yet to come"),
+        ("SELECT 1 AS nope FROM input", DROP, "the mapping gives nope; the fields are: user_id"),
+        ("SELECT nope FROM input", DROP, "nope"),
+        ("SELECT * FROM input WHERE false", DROP, r"users\.csv: the mapping gives no rows"),
+        ("SELEC", DROP, "syntax error"),
+    ],
+)
+def test_what_cannot_be_a_drop_is_one_clear_line_and_writes_nothing(
+    shelf: Shelf, sql: str, drop: str, said: str
+) -> None:
+    with pytest.raises(LoadError, match=said) as error:
+        shelf.load_drop(shelf.file("users.csv", USERS), sql, drop=drop)
+    assert "\n" not in str(error.value)
+    assert shelf.dropped() == {}

@@ -12,7 +12,7 @@ from unittest import mock
 import dagster as dg
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
-from event_pipeline import automation, sensors
+from event_pipeline import automation
 from event_pipeline.assets.bronze import FILES_VALID
 from event_pipeline.contracts import (
     COMMERCE_EVENTS,
@@ -27,6 +27,7 @@ from event_pipeline.definitions import definitions
 from event_pipeline.ingest.handler import FolderStore, manifest_key, object_key, write_once
 from event_pipeline.partitions import DAILY, HOURLY
 from event_pipeline.resources import resources
+from event_pipeline.sensors import arrivals, gold
 from event_pipeline.settings import Settings
 
 NOW = datetime(2026, 3, 10, 12, 34, tzinfo=UTC)
@@ -84,7 +85,8 @@ class Lab:
 
         dagster_clock = "dagster._time._mockable_get_current_"
         with (
-            mock.patch.object(sensors, "datetime", Clock),
+            mock.patch.object(arrivals, "datetime", Clock),
+            mock.patch.object(gold, "datetime", Clock),
             mock.patch.object(automation, "datetime", Clock),
             mock.patch(f"{dagster_clock}datetime", Clock.now),
             mock.patch(f"{dagster_clock}timestamp", timestamp),

@@ -9,12 +9,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from event_pipeline import sensors
 from event_pipeline.assets.bronze import BRONZE_EVENTS
 from event_pipeline.automation import recorded_versions
 from event_pipeline.build import build_silver
 from event_pipeline.contracts import EVENTS
 from event_pipeline.lake.objects import EMPTY
+from event_pipeline.sensors import gold
 from event_pipeline_tests.dagster_lab import (
     GOLD_ASSETS,
     HOUR,
@@ -303,7 +303,7 @@ class TestGoldRefresh:
     def test_no_materialization_between_two_ticks_is_missed(
         self, lab: Lab, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sensors, "RECORDS_PER_TICK", 3)
+        monkeypatch.setattr(gold, "RECORDS_PER_TICK", 3)
         days = [f"2026-03-{n:02}" for n in range(1, 11)]
         for day in days:
             _silver_touched(lab, day)

@@ -1,0 +1,50 @@
+"""What all sensors share: their pace, and how a tick says what it found."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from event_pipeline.automation import NAMED, Requests
+from event_pipeline.contracts import Contract
+
+TICK_SECONDS = 30
+
+
+def asset_key(contract: Contract) -> dg.AssetKey:
+    """Key of the asset that a contract is of."""
+    return dg.AssetKey(contract.asset.split("/"))
+
+
+def result(
+    context: dg.SensorEvaluationContext,
+    requests: Requests,
+    *,
+    said: Sequence[str],
+    idle: str,
+    cursor: str,
+    asset_events: Sequence[Any] = (),
+) -> dg.SensorResult:
+    """The tick's result; what a person must know stands in its reason or beside its runs."""
+    said = list(dict.fromkeys(said))  # datasets that share a prefix may say the same
+    if requests.runs:
+        for text in (*said, *([requests.message] if requests.given_up else [])):
+            context.log.warning(text)
+    return dg.SensorResult(
+        run_requests=requests.runs,
+        skip_reason=None if requests.runs else "; ".join([requests.message or idle, *said]),
+        cursor=cursor,
+        asset_events=asset_events,
+    )
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def between(first: date, day: str, last: date) -> bool:
+    """Whether an event date lies between two others; it may be of the year 0 or 10000."""
+    return len(day) == len("2026-11-24") and first.isoformat() <= day <= last.isoformat()

@@ -249,19 +249,13 @@ class TestWhatIsDeleted:
         assert promoted(lab) == [DROP]
         assert activity(lab, "revenue") == [(Decimal(99),), (Decimal(0),)]
 
-    def test_a_drop_that_is_deleted_as_a_whole_empties_it(self, lab: Lab) -> None:
+    def test_a_drop_that_is_deleted_as_a_whole_empties_it_once_silver_is_empty(
+        self, lab: Lab
+    ) -> None:
         upload(lab, *NAMES)
         upload(lab, *NAMES, day=OTHER_DROP)
-        assert promoted(lab) == [DROP, OTHER_DROP]
-        delete(lab, *NAMES)
-        assert promoted(lab) == [DROP]
-        assert activity(lab) == []
-        assert len(activity(lab, day=OTHER_DROP)) == 2
+        assert lab.materialize_range(DROP_ASSETS, OTHER_DROP, DROP).success
         assert promoted(lab) == []
-
-    def test_it_is_emptied_only_when_silver_is(self, lab: Lab) -> None:
-        upload(lab, *NAMES)
-        assert promoted(lab) == [DROP]
         delete(lab, *NAMES)
         found = requests(lab.tick("drops"))
         for request in found[:-1]:
@@ -270,6 +264,8 @@ class TestWhatIsDeleted:
         lab.run(found[-1])
         assert lab.settle("promotion") == [DROP]
         assert activity(lab) == []
+        assert len(activity(lab, day=OTHER_DROP)) == 2
+        assert promoted(lab) == []
 
 
 class TestByHand:

@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from event_pipeline.errors import in_short
+
 DATA_VERSION = "dagster/data_version"
 PARTITION = "dagster/partition"
 RANGE_START = "dagster/asset_partition_range_start"
@@ -24,8 +26,6 @@ ASKED_AT = "event_pipeline/asked_at"
 
 # SQLite takes at most 32,766 values in one statement.
 BATCH = 1000
-# Partitions that one line names; the UI shows a tick's reason in full.
-NAMED = 10
 
 FAILED = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 ENDED = {*FAILED, dg.DagsterRunStatus.SUCCESS}
@@ -71,8 +71,7 @@ class Requests:
     def message(self) -> str:
         """One line that says what waits, for the sensor's tick; empty if nothing does."""
         reasons = [f"{key}: {why}" for key, why in {**self.given_up, **self.waiting}.items()]
-        more = [f"and {len(reasons) - NAMED} more"] if len(reasons) > NAMED else []
-        return "; ".join(reasons[:NAMED] + more)
+        return in_short(reasons)
 
 
 def request_runs(

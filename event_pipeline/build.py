@@ -216,7 +216,7 @@ def _gold(
         receipt = lake.receipt(live)
         if _made(receipt) == (digest, contract.version):
             return Built(day, "unchanged", receipt)
-    if missing := not_there(contract, lake, day):
+    if missing := _not_there(contract, lake, day):
         return Built(day, "failed", {}, f"incomplete: {', '.join(missing)} of {day} not built")
     for _ in range(READS_MOST):
         prefix = lake.new_prefix(contract, day, digest)
@@ -259,12 +259,12 @@ def _files(contract: Contract, lake: Lake, day: str) -> dict[str, list[str]]:
     return {each.table: lake.scan(each, f"{each.date} = '{day}'") for each in contract.inputs}
 
 
-def not_there(contract: Contract, lake: Lake, day: str) -> list[str]:
+def _not_there(contract: Contract, lake: Lake, day: str) -> list[str]:
     """Inputs of a Gold table that are not there on a day of which others are: the missing ones.
 
     Only of a table that joins several: one alone has its rows or has none.
     """
-    if len(contract.inputs) == 1:
+    if not contract.is_join:
         return []
     objects = {}
     for each in contract.inputs:

@@ -8,6 +8,7 @@ from event_pipeline.assets.bronze import bronze_events, upload_check, uploaded_a
 from event_pipeline.assets.gold import gold_asset
 from event_pipeline.assets.silver import silver_asset
 from event_pipeline.contracts import GOLD, SILVER
+from event_pipeline.lake.objects import bronze_of
 from event_pipeline.partitions import DAILY, HOURLY
 from event_pipeline.resources import resources
 from event_pipeline.schedules import ingest_schedule
@@ -21,7 +22,7 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 def definitions(settings: Settings) -> dg.Definitions:
     """The graph for these settings."""
     times = {cadence: cadence.definition(settings.first_day) for cadence in (HOURLY, DAILY)}
-    uploaded = [contract for contract in SILVER if contract.bronze and contract.bronze.uploaded]
+    uploaded = [contract for contract in SILVER if bronze_of(contract).uploaded]
     return dg.Definitions(
         assets=[
             bronze_events(times[HOURLY]),

@@ -1,5 +1,16 @@
 """Errors whose message is for the person who asked: what was wrong, and what can be done."""
 
+from collections.abc import Sequence
+
+# Things that one line names; the UI shows a tick's reason in full.
+NAMED = 10
+
+
+def in_short(texts: Sequence[str]) -> str:
+    """The first of some texts in one line, and how many more there are."""
+    more = [f"and {len(texts) - NAMED} more"] if len(texts) > NAMED else []
+    return "; ".join([*texts[:NAMED], *more])
+
 
 class UsageError(ValueError):
     """What was asked for cannot be done."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from event_pipeline.contracts import Contract
-from event_pipeline.lake.objects import EMPTY, Objects, bronze_of
+from event_pipeline.lake.objects import EMPTY, Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.lake.uploads import in_one_line
 
@@ -32,7 +32,7 @@ def incomplete(contract: Contract, day: str, objects: Objects, lake: Lake) -> In
     came = [item.modified for listing in listings.values() for item in listing.objects]
     reasons, since = {}, []
     for each, listing in listings.items():
-        dataset = bronze_of(each).asset.removeprefix("bronze/")
+        dataset = each.identifier[1]
         times = [item.modified for item in listing.objects]
         if came and not times:
             reasons[dataset], times = "no file", came

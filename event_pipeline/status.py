@@ -74,7 +74,7 @@ def _incomplete_drops(objects: Objects, lake: Lake) -> list[dict[str, Any]]:
     return [
         {"table": contract.table, "drop": day.isoformat(), "state": str(found)}
         for contract in GOLD
-        if len(contract.inputs) > 1
+        if contract.is_join
         for day in objects.days(contract.inputs[0])
         if (found := incomplete(contract, day.isoformat(), objects, lake))
     ]

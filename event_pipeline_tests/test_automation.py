@@ -12,11 +12,11 @@ from event_pipeline.automation import (
     BATCH,
     DATA_VERSION,
     LOST_AFTER,
-    NAMED,
     Requests,
     recorded_versions,
     request_runs,
 )
+from event_pipeline.errors import NAMED
 from event_pipeline.partitions import HOUR as AN_HOUR
 from event_pipeline.partitions import HOURLY
 from event_pipeline_tests.dagster_lab import HOUR, NOW, SILVER_ASSETS, SILVER_EVENTS, Lab

@@ -12,7 +12,8 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
-from event_pipeline.assets.bronze import FILES_VALID, bronze_key
+from event_pipeline.assets.bronze import FILES_VALID
+from event_pipeline.assets.keys import bronze_key
 from event_pipeline.contracts import COMMERCE_ORDERS
 from event_pipeline.lake import objects
 from event_pipeline.lake.uploads import Verdict, judge

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import dagster as dg
 
 from event_pipeline import report
+from event_pipeline.assets.keys import bronze_key
 from event_pipeline.assets.recording import outputs
 from event_pipeline.automation import DATA_VERSION
 from event_pipeline.contracts import EVENTS, Contract
@@ -13,11 +14,6 @@ from event_pipeline.lake.objects import Listing, Objects, bronze_of
 from event_pipeline.lake.uploads import in_one_line
 
 FILES_VALID = "files_are_valid"
-
-
-def bronze_key(contract: Contract) -> dg.AssetKey:
-    """Key of the Bronze asset that a Silver contract is made of."""
-    return dg.AssetKey(bronze_of(contract).asset.split("/"))
 
 
 BRONZE_EVENTS = bronze_key(EVENTS)

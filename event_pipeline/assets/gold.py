@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from event_pipeline import report
+from event_pipeline.assets.keys import asset_key
 from event_pipeline.assets.recording import record_builds
 from event_pipeline.build import build_gold
 from event_pipeline.contracts import Contract
@@ -14,7 +15,7 @@ from event_pipeline.lake.tables import Lake
 
 def gold_asset(contract: Contract, days: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """A Gold asset, by day."""
-    key = dg.AssetKey(contract.asset.split("/"))
+    key = asset_key(contract)
     reconciles = dg.AssetCheckSpec(
         "reconciles_with_silver",
         asset=key,
@@ -29,7 +30,7 @@ def gold_asset(contract: Contract, days: dg.PartitionsDefinition) -> dg.AssetsDe
                 # A day's events mostly arrive on that day; the sensor knows of the late ones.
                 deps=[
                     dg.AssetDep(
-                        source.asset.split("/"),
+                        asset_key(source),
                         partition_mapping=dg.TimeWindowPartitionMapping(
                             allow_nonexistent_upstream_partitions=True
                         ),

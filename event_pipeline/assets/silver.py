@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from event_pipeline import report
-from event_pipeline.assets.bronze import bronze_key
+from event_pipeline.assets.keys import asset_key, bronze_key
 from event_pipeline.assets.recording import record_builds
 from event_pipeline.automation import recorded_versions
 from event_pipeline.build import build_silver
@@ -23,8 +23,7 @@ def silver_asset(
     contract: Contract, partitions: dg.PartitionsDefinition, settings: Settings
 ) -> dg.AssetsDefinition:
     """A Silver asset and its quarantine, partitioned as what arrives."""
-    silver = dg.AssetKey(contract.asset.split("/"))
-    quarantine = dg.AssetKey(contract.quarantine().asset.split("/"))
+    silver, quarantine = asset_key(contract), asset_key(contract.quarantine())
     balances = dg.AssetCheckSpec(
         "ledger_balances",
         asset=silver,

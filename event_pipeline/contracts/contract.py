@@ -120,6 +120,11 @@ class Contract:
         return HOURLY if dict(self.typed_columns)[self.partition] == "timestamp" else DAILY
 
     @property
+    def is_join(self) -> bool:
+        """Whether the table needs all of several inputs, and not just what one of them has."""
+        return len(self.inputs) > 1
+
+    @property
     def select_all(self) -> str:
         """A query of the whole table, in the order in which a person reads it."""
         return f"SELECT {', '.join(self.column_names)} FROM {self.table} ORDER BY {self.order_by}"

@@ -83,8 +83,9 @@ def load_drop(
     with one clear line.
     """
     day = given_drop(settings, drop)
-    key = f"{bronze_of(contract).prefix}{DAILY.folder(drop)}{contract.identifier[1]}"
-    key = key.replace("commerce_", "") + ".jsonl.gz"
+    bronze = bronze_of(contract)
+    name = bronze.expected.removesuffix(".json") + ".jsonl.gz"
+    key = f"{bronze.prefix}{DAILY.folder(drop)}{name}"
     objects, store = Objects(root=str(settings.lake)), FolderStore(settings.lake)
     others = [o.name for o in objects.partition(contract, drop).objects if o.key != key]
     if others:
@@ -101,7 +102,7 @@ def load_drop(
         loaded.objects_there = 1
         return loaded
     if found is not None and not replace:
-        raise LoadError(f"the drop {drop} has another {key.rsplit('/', 1)[-1]}: give --replace")
+        raise LoadError(f"the drop {drop} has another {name}: give --replace")
     if found is None:
         write_once(store, key, day, data, lines=len(lines), about={"loaded_from": file.name})
     else:

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from event_pipeline.errors import in_short
 from event_pipeline.lake.text import DAMAGED, open_text, records
 
 FIRST_RECORDS = 10
-# Files that one line names.
-NAMED = 10
 READ_AT_ONCE = 1 << 20
 GZIP = b"\x1f\x8b"
 # By their marks; the longer ones first, as one begins like another.
@@ -40,9 +39,9 @@ def in_one_line(refused: Mapping[str, str], parts: int = 1) -> str:
 
     `parts` is how many of a key's last parts name a file: 2 to tell its folder too.
     """
-    files = [f"{'/'.join(key.split('/')[-parts:])}: {why}" for key, why in sorted(refused.items())]
-    more = [f"and {len(files) - NAMED} more"] if len(files) > NAMED else []
-    return "; ".join(files[:NAMED] + more)
+    return in_short(
+        [f"{'/'.join(key.split('/')[-parts:])}: {why}" for key, why in sorted(refused.items())]
+    )
 
 
 def judge(raw: IO[bytes], key: Sequence[str]) -> Verdict:

@@ -30,13 +30,13 @@ def sensors(settings: Settings) -> list[dg.SensorDefinition]:
         ),
         gold_sensor(
             "gold_refresh",
-            [c for c in GOLD if len(c.inputs) == 1],
+            [c for c in GOLD if not c.is_join],
             settings,
             "Asks for the Gold tables of each event date that a Silver build touched.",
         ),
         gold_sensor(
             "promotion",
-            [c for c in GOLD if len(c.inputs) > 1],
+            [c for c in GOLD if c.is_join],
             settings,
             "Asks for user_activity of a drop when its three tables are there, valid and built, "
             "and again only when one of them changed.",

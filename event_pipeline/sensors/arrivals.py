@@ -9,13 +9,14 @@ from typing import Any
 
 import dagster as dg
 
-from event_pipeline.assets.bronze import arrival, bronze_key, foreign_files, upload_evaluation
+from event_pipeline.assets.bronze import arrival, foreign_files, upload_evaluation
+from event_pipeline.assets.keys import asset_key, bronze_key
 from event_pipeline.automation import Requests, recorded_versions, request_runs
 from event_pipeline.contracts import Contract
 from event_pipeline.lake.objects import EMPTY, Listing, Objects, bronze_of
 from event_pipeline.lake.uploads import in_one_line
 from event_pipeline.partitions import HOUR
-from event_pipeline.sensors.common import TICK_SECONDS, asset_key, between, result, some
+from event_pipeline.sensors.common import TICK_SECONDS, between, result, some
 from event_pipeline.settings import Settings
 
 

@@ -6,15 +6,10 @@ from typing import Any
 
 import dagster as dg
 
-from event_pipeline.automation import NAMED, Requests
-from event_pipeline.contracts import Contract
+from event_pipeline.automation import Requests
+from event_pipeline.errors import NAMED
 
 TICK_SECONDS = 30
-
-
-def asset_key(contract: Contract) -> dg.AssetKey:
-    """Key of the asset that a contract is of."""
-    return dg.AssetKey(contract.asset.split("/"))
 
 
 def result(

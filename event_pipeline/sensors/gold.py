@@ -8,13 +8,15 @@ from typing import Any
 
 import dagster as dg
 
-from event_pipeline.automation import NAMED, recorded_versions, request_runs
+from event_pipeline.assets.keys import asset_key
+from event_pipeline.automation import recorded_versions, request_runs
 from event_pipeline.build import gold_digest
 from event_pipeline.contracts import Contract
+from event_pipeline.errors import NAMED
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.promotion import incomplete
-from event_pipeline.sensors.common import TICK_SECONDS, asset_key, between, result, some
+from event_pipeline.sensors.common import TICK_SECONDS, between, result, some
 from event_pipeline.settings import Settings
 
 # Materializations of an asset that one tick reads; the next goes on from there.
@@ -81,7 +83,7 @@ def gold_sensor(
             del state.pending[day]
         due = [d for d in state.pending if between(settings.first_day, d, today)]
         waits: dict[str, str] = {}
-        if len(inputs) > 1:
+        if contracts[0].is_join:
             due = _to_be_made(contracts[0], due, context.instance, lake, state)
             for day in due:
                 if waiting := incomplete(contracts[0], day, objects, lake):

@@ -118,6 +118,11 @@ def _utc(node: exp.Expr) -> exp.Expr:
     return node
 
 
+def content_columns(request: TransformRequest) -> list[str]:
+    """The columns that tell rows apart, quoted: all but the partition's."""
+    return [f'"{name}"' for name, _ in request.columns if name != request.partition_column]
+
+
 def column_list(request: TransformRequest) -> str:
     """The table's columns, quoted, in order."""
     return ", ".join(f'"{name}"' for name, _ in request.columns)

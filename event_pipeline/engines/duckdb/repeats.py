@@ -9,7 +9,13 @@ from pathlib import Path
 import duckdb
 
 from event_pipeline.engines import PartitionRequest, TransformRequest
-from event_pipeline.engines.duckdb.lines import BronzeFile, column_list, judged, lines_of
+from event_pipeline.engines.duckdb.lines import (
+    BronzeFile,
+    column_list,
+    content_columns,
+    judged,
+    lines_of,
+)
 from event_pipeline.engines.duckdb.session import copy, literals, parquet, scalar
 
 
@@ -27,7 +33,7 @@ def drop_duplicates(
     give, as many copies go as its lines have repeats. Hashes only narrow down; equality decides.
     """
     lines = lines_of(files)
-    content = [f'"{n}"' for n, _ in request.columns if n != request.partition_column]
+    content = content_columns(request)
     row_hash = f"hash({', '.join(content)})"
     table = parquet([rows])
     written = scalar(connection, f"SELECT count(*) FROM {table}")
@@ -74,7 +80,7 @@ def drop_conflicts(
     """
     key = ", ".join(f'"{name}"' for name in request.key)
     lines = lines_of(files)
-    content = [f'"{n}"' for n, _ in request.columns if n != request.partition_column]
+    content = content_columns(request)
     table, names = parquet([rows]), column_list(request)
     repeated = f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1"
     if not scalar(connection, f"SELECT count(*) FROM ({repeated})"):

@@ -1,0 +1,16 @@
+"""Keys of the assets that contracts are of."""
+
+import dagster as dg
+
+from event_pipeline.contracts import Contract
+from event_pipeline.lake.objects import bronze_of
+
+
+def asset_key(contract: Contract) -> dg.AssetKey:
+    """Key of the asset that a contract is of."""
+    return dg.AssetKey(contract.asset.split("/"))
+
+
+def bronze_key(contract: Contract) -> dg.AssetKey:
+    """Key of the Bronze asset that a Silver contract is made of."""
+    return dg.AssetKey(bronze_of(contract).asset.split("/"))

@@ -86,6 +86,7 @@ def build_silver(
         dataset=contract.asset,
         statement=contract.sql,
         source=contract.source,
+        required=contract.required,
         columns=contract.typed_columns,
         partition_column=contract.partition,
         date_column=contract.date,
@@ -300,7 +301,8 @@ def _totals(
     A total by a column is one for each of its values; 0 stands for no rows.
     """
     found = {}
-    gold = lake.read(files, sorted({c for t in contract.totals for c in (t.column, t.by) if c}))
+    names = sorted({c for t in contract.totals for c in (t.column, t.by) if c})
+    gold = lake.read(contract, files, names)
     for (of, by), group in _grouped(contract).items():
         silver_sums = _silver_sums(of, by, group, day, querier)
         gold_sums = _gold_sums(gold, by, group)

@@ -18,6 +18,7 @@ from event_pipeline.lake.tables import Lake
 PREVIEW_ROWS = 8
 CHART_BARS = 24
 CHART_LETTERS = 80
+FIELD_LETTERS = 100
 LEDGER_COLUMNS = ("lines", "rows", "duplicates", "quarantined")
 
 
@@ -105,6 +106,7 @@ def silver_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, A
         "dagster/partition_row_count": receipt["rows"],
         "ledger": table_metadata([counts]),
         "rejected_by_reason": _rejected(contract, receipt),
+        "unknown_fields": table_metadata(unknown_fields(built)),
         "preview": _preview(contract, built.key, lake),
         "event_dates": table_metadata(
             [{"event_date": d, "rows": n} for d, n in receipt["event_dates"].items()]
@@ -129,6 +131,21 @@ def silver_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, A
         # For the sensor that refreshes Gold.
         "event_dates_touched": dg.MetadataValue.json(receipt["touched"]),
     }
+
+
+def unknown_fields(built: Built) -> list[dict[str, Any]]:
+    """The fields of a Silver partition's lines that its contract does not know."""
+    lines = built.receipt["lines"]
+    return [
+        {
+            "partition": built.key,
+            "field": name[:FIELD_LETTERS],
+            "lines": count,
+            "share of lines": round(count / lines, 4) if lines else 0,
+        }
+        # A receipt of before they were counted has none.
+        for name, count in built.receipt.get("unknown", {}).items()
+    ]
 
 
 def quarantine_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, Any]:
@@ -156,7 +173,7 @@ def _rejected(contract: Contract, receipt: Receipt) -> dg.MetadataValue:
 
 def gold_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, Any]:
     """Metadata of a Gold partition."""
-    table = lake.read(lake.live(contract, {built.key})[built.key].paths)
+    table = lake.read(contract, lake.live(contract, {built.key})[built.key].paths)
     first = _first(contract, table)
     metadata: dict[str, Any] = {
         "status": built.status,
@@ -198,7 +215,7 @@ def _number(value: Any) -> Any:
 
 def _preview(contract: Contract, key: str, lake: Lake) -> dg.MetadataValue:
     live = lake.live(contract, {key})[key]
-    table = lake.read(live.paths, rows=PREVIEW_ROWS)
+    table = lake.read(contract, live.paths, rows=PREVIEW_ROWS)
     return dg.MetadataValue.md(markdown_table(table, _shown_columns(contract)))
 
 

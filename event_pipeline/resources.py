@@ -5,6 +5,7 @@ from typing import Any
 
 from event_pipeline.engines import Querier, Transformer
 from event_pipeline.engines.duckdb import DuckDBQuerier, DuckDBTransformer
+from event_pipeline.errors import SettingsError
 from event_pipeline.ingest.ingester import Ingester, LocalIngester
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
@@ -41,6 +42,19 @@ def resources(settings: Settings) -> Resources:
         ),
         objects=Objects(root=root),
         lake=lake,
-        transformer=DuckDBTransformer(memory_mb=settings.memory_mb, threads=settings.threads),
+        transformer=_transformer(settings),
         querier=DuckDBQuerier(lake=lake, memory_mb=settings.memory_mb, threads=settings.threads),
     )
+
+
+def _transformer(settings: Settings) -> Transformer:
+    if settings.target == "local":
+        return DuckDBTransformer(memory_mb=settings.memory_mb, threads=settings.threads)
+    try:
+        # Only this target needs the packages, and their import takes a second.
+        from event_pipeline.engines.spark import SparkTransformer, local_spark
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"EVENT_PIPELINE_TARGET=spark needs {error.name}: pip install 'event-pipeline[spark]'"
+        ) from None
+    return SparkTransformer(pyspark=local_spark(settings.spark_memory_mb, settings.threads))

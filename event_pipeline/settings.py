@@ -25,12 +25,15 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(Path(".event_pipeline"), description="Folder of the lake and Dagster home.")
-    target: Literal["local"] = Field("local", description="Where the graph runs.")
+    target: Literal["local", "spark"] = Field(
+        "local", description="Where the graph runs: local (DuckDB) or spark (PySpark, here)."
+    )
     first_day: date = Field(
         date(2025, 1, 1),
         description="First partition, a UTC date; real data may need an older one.",
     )
     memory_mb: int = Field(2048, ge=256, description="Memory the embedded engine may use, MiB.")
+    spark_memory_mb: int = Field(4096, ge=1024, description="Memory of Spark's JVM, MiB.")
     threads: int | None = Field(None, ge=1, description="Engine threads; default: all cores.")
 
     events_per_slot: int = Field(

@@ -121,7 +121,7 @@ class Lab:
     def _read(self, contract: Contract, names: list[str], keys: tuple[str, ...]) -> list[Row]:
         live = self.lake.live(contract, set(keys) or None)
         paths = [path for partition in live.values() for path in partition.paths]
-        table = self.lake.read(paths, names).to_pylist() if paths else []
+        table = self.lake.read(contract, paths, names).to_pylist() if paths else []
         return [tuple(row[name] for name in names) for row in table]
 
     def snapshots(self) -> list[int]:

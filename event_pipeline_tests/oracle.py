@@ -3,13 +3,14 @@
 import gzip
 import json
 import re
+import string
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any
+from typing import Any, NoReturn
 
 Row = tuple[Any, ...]
 
@@ -17,17 +18,26 @@ KINDS = ("page_view", "add_to_cart", "remove_from_cart", "purchase", "search")
 ISO = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.]\d{1,9})?(Z|[+-](0\d|1[0-4])(:?[0-5]\d)?)?", re.ASCII
 )
-NUMBER = re.compile(r"\s*[+-]?(\d+[.]?\d*|[.]\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+NUMBER = re.compile(r" *[+-]?(\d{1,40}([.]\d{0,40})?|[.]\d{1,40}) *", re.ASCII)
+LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+SOURCE = (
+    "timestamp", "user_id", "session_id", "event_type", "product_id", "category", "quantity",
+    "price", "search_query",
+)  # fmt: skip
+DEEPEST = 100
+EXACT_DIGITS = 15
+GREATEST_EXPONENT = 40
 
 
 @dataclass
 class Hour:
-    """One arrival hour: its lines, and what becomes of each."""
+    """One arrival hour: its lines, what becomes of each, and fields that the contract lacks."""
 
     lines: int = 0
     duplicates: int = 0
     rows: list[Row] = field(default_factory=list)
     quarantine: list[tuple[str, str, str]] = field(default_factory=list)
+    unknown: Counter[str] = field(default_factory=Counter)
 
 
 def silver(objects: Mapping[str, bytes]) -> Hour:
@@ -42,6 +52,7 @@ def silver(objects: Mapping[str, bytes]) -> Hour:
             continue
         for line in lines:
             hour.lines += 1
+            hour.unknown.update((read(line) or {}).keys() - set(SOURCE))
             row, reasons = judge(line)
             if reasons:
                 hour.quarantine.append((key, reasons, line.replace("\x01", "\\x01")))
@@ -58,42 +69,107 @@ def lines_of(data: bytes) -> list[str]:
     return [line for line in re.split("\r\n|\r|\n", text) if line.strip(" \t")]
 
 
+class _Spelled(str):
+    """A number as it is spelled."""
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object as it is spelled: a name may be there twice."""
+
+
+def _no_json(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def read(line: str) -> dict[str, str | None] | None:
+    """The fields of a line as texts; None if it is not one JSON object that names each once."""
+    try:
+        found = json.loads(
+            line,
+            parse_int=_Spelled,
+            parse_float=_Spelled,
+            parse_constant=_no_json,
+            object_pairs_hook=_Pairs,
+        )
+        # A surrogate without its other half is not text.
+        _compact(found).encode()
+        if not isinstance(found, _Pairs) or _depth(found) > DEEPEST:
+            return None
+    except (ValueError, RecursionError):
+        return None
+    fields = {name: _text(value) for name, value in found}
+    return fields if len(fields) == len(found) else None
+
+
+def _depth(value: Any) -> int:
+    if isinstance(value, _Pairs):
+        value = [each for _, each in value]
+    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
+
+
+def _text(value: Any) -> str | None:
+    """A field as text: a number in digits, and what else is no text as compact JSON."""
+    if isinstance(value, _Spelled):
+        return _in_digits(value)
+    return value if value is None or isinstance(value, str) else _compact(value)
+
+
+def _compact(value: Any) -> str:
+    if isinstance(value, _Spelled):
+        return value
+    if isinstance(value, _Pairs):
+        return "{" + ",".join([f"{_compact(n)}:{_compact(v)}" for n, v in value]) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join([_compact(each) for each in value]) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _in_digits(spelled: str) -> str:
+    """A number without an exponent, unless that is too great; one with a fraction is a double."""
+    if re.fullmatch(r"-?\d+", spelled):
+        return spelled
+    mantissa, _, exponent = spelled.lower().partition("e")
+    number = Decimal(mantissa)
+    if len(number.as_tuple().digits) > EXACT_DIGITS:
+        shortest, _, exponent = repr(float(spelled)).partition("e")
+        if shortest.endswith("inf"):
+            return spelled
+        number = Decimal(shortest)
+    if abs(float(exponent or 0)) > GREATEST_EXPONENT:
+        return spelled
+    return format(number.scaleb(int(float(exponent or 0))), "f")
+
+
 def judge(line: str) -> tuple[Row, str]:
     """The row of a line, and the reasons why it is none."""
-    try:
-        event = json.loads(line.strip(" \t"))
-        # A surrogate without its other half is not text.
-        json.dumps(event, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
+    event = read(line)
+    if event is None:
         return (), "malformed_json"
-    if not isinstance(event, dict):
-        return (), "malformed_json"
-    user, session = (_text(event.get(name)) for name in ("user_id", "session_id"))
-    kind = (_text(event.get("event_type")) or "").strip(" ").lower()
-    moment = _moment(_text(event.get("timestamp")))
-    units = _number(_text(event.get("quantity")), Decimal("1"))
-    price = _number(_text(event.get("price")), Decimal("0.01"))
+    texts = {name: event.get(name) for name in SOURCE}
+    kind = (texts["event_type"] or "").strip(" ").translate(LOWER)
+    moment = _moment(texts["timestamp"])
+    units = _number(texts["quantity"], Decimal("1"))
+    price = _number(texts["price"], Decimal("0.01"))
     reasons = {
-        "timestamp_missing": event.get("timestamp") is None,
-        "timestamp_invalid": event.get("timestamp") is not None and moment is None,
-        "user_id_missing": not (user or "").strip(" "),
-        "session_id_missing": not (session or "").strip(" "),
+        "timestamp_missing": texts["timestamp"] is None,
+        "timestamp_invalid": texts["timestamp"] is not None and moment is None,
+        "user_id_missing": not (texts["user_id"] or "").strip(" "),
+        "session_id_missing": not (texts["session_id"] or "").strip(" "),
         "event_type_missing": not kind,
         "event_type_unknown": kind and kind not in KINDS,
-        "quantity_invalid": event.get("quantity") is not None and units is None,
-        "price_invalid": event.get("price") is not None and price is None,
+        "quantity_invalid": texts["quantity"] is not None and units is None,
+        "price_invalid": texts["price"] is not None and price is None,
     }
     broken = ",".join(reason for reason, holds in reasons.items() if holds)
     if broken or moment is None:
         return (), broken
     units, price = (None if n is None or n < 0 else n for n in (units, price))
     revenue = units * price if kind == "purchase" and None not in (units, price) else None  # type: ignore[operator]
-    texts = {name: _text(event.get(name)) for name in ("product_id", "category", "search_query")}
     return (
         moment,
         moment.date(),
-        user,
-        session,
+        texts["user_id"],
+        texts["session_id"],
         kind,
         texts["product_id"],
         texts["category"],
@@ -102,13 +178,6 @@ def judge(line: str) -> tuple[Row, str]:
         revenue,
         texts["search_query"],
     ), ""
-
-
-def _text(value: Any) -> str | None:
-    """A field as text: what is no text already, as JSON."""
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -53,7 +54,7 @@ EVENT = {
     "product_id": ("p_1", "p_2", "p_3", None, ""),
     "category": ("books", "toys", None, "玩具\u2028"),
     "quantity": (1, 5, "2", -1, None, 2.5, 99_999_999),
-    "price": (9.99, 0.1, 0.2, "299.99", -0.01, None, 0.005, "1e2", 99999999.99),
+    "price": (9.99, 0.1, 0.2, "299.99", -0.01, None, 0.005, " 100. ", 99999999.99),
     "search_query": (None, "", "a\nb", "'; --", "\u0000", "☃😀"),
 }
 good = st.fixed_dictionaries({name: st.sampled_from(pool) for name, pool in EVENT.items()})
@@ -63,8 +64,8 @@ BROKEN: dict[str, tuple[Any, ...]] = {
     "user_id": (None, "", "  "),
     "session_id": (None, " "),
     "event_type": (None, "", "view", ["search"], "page_view\t"),
-    "quantity": ("1,000", "", "NaN", 10**8, 10**30, True, [1], {"n": 1}, "1e400", "☃"),
-    "price": ("free", "Infinity", 99999999.995, -(10**9), False, [], 1e300),
+    "quantity": ("1,000", "", "NaN", 10**8, 10**30, True, [1], {"n": 1}, "1e2", "1e400", "☃"),
+    "price": ("free", "Infinity", "1e-1", 99999999.995, -(10**9), False, [], 1e300, math.nan),
 }
 broken = st.builds(
     lambda event, change: {**event, **dict([change])},
@@ -99,12 +100,21 @@ HOSTILE = (
     b'{"user_id": "\xff"}',
     b"\xc3(\xa0\xe2\x82",
     b"\xef\xbb\xbf{}",
-    b'{"a": ' * 200 + b"1" + b"}" * 200,
-    b'{"price": ' + b"9" * 4000 + b"}",
+    b'{"user_id": "u_1", "more": 1, "user_id": "u_1"}',
+    b'{"more": 1, "more": 1}',
+    b'{"more": 1,}',
+    b'{"more": -Infinity}',
+    b'{"a": ' * 100 + b"1" + b"}" * 100,
+    b'{"a": ' * 101 + b"1" + b"}" * 101,
+    b'{"price": ' + b"9" * 5000 + b"}",
     "{}\u00a0".encode(),
     b'"quoted, ""csv"" \\"',
     b"a\x1fb\x0bc\x0cd",
     json.dumps({**usual, "extra": {"deep": [1, {"a": None}]}}).encode(),
+    json.dumps({**usual, "extra": 1, "more": None}).encode(),
+    json.dumps({**usual, "user_id": " ", "extra": "x"}).encode(),
+    json.dumps(usual)[:-1].encode() + b', "user_id": "u_1"}',
+    json.dumps(usual).replace("9.99", "1e2").encode(),
     json.dumps(usual, indent=1).replace("\n", "").encode(),
     b"  " + json.dumps(usual, ensure_ascii=False).encode() + b"\t",
 )
@@ -215,6 +225,7 @@ def test_any_story_ends_in_one_full_recompute(
     for hour, truth in expected.items():
         assert Counter(lab.rows(EVENTS, hour)) == Counter(truth.rows)
         assert _without_error_texts(lab.quarantined(hour)) == Counter(truth.quarantine)
+        assert lab.lake.receipt(lab.lake.live(EVENTS)[hour])["unknown"] == truth.unknown
     ledgers = {ledger["partition"]: ledger for ledger in ledger_records(lab.lake)}
     for hour, truth in expected.items():
         ledger = ledgers[hour]
@@ -544,7 +555,8 @@ def test_writers_of_one_partition_leave_exactly_one_version(lab: Lab, there_alre
     silver, _ = seen(lab)
     assert [silver] in [[whole(n)[0]] for n in (1, 2, 3)]
     live = lab.lake.live(EVENTS)[HOUR]
-    assert len(live.paths) == 1
+    # A version has a file more where a line was read twice.
+    assert len({Path(path).parent for path in live.paths}) == 1
     assert lab.lake.receipt(live)["digest"] == next(iter(silver))
 
 

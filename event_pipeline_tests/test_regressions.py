@@ -48,7 +48,7 @@ LINE = json.dumps(EVENT)
 def test_A1_no_new_objects_is_a_success_with_the_contracts_columns(lab: Lab) -> None:
     (built,) = lab.build()
     assert (built.status, built.receipt["lines"]) == ("published", 0)
-    table = lab.lake.read(lab.lake.live(EVENTS)[HOUR].paths)
+    table = lab.lake.read(EVENTS, lab.lake.live(EVENTS)[HOUR].paths)
     assert tuple(table.column_names) == EVENTS.column_names
     assert table.num_rows == 0
     names, rows = lab.querier.fetch(EVENTS.select_all)
@@ -67,7 +67,7 @@ def test_A2_event_date_is_a_date_in_file_and_table_and_can_be_compared(lab: Lab)
     schema = lab.lake.table(EVENTS).schema()
     assert isinstance(schema.find_type("event_date"), DateType)
     assert isinstance(schema.find_type("price"), DecimalType)
-    table = lab.lake.read(lab.lake.live(EVENTS)[HOUR].paths)
+    table = lab.lake.read(EVENTS, lab.lake.live(EVENTS)[HOUR].paths)
     assert table["event_date"].to_pylist() == [date(2026, 1, 1)]
     query = "SELECT count(*) FROM silver.events WHERE event_date >= DATE '2026-01-01'"
     assert lab.querier.fetch(query)[1] == [(1,)]

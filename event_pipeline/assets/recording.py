@@ -4,7 +4,7 @@ So whatever becomes of the others, and however long a range is: a run that fails
 on record what it made, and its next try finds that unchanged.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -12,6 +12,8 @@ from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_AS
 
 from event_pipeline.automation import DATA_VERSION
 from event_pipeline.build import Built
+from event_pipeline.errors import in_short
+from event_pipeline.report import table_metadata
 
 # Dagster's own tags, which it sets on what it records by itself.
 CODE_VERSION = "dagster/code_version"
@@ -37,15 +39,18 @@ def record_builds(
     builds: Iterable[Built],
     metadata: Mapping[dg.AssetKey, Callable[[Built], dict[str, Any]]],
     check: dg.AssetCheckSpec,
+    warnings: Sequence[tuple[dg.AssetCheckSpec, Callable[[Built], list[dict[str, Any]]]]] = (),
 ) -> Iterator[dg.AssetCheckResult | dg.Output[None]]:
-    """Records each build for every asset in `metadata`, then yields the check's result.
+    """Records each build for every asset in `metadata`, then yields the checks' results.
 
+    `check` passes if every partition was made; each of the `warnings` if it finds nothing in any.
     Raises dagster.Failure, once all are through, that names each failed partition and why.
     """
     # Read before the first build starts, since what arrives during one is not in it.
     provenance = {asset: _provenance(context, asset) for asset in metadata}
     made = 0
     failures: dict[str, str] = {}
+    warned: list[list[dict[str, Any]]] = [[] for _ in warnings]
     for built in builds:
         if built.error:
             context.log.error(f"{built.key}: {built.error}")
@@ -53,6 +58,8 @@ def record_builds(
             continue
         context.log.info(f"{built.key}: {built.status}")
         made += 1
+        for records, (_, find) in zip(warned, warnings, strict=True):
+            records.extend(find(built))
         digest = str(built.receipt["digest"])
         for asset, describe in metadata.items():
             context.log_event(
@@ -75,6 +82,16 @@ def record_builds(
         yield dg.AssetCheckResult(
             check_name=check.name, asset_key=check.asset_key, passed=not failures, metadata=found
         )
+    for records, (warning, _) in zip(warned, warnings, strict=True):
+        if warning.key in context.selected_asset_check_keys and made:
+            yield dg.AssetCheckResult(
+                check_name=warning.name,
+                asset_key=warning.asset_key,
+                passed=not records,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=in_short([_sentence(record) for record in records]) or None,
+                metadata={"found": table_metadata(records)},
+            )
     if failures:
         raise dg.Failure(
             "; ".join(f"{key}: {error}" for key, error in failures.items()),
@@ -83,6 +100,10 @@ def record_builds(
             allow_retries=False,
         )
     yield from outputs(context)
+
+
+def _sentence(record: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in record.items())
 
 
 def _provenance(context: dg.AssetExecutionContext, asset: dg.AssetKey) -> dict[str, str]:

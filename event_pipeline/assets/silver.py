@@ -30,6 +30,12 @@ def silver_asset(
         description="Every line is a row, a duplicate or quarantined; else no publish.",
     )
 
+    known = dg.AssetCheckSpec(
+        "fields_are_known",
+        asset=silver,
+        description="Lines have no fields but the contract's; a new one is named, with its share.",
+    )
+
     def spec(key: dg.AssetKey, made: Contract) -> dg.AssetSpec:
         return dg.AssetSpec(
             key,
@@ -48,7 +54,7 @@ def silver_asset(
         partitions_def=partitions,
         # Each is on record when it is made; and the CLI's --partition-range asks for this.
         backfill_policy=dg.BackfillPolicy.single_run(),
-        check_specs=[balances],
+        check_specs=[balances, known],
         # Either may be asked for, as by the CLI's --select; both are made, in one reading.
         can_subset=True,
     )
@@ -79,6 +85,7 @@ def silver_asset(
                 quarantine: lambda built: report.quarantine_metadata(contract, built, lake),
             },
             balances,
+            [(known, report.unknown_fields)],
         )
 
     return assets

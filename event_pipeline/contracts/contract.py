@@ -115,6 +115,11 @@ class Contract:
         return tuple((column.name, column.type) for column in self.columns)
 
     @property
+    def required(self) -> tuple[str, ...]:
+        """The raw fields whose absence is a rule that a row breaks."""
+        return tuple(name for name in self.source if f"{name}_missing" in self.rules)
+
+    @property
     def cadence(self) -> Cadence:
         """How often the table has a partition, by the type of its partition column."""
         return HOURLY if dict(self.typed_columns)[self.partition] == "timestamp" else DAILY

@@ -5,13 +5,17 @@ over the lake's tables. Neither publishes: both leave Parquet files under a fres
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
 from event_pipeline.lake.objects import Source
+
+NUMERIC_TYPES = ("int", "long", "double", "decimal")
+# Unknown fields that a report names, the most frequent first.
+UNKNOWN_MOST = 50
 
 
 @dataclass(frozen=True)
@@ -29,22 +33,31 @@ class PartitionRequest:
 class TransformRequest:
     """One statement over one or many partitions.
 
-    `source` are the raw fields, `columns` the (name, type) pairs of the table in order,
-    `partition_column` the one that takes each partition's value and `date_column` the one whose
-    dates are counted. Of rows that are equal in the columns `key` the one with the greatest
-    `latest`, then with the greatest content, is kept, and others are quarantined as `conflict`.
-    Without a key, lines that are equal as texts are kept once.
+    `source` are the raw fields, `required` those without which no row is made, `columns` the (name,
+    type) pairs of the table in order, `partition_column` the one that takes each partition's value
+    and `date_column` the one whose dates are counted. Of rows that are equal in the columns `key`
+    the one with the greatest `latest`, then with the greatest content, is kept, and others are
+    quarantined as `conflict`. Without a key, lines that are equal as texts are kept once.
     """
 
     dataset: str
     statement: str
     source: tuple[str, ...]
+    required: tuple[str, ...]
     columns: tuple[tuple[str, str], ...]
     partition_column: str
     date_column: str
     key: tuple[str, ...]
     latest: str
     partitions: tuple[PartitionRequest, ...]
+
+    @property
+    def numbers(self) -> frozenset[str]:
+        """The raw fields that become numbers; all others are texts."""
+        kinds = dict(self.columns)
+        return frozenset(
+            name for name in self.source if kinds.get(name, "").startswith(NUMERIC_TYPES)
+        )
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,8 @@ class PartitionReport:
     """What became of one partition: its ledger, in lines and rows, and its files.
 
     `lines` is counted apart from the judgement: by the producer where its manifest fits the
-    object, else by the engine. With `error` set the partition was not made.
+    object, else by the engine. `unknown` are the fields that the contract does not know, and how
+    many lines have each. With `error` set the partition was not made.
     """
 
     key: str
@@ -77,6 +91,7 @@ class PartitionReport:
     quarantined: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     event_dates: dict[str, int] = field(default_factory=dict)
+    unknown: dict[str, int] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
     quarantine_files: list[str] = field(default_factory=list)
     bytes: int = 0
@@ -96,6 +111,12 @@ class QueryReport:
     rows: int
     files: list[str]
     seconds: float
+
+
+def most_frequent(unknown: Mapping[str, int]) -> dict[str, int]:
+    """The unknown fields that a report names."""
+    ranked = sorted(unknown.items(), key=lambda item: (-item[1], item[0]))
+    return dict(ranked[:UNKNOWN_MOST])
 
 
 class Transformer(dg.ConfigurableResource[Any], ABC):

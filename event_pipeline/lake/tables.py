@@ -22,11 +22,12 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.dataset import dataset
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
 from pyiceberg.expressions import AlwaysFalse, AlwaysTrue, BooleanExpression, parser
 from pyiceberg.expressions.visitors import inclusive_projection, manifest_evaluator
-from pyiceberg.io.pyarrow import parquet_file_to_data_file
+from pyiceberg.io.pyarrow import parquet_file_to_data_file, schema_to_pyarrow
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
@@ -36,6 +37,7 @@ from pyiceberg.typedef import Record
 from pyiceberg.types import NestedField
 
 from event_pipeline.contracts import Contract
+from event_pipeline.errors import UsageError
 from event_pipeline.partitions import DAILY, DAY
 
 RECEIPT = "receipt.json"
@@ -115,17 +117,14 @@ class Lake(dg.ConfigurableResource[Any]):
             yield
 
     def table(self, contract: Contract) -> Table:
-        """The contract's table, made if it is not there yet."""
+        """The contract's table, made if it is not there yet, with every column of the contract.
+
+        Raises UsageError if a column's type is another in the table than in the contract.
+        """
         try:
-            return self._catalog.load_table(contract.identifier)
+            return _evolved(self._catalog.load_table(contract.identifier), contract)
         except NoSuchTableError:
-            schema = Schema(
-                *(
-                    # Optional: engines write Parquet without marking columns as required.
-                    NestedField(n, c.name, c.type, doc=c.description, required=False)
-                    for n, c in enumerate(contract.columns, 1)
-                )
-            )
+            schema = _schema(contract)
             source = schema.find_field(contract.partition).field_id
             field = PartitionField(source, 1000, IdentityTransform(), contract.partition)
             with self._alone():
@@ -222,15 +221,16 @@ class Lake(dg.ConfigurableResource[Any]):
         return sorted(task.file.file_path for task in scan.plan_files())
 
     def read(
-        self, files: Sequence[str], columns: Sequence[str] | None = None, rows: int | None = None
+        self,
+        contract: Contract,
+        files: Sequence[str],
+        columns: list[str] | None = None,
+        rows: int | None = None,
     ) -> pa.Table:
-        """Parquet files as one table, in order; `rows` bounds how many are read."""
-        if rows is None:
-            return pq.read_table(list(files), columns=columns, partitioning=None)
-        batches = pq.ParquetFile(files[0]).iter_batches(rows, columns=columns)
-        first = next(batches, None)
-        schema = pq.read_schema(files[0])
-        return pa.Table.from_batches([first]) if first else schema.empty_table()
+        """Files of a table as one, in order; `rows` bounds how many rows are read."""
+        schema = schema_to_pyarrow(_schema(contract), include_field_ids=False)
+        data = dataset(list(files), schema=schema, format="parquet")
+        return data.to_table(columns) if rows is None else data.head(rows, columns=columns)
 
     def versions(self, contract: Contract) -> list[Version]:
         """The states that the table can be rolled back to, latest first."""
@@ -257,6 +257,48 @@ class Lake(dg.ConfigurableResource[Any]):
         if table.metadata.snapshot_by_id(snapshot_id) is None:
             raise ValueError(f"{contract.table} has no snapshot {snapshot_id}")
         table.manage_snapshots().set_current_snapshot(snapshot_id).commit()
+
+
+def _schema(contract: Contract) -> Schema:
+    return Schema(
+        *(
+            # Optional: engines write Parquet without marking columns as required.
+            NestedField(n, c.name, c.type, doc=c.description, required=False)
+            for n, c in enumerate(contract.columns, 1)
+        )
+    )
+
+
+def _evolved(table: Table, contract: Contract) -> Table:
+    """The table, to which the columns that are new in its contract are added, each in its place.
+
+    Older files read as null in them; a column that left the contract stays in the table.
+    """
+    there, wanted = table.schema(), _schema(contract)
+    kinds = {field.name: field.field_type for field in there.fields}
+    for field in wanted.fields:
+        if kinds.get(field.name, field.field_type) != field.field_type:
+            raise UsageError(
+                f"{contract.table}: {field.name} is {kinds[field.name]} in the table and"
+                f" {field.field_type} in its contract; give the new column another name"
+            )
+    new = [field for field in wanted.fields if field.name not in kinds]
+    if not new:
+        return table
+    names = contract.column_names
+    try:
+        with table.update_schema() as update:
+            for field in new:
+                update.add_column(field.name, field.field_type, doc=field.doc)
+                nth = names.index(field.name)
+                if nth:
+                    update.move_after(field.name, names[nth - 1])
+                else:
+                    update.move_first(field.name)
+    except CommitFailedException:
+        table.refresh()  # Another process added them, or will be asked next time.
+        return _evolved(table, contract)
+    return table
 
 
 def _is_scalar(value: object) -> bool:

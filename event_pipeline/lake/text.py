@@ -64,11 +64,15 @@ def make_readable(source: str, target: str, *, gzipped: bool = True, array: bool
             raise Unreadable(str(error)) from None
 
 
+def one_line(text: str) -> str:
+    """A record as the engines take it: without the byte 1, and cut if it is far too long."""
+    line = text.replace("\x01", "\\x01")
+    return line[:KEPT_OF_LONG_LINE] + "... (cut)" if _is_too_long(line) else line
+
+
 def records(text: IO[str], *, array: bool) -> Iterator[str]:
     """The lines of a text or the elements of its array, each without a line's end."""
-    for record in _elements(text) if array else _lines(text):
-        line = record.replace("\x01", "\\x01")
-        yield line[:KEPT_OF_LONG_LINE] + "... (cut)" if _is_too_long(line) else line
+    return map(one_line, _elements(text) if array else _lines(text))
 
 
 def _is_too_long(line: str) -> bool:

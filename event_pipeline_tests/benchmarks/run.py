@@ -31,14 +31,17 @@ ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 
 
 def main() -> None:
-    """Runs everything; about six minutes."""
+    """Runs everything; about fifteen minutes."""
     with _folder() as lake:
         hour = last_whole_slot(datetime.now(UTC)).replace(minute=0) - HOUR
         events = _generate(lake, hour)
         hours = [
             {
-                name: _alone("silver_hour", name, lake, HOURLY.key(hour))
-                for name in ("floor", "silver")
+                **{
+                    name: _alone("silver_hour", name, lake, HOURLY.key(hour))
+                    for name in ("floor", "silver", "spark")
+                },
+                "original": _alone("original_hour", lake),
             }
             for _ in range(ROUNDS)
         ]
@@ -59,6 +62,8 @@ def main() -> None:
     }
     ratios = {
         "silver_vs_floor": _ratio(hours, "silver", "floor"),
+        "original_vs_silver": _ratio(hours, "original", "silver"),
+        "original_vs_spark": _ratio(hours, "original", "spark"),
         "original_drop_vs_drop": _ratio(drops, "original_drop", "drop"),
     }
     result = {

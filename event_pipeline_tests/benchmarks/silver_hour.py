@@ -1,15 +1,18 @@
-"""One hour, Bronze to published Silver, or the floor: each alone in a process.
+"""One hour, Bronze to published Silver by one of the targets, or the floor: alone in a process.
 
-Run as `python -m event_pipeline_tests.benchmarks.silver_hour silver|floor LAKE HOUR`; prints JSON.
+Run as `python -m event_pipeline_tests.benchmarks.silver_hour silver|spark|floor LAKE HOUR`; prints
+JSON. What `spark` takes includes the start of its JVM.
 """
 
 import json
-import resource
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 
@@ -17,6 +20,7 @@ from event_pipeline.build import build_silver
 from event_pipeline.contracts import EVENTS
 from event_pipeline.resources import resources
 from event_pipeline.settings import Settings
+from event_pipeline_tests.benchmarks.plain_spark import peak_mb
 
 # What the events' fields are, taken on trust.
 TYPES = {
@@ -32,12 +36,12 @@ TYPES = {
 }
 
 
-def silver(lake: Path, hour: str) -> int:
+def silver(lake: Path, hour: str, target: Literal["local", "spark"] = "local") -> int:
     """Builds and publishes the hour in a lake of its own that shares Bronze; returns its rows."""
     with tempfile.TemporaryDirectory(dir=lake) as home:
         (Path(home) / "lake").mkdir()
         (Path(home) / "lake" / "bronze").symlink_to(lake / "bronze")
-        used = resources(Settings(home=Path(home)))
+        used = resources(Settings(home=Path(home), target=target))
         [built] = build_silver(
             EVENTS,
             [hour],
@@ -70,7 +74,11 @@ def floor(lake: Path, hour: str) -> int:
 if __name__ == "__main__":
     name, folder, key = sys.argv[1:]
     started = time.monotonic()
-    lines = {"silver": silver, "floor": floor}[name](Path(folder), key)
+    work: dict[str, Callable[[Path, str], int]] = {
+        "floor": floor,
+        "silver": silver,
+        "spark": partial(silver, target="spark"),
+    }
+    lines = work[name](Path(folder), key)
     seconds = time.monotonic() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"lines": lines, "seconds": seconds, "peak_mb": peak / 1024}))
+    print(json.dumps({"lines": lines, "seconds": seconds, "peak_mb": peak_mb()}))

@@ -123,8 +123,17 @@ def test_keys(lab: Lab, contract: Contract) -> None:
         '"é☃😀"': "é☃😀",
         '"A_1"': "A_1",
         '"null"': "null",
+        '"\\ta_1"': "\ta_1",
+        '" \u00a0a_1 "': "\u00a0a_1",
+        '"\\t"': "\t",
+        '"\u00a0"': "\u00a0",
         "7": "7",
         "-8": "-8",
+        "-0": "-0",
+        "1.50": "1.50",
+        "2e2": "200",
+        "3.25E+1": "32.5",
+        "4e-3": "0.004",
         "12345678901234567890123": "12345678901234567890123",
         "12345678901234567890124": "12345678901234567890124",
         "true": "true",
@@ -247,6 +256,9 @@ def test_event_types(lab: Lab) -> None:
         '"page_view"': unknown,
         '"product view"': unknown,
         '"product_view\\t"': unknown,
+        '"product_view\u00a0"': unknown,
+        '"PRODUCT_VİEW"': unknown,
+        '"\\uff30roduct_view"': unknown,
         "1": unknown,
         '["product_view"]': unknown,
         '""': missing,
@@ -269,11 +281,13 @@ def test_amounts(lab: Lab) -> None:
             '"00010.5"': "10.50",
             "0.1": "0.10",
             '".5"': "0.50",
+            '"5."': "5.00",
             "0": "0.00",
             "-0": "0.00",
             "1e3": "1000.00",
-            '"1e3"': "1000.00",
-            '"1.5E-1"': "0.15",
+            "1.5E-1": "0.15",
+            f'"{"0" * 38}10"': "10.00",
+            f'"10.{"0" * 40}"': "10.00",
             "1.005": "1.01",
             '"1.005"': "1.01",
             '"1.004999999"': "1.00",
@@ -286,13 +300,16 @@ def test_amounts(lab: Lab) -> None:
     }
     numbers = (
         "10000000000000", "-10000000000000", "99999999999999.99", "1e13", "1e300", "1e400",
-        "NaN", "Infinity", "true", "[10]", '{"value": 10}',
+        "true", "[10]", '{"value": 10}',
     )  # fmt: skip
     texts = (
         "1_000", "1,000", "1 000", "10,50", "10 EUR", "$10", "10.5.0", "--5", "1e", "0x10", "10d",
         "NaN", "nan", "Infinity", "-inf", "1e400", "9999999999999.995", "ten", "٣", "", " ",
+        "1e3", "1.5E-1", "1e0", ".", "+", "\u00a010", "10\t", "10\n", "0" * 39 + "10",
+        "10." + "0" * 41, "." + "0" * 41,
     )  # fmt: skip
     table |= dict.fromkeys((*numbers, *map(json.dumps, texts)), invalid)
+    table |= {raw: {"malformed_json"} for raw in ("NaN", "Infinity", "-Infinity", "10,")}
     expect(lab, COMMERCE_ORDERS, "order_amount", table | {"null": {"order_amount_missing"}})
 
 
@@ -317,6 +334,10 @@ def test_currencies(lab: Lab) -> None:
         '"E R"': invalid,
         '"€"': invalid,
         '"ÄÖÜ"': invalid,
+        '"ﬁm"': invalid,
+        '"u\\u017fd"': invalid,
+        '"\\uff25UR"': invalid,
+        '"EUR\u00a0"': invalid,
         '"EUR\\n"': invalid,
         '"EUR\\t"': invalid,
         '"EUR,USD"': invalid,
@@ -342,6 +363,10 @@ def test_payment_statuses(lab: Lab) -> None:
         '"successful"': unknown,
         '"refunded"': unknown,
         '"success\\n"': unknown,
+        '"success\u00a0"': unknown,
+        '"FAİLED"': unknown,
+        '"fa\\u0131led"': unknown,
+        '"\\u017fuccess"': unknown,
         "true": unknown,
         "1": unknown,
         '["success"]': unknown,
@@ -369,9 +394,13 @@ def test_what_is_only_told_is_told_as_it_came(lab: Lab, contract: Contract, name
         '"\\u0000\\n"': "\0\n",
         '""': "",
         "7": "7",
+        "1.50": "1.50",
+        "1e2": "100",
+        "-0": "-0",
         "true": "true",
         "null": None,
         '{"a": [1, null]}': '{"a":[1,null]}',
+        '[1.50, 1e2, -0, "\\u00e9"]': '[1.50,1e2,-0,"é"]',
     }
     expect(lab, contract, name, table)
 
@@ -422,7 +451,7 @@ def test_a_drops_day_is_in_every_row(lab: Lab, contract: Contract) -> None:
     built(lab, contract, {name_of(contract): jsonl(BASES[contract], "bad")})
     for made in (contract, contract.quarantine()):
         (live,) = lab.lake.live(made).values()
-        (day,) = lab.lake.read(live.paths, ["drop_date"])["drop_date"].to_pylist()
+        (day,) = lab.lake.read(contract, live.paths, ["drop_date"])["drop_date"].to_pylist()
         assert day == date.fromisoformat(DROP)
 
 
@@ -561,9 +590,10 @@ def test_equal_instants_are_equal_however_they_are_spelled(lab: Lab) -> None:
     zones = [{**ORDER, "order_timestamp": at} for at in (
         "2026-01-01T00:00:00Z", "2026-01-01T05:30:00.000+05:30", "2025-12-31 16:00:00-0800",
     )]  # fmt: skip
-    amounts = [{**ORDER, "order_amount": amount} for amount in ("10.50", "1.05e1", "10.499999999")]
-    found = built(lab, COMMERCE_ORDERS, {"orders.json": jsonl(*zones, *amounts)})
-    assert ledger(found) == (6, 1, 5, 0)
+    amounts = [{**ORDER, "order_amount": amount} for amount in ("10.50", "+10.5", "10.499999999")]
+    number = json.dumps(ORDER).replace("10.5", "1.05e1")
+    found = built(lab, COMMERCE_ORDERS, {"orders.json": jsonl(*zones, *amounts, number)})
+    assert ledger(found) == (7, 1, 6, 0)
 
 
 def test_a_microsecond_decides(lab: Lab) -> None:
@@ -598,6 +628,21 @@ def test_a_keys_rows_are_one_over_all_files_of_a_dataset(lab: Lab, contract: Con
         base[contract.key[0]]: "b",
         "other": None,
     }
+
+
+def test_unknown_fields_of_all_lines_are_counted_once(lab: Lab) -> None:
+    """Also of those that are read again because their key is another's too."""
+    lines = [
+        user(more=1),
+        user(more=1),
+        user(country="AU", more={"deep": 1}),
+        user(day="never", more=1, other=1),
+        "bad",
+    ]
+    files = {"users.json": jsonl(*lines), "user.json": f"[{', '.join(lines[:4])}]".encode()}
+    found = built(lab, COMMERCE_USERS, files)
+    assert ledger(found) == (9, 1, 4, 4)
+    assert found.receipt["unknown"] == {"more": 8, "other": 2}
 
 
 def test_both_names_of_users_are_one_dataset(lab: Lab) -> None:
@@ -646,7 +691,7 @@ SPELLED: dict[str, dict[str, Any]] = {
     "user_id": {'"u_1"': "u_1", "null": None, '" "': None},
     "product_id": {'"p_1"': "p_1", '"\\u0070_1"': "p_1", '"p ]}, {"': "p ]}, {", '""': ""},
     "order_amount": {
-        "10": Decimal("10.00"), '"1e1"': Decimal("10.00"), "9.995": Decimal("10.00"),
+        "10": Decimal("10.00"), "1e1": Decimal("10.00"), "9.995": Decimal("10.00"),
         "9": Decimal("9.00"), "-100": Decimal("-100.00"),
     },
     "currency": {'"EUR"': "EUR", '"eur "': "EUR"},
@@ -660,7 +705,11 @@ SPELLED: dict[str, dict[str, Any]] = {
 SPOILED = {
     "order_id": {'""': "order_id_missing", "[1]": "order_id_invalid"},
     "user_id": {'{"user_id": "u_1"}': "user_id_invalid"},
-    "order_amount": {"null": "order_amount_missing", '"1_0"': "order_amount_invalid"},
+    "order_amount": {
+        "null": "order_amount_missing",
+        '"1_0"': "order_amount_invalid",
+        '"1e1"': "order_amount_invalid",
+    },
     "currency": {"null": "currency_missing", '"EURO"': "currency_invalid"},
     "order_timestamp": {
         "null": "order_timestamp_missing",
@@ -687,11 +736,21 @@ reasons = st.sampled_from(
 hostile = st.sampled_from(
     [
         *(Line(text, reasons="malformed_json") for text in ("17", '"{}"', "null", "[{}]", "true")),
+        Line('{"order_id": "o_1", "order_id": "o_1"}', reasons="malformed_json"),
         Line("{}", reasons=ALL_MISSING[COMMERCE_ORDERS]),
         *(
             # In an array such a text would take its neighbours' commas along.
             Line(text, reasons="malformed_json", in_arrays=False)
-            for text in ('{"order_id": "o_1"', "word", "{", "[", "]", '{"order_id": "o_1"}, {}')
+            for text in (
+                '{"order_id": "o_1"',
+                "word",
+                "{",
+                "[",
+                "]",
+                '{"order_id": "o_1"}, {}',
+                '{"order_id": "o_1",}',
+                '{"order_id": NaN}',
+            )
         ),
     ]
 )
@@ -902,7 +961,7 @@ NESTED = (
     '{"users": [{"user_id": "u_2"}, {"user_id": "u_3"}]}',
     '{"user_id": "u_4", "country": {"user_id": "u_5"}}',
     '{"user_id": "u_6", "country": "}, {\\"user_id\\": \\"u_7\\"}"}',
-    '{"user_id": "u_8", "more": ' + "[" * 100 + "]" * 100 + "}",
+    '{"user_id": "u_8", "more": ' + "[" * 90 + "]" * 90 + "}",
     '{"more": {"user_id": "u_9"}}',
 )
 

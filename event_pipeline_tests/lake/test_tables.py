@@ -246,7 +246,7 @@ def test_a_reader_keeps_its_files_while_they_are_replaced(lab: Lab) -> None:
     publish(lab, ["a"])
     files = lab.lake.scan(EVENTS)
     publish(lab, ["b"])
-    assert lab.lake.read(files, ["user_id"]).to_pylist() == [{"user_id": "a"}]
+    assert lab.lake.read(EVENTS, files, ["user_id"]).to_pylist() == [{"user_id": "a"}]
     assert lab.lake.scan(EVENTS) != files
 
 

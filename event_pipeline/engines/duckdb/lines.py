@@ -1,22 +1,25 @@
-"""Bronze objects as lines, and lines as judged rows: the files and the queries."""
+"""Bronze objects as lines, and lines as judged rows: the files and the queries.
+
+A line goes one of two ways. DuckDB's own JSON reader is fast and is trusted with lines whose fields
+it can only read as `lake.fields` does; other lines, and those that are refused, are read again by
+`lake.fields` itself.
+"""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-import sqlglot
 from sqlglot import exp
 
 from event_pipeline.engines import PartitionRequest, TransformRequest
 from event_pipeline.engines.duckdb.session import literal, literals
-from event_pipeline.errors import QueryError
+from event_pipeline.engines.statement import carrying
 from event_pipeline.lake.text import Unreadable, make_readable
 
 # No JSON text holds this raw byte, so a line is one field; an object that has it is made readable.
 NOT_IN_JSON = "chr(1)"
 # Nearly every line begins with its brace, which is far cheaper to see than blanks are to trim.
 NOT_BLANK = "starts_with(line, '{') OR trim(line, ' ' || chr(9)) <> ''"
-IS_OBJECT = "starts_with(line, '{') OR starts_with(ltrim(line, ' ' || chr(9)), '{')"
 # A longer line than the reader's buffer of 2 MB fails its object, which is then made readable.
 LINE_READER = (
     "read_csv([{files}], delim={delim}, header=false, quote='', escape='', auto_detect=false,"
@@ -24,6 +27,14 @@ LINE_READER = (
     " nullstr=chr(10),"
     " columns={{'line': 'VARCHAR'}}, filename=true, compression={compression})"
 )
+# What DuckDB's JSON reader would read otherwise than it is, or would admit: anything nested, a
+# comma before the brace, NaN and Infinity.
+ODD_LINE = r"^[^{]|.[{\[]|,[ \t]*\}|:[ \t]*-?(n[^u]|[NiI])"
+# A value that may have been a number which DuckDB spells in its own way.
+ODD_NUMBER = r"^-?([0-9]+[.eE][-+.eE0-9]*|0)$"
+# What travels beside a statement's columns: `_unknown` are the names of a line's other fields, or
+# null where the fields could not be read for sure.
+CARRIED = ("_line", "_source", "_unknown")
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ def readable(
 
 
 def lines_of(files: Sequence[BronzeFile]) -> str:
-    """A query of the non-blank lines of files; of no files, no lines."""
+    """A query of the lines of files, blank ones too; of no files, no lines."""
     readers = [
         LINE_READER.format(
             files=literals([file.path for file in files if file.gzipped == gzipped]),
@@ -70,30 +81,63 @@ def lines_of(files: Sequence[BronzeFile]) -> str:
     ]
     if not readers:
         return "SELECT CAST(NULL AS VARCHAR) AS line, CAST(NULL AS VARCHAR) AS filename LIMIT 0"
-    return " UNION ALL ".join(
-        f"SELECT line, filename FROM {reader} WHERE {NOT_BLANK}" for reader in readers
-    )
+    return " UNION ALL ".join(f"SELECT line, filename FROM {reader}" for reader in readers)
 
 
-def judged(request: TransformRequest, partition: PartitionRequest, lines: str) -> str:
-    """The statement over `lines`, a query: the table's columns, `reasons`, `line`, `source`.
-
-    Lines that are not one JSON object never reach the statement's rules.
-    """
+def read_fast(request: TransformRequest, lines: str) -> str:
+    """`raw` of lines by DuckDB's own reader; `_unknown` is null where it is not to be trusted."""
     fields = ", ".join(f'"{name}": "VARCHAR"' for name in request.source)
-    raw = (
-        f"SELECT fields.*, fields IS NOT NULL AND ({IS_OBJECT}) AS is_object,"
-        " line AS _line, filename AS _source"
+    known = literals(request.source)
+    texts = [f'fields."{name}"' for name in request.source if name not in request.numbers]
+    doubtful = " OR ".join(
+        # Most texts begin above the digits.
+        f"({text} < ':' AND regexp_matches({text}, {literal(ODD_NUMBER)}))"
+        for text in texts
+    )
+    return (
+        "SELECT fields.*, line AS _line, filename AS _source, CASE"
+        # A line that is what its values are written as holds nothing else, and each once.
+        f" WHEN line = {_as_written(request)} THEN []::VARCHAR[]"
+        f" WHEN fields IS NULL OR regexp_matches(line, {literal(ODD_LINE)}) OR {doubtful or False}"
+        " OR len(list_distinct(json_keys(line))) < len(json_keys(line)) THEN NULL"
+        f" ELSE list_filter(json_keys(line), lambda name: name NOT IN ({known})) END AS _unknown"
         f" FROM (SELECT TRY(from_json(line, '{{{fields}}}')) AS fields, line, filename"
         f" FROM ({lines}))"
     )
-    statement = sqlglot.parse_one(request.statement, read="spark")
-    if not isinstance(statement, exp.Select):
-        raise QueryError(f"{request.dataset}: the statement is not one SELECT")
-    for select in statement.find_all(exp.Select):
-        # The line and its origin travel beside the statement's own columns.
-        if not any(isinstance(e, exp.Star) for e in select.expressions):
-            select.select("_line", "_source", "is_object", copy=False)
+
+
+def _as_written(request: TransformRequest) -> str:
+    """The line that the project's own producer writes of the fields: JSON as Python spells it."""
+    pieces, constant = [], "{"
+    for name in request.source:
+        value, quoted = f'fields."{name}"', name not in request.numbers
+        constant += f'"{name}": '
+        if quoted and name in request.required:
+            # Where it is missing, the line is no such line.
+            pieces += [literal(constant + '"'), value]
+            constant = '", '
+        else:
+            text = f"'\"' || {value} || '\"'" if quoted else value
+            pieces += [literal(constant), f"coalesce({text}, 'null')"]
+            constant = ", "
+    pieces.append(literal(constant.removesuffix(", ") + "}"))
+    return f"concat({', '.join(pieces)})"
+
+
+def read_exactly(request: TransformRequest, lines: str) -> str:
+    """`raw` of lines by `read_fields`; `_unknown` is null where a line is no object."""
+    fields = ", ".join(
+        f'read."values"[{n}] AS "{name}"' for n, name in enumerate(request.source, 1)
+    )
+    return (
+        f"SELECT {fields}, line AS _line, filename AS _source, read.unknown AS _unknown"
+        f" FROM (SELECT read_fields(line) AS read, line, filename FROM ({lines}) WHERE {NOT_BLANK})"
+    )
+
+
+def judged(request: TransformRequest, partition: PartitionRequest, raw: str) -> str:
+    """The statement over a query of `raw`: the table's columns, `reasons` and what is carried."""
+    statement = carrying(request.statement, CARRIED).transform(_utc).sql(dialect="duckdb")
     typed = ", ".join(
         f'CAST({literal(partition.value)} AS {kind}) AS "{name}"'
         if name == request.partition_column
@@ -101,9 +145,9 @@ def judged(request: TransformRequest, partition: PartitionRequest, lines: str) -
         for name, kind in request.columns
     )
     return (
-        f"WITH raw AS ({raw}) SELECT {typed}, _line AS line, _source AS source,"
-        " CASE WHEN is_object THEN reasons ELSE 'malformed_json' END AS reasons"
-        f" FROM ({statement.transform(_utc).sql(dialect='duckdb')})"
+        f"WITH raw AS ({raw}) SELECT {typed}, {', '.join(CARRIED)},"
+        " CASE WHEN _unknown IS NULL THEN 'malformed_json' ELSE reasons END AS reasons"
+        f" FROM ({statement})"
     )
 
 

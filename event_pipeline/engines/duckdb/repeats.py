@@ -1,6 +1,6 @@
 """Lines and keys that are there more than once: one row is kept.
 
-They are looked for in the written file, and only if there are any is it written anew.
+They are looked for in the written files, and only if there are any are these written anew.
 """
 
 from collections.abc import Sequence
@@ -9,12 +9,14 @@ from pathlib import Path
 import duckdb
 
 from event_pipeline.engines import PartitionRequest, TransformRequest
+from event_pipeline.engines.duckdb.collected import Collected
 from event_pipeline.engines.duckdb.lines import (
-    BronzeFile,
     column_list,
     content_columns,
     judged,
     lines_of,
+    read_exactly,
+    read_fast,
 )
 from event_pipeline.engines.duckdb.session import copy, literals, parquet, scalar
 
@@ -23,32 +25,36 @@ def drop_duplicates(
     connection: duckdb.DuckDBPyConnection,
     request: TransformRequest,
     partition: PartitionRequest,
-    files: Sequence[BronzeFile],
-    rows: str,
+    rows: Sequence[str],
+    collected: Collected,
 ) -> int:
     """Keeps one row of lines that are the same text; returns the rows that are left.
 
-    Equal lines give equal rows, so where all rows differ there is nothing to look for. Otherwise
-    lines are compared as texts, and only those that repeat are parsed again: of each row that they
-    give, as many copies go as its lines have repeats. Hashes only narrow down; equality decides.
+    Equal lines give equal rows, so where all rows differ, if only in their first columns, there is
+    nothing to look for. Otherwise lines are compared as texts, and only those that repeat are
+    parsed again: of each row that they give, as many copies go as its lines have repeats. Hashes
+    only narrow down; equality decides.
     """
-    lines = lines_of(files)
+    lines = lines_of(collected.files)
     content = content_columns(request)
     row_hash = f"hash({', '.join(content)})"
-    table = parquet([rows])
+    table = parquet(rows)
     written = scalar(connection, f"SELECT count(*) FROM {table}")
-    if scalar(connection, f"SELECT count(DISTINCT {row_hash}) FROM {table}") == written:
-        return written
+    for columns in (content[:3], content):
+        distinct = f"count(DISTINCT hash({', '.join(columns)}))"
+        if scalar(connection, f"SELECT {distinct} FROM {table}") == written:
+            return written
     connection.execute(
         f"CREATE TEMP TABLE repeated AS SELECT line, '' AS filename, count(*) - 1 AS repeats"
         f" FROM ({lines}) WHERE hash(line) IN"
         f" (SELECT hash(line) FROM ({lines}) GROUP BY hash(line) HAVING count(*) > 1)"
         " GROUP BY line HAVING count(*) > 1"
     )
+    read = read_exactly(request, "SELECT line, filename FROM repeated")
     connection.execute(
         f"CREATE TEMP TABLE surplus AS SELECT {', '.join(content)}, sum(repeats) AS repeats"
-        f" FROM ({judged(request, partition, 'SELECT line, filename FROM repeated')})"
-        " JOIN repeated USING (line) WHERE reasons = '' GROUP BY ALL"
+        f" FROM ({judged(request, partition, read)}) JOIN repeated ON line = _line"
+        " WHERE reasons = '' GROUP BY ALL"
     )
     if not scalar(connection, "SELECT count(*) FROM surplus"):
         return written
@@ -69,8 +75,8 @@ def drop_conflicts(
     connection: duckdb.DuckDBPyConnection,
     request: TransformRequest,
     partition: PartitionRequest,
-    files: Sequence[BronzeFile],
-    rows: str,
+    rows: Sequence[str],
+    collected: Collected,
 ) -> int:
     """Keeps one row of each key; returns the rows that are left.
 
@@ -79,25 +85,28 @@ def drop_conflicts(
     content, column by column; the others go to quarantine.
     """
     key = ", ".join(f'"{name}"' for name in request.key)
-    lines = lines_of(files)
     content = content_columns(request)
-    table, names = parquet([rows]), column_list(request)
+    table, names = parquet(rows), column_list(request)
     repeated = f"SELECT {key} FROM {table} GROUP BY {key} HAVING count(*) > 1"
     if not scalar(connection, f"SELECT count(*) FROM ({repeated})"):
         return scalar(connection, f"SELECT count(*) FROM {table}")
     greatest = ", ".join(f"{name} DESC NULLS LAST" for name in (f'"{request.latest}"', *content))
+    aside = f"SELECT line, filename FROM {parquet([collected.aside.path])}"
+    accepted = " UNION ALL ".join(
+        f"SELECT * FROM ({judged(request, partition, raw)}) WHERE reasons = ''"
+        for raw in (read_fast(request, lines_of(collected.files)), read_exactly(request, aside))
+    )
+    files = literals([file.path for file in collected.files])
     connection.execute(
         "CREATE TEMP TABLE ranked AS SELECT *,"
         f" row_number() OVER (PARTITION BY {key} ORDER BY {greatest}) AS place"
         # Of equal rows the line that is told is the same in every run, wherever the files lie.
         f" FROM (SELECT *, row_number() OVER (PARTITION BY {', '.join(content)}"
-        f" ORDER BY line, list_position([{literals([file.path for file in files])}], source))"
-        " AS copy"
-        f" FROM ({judged(request, partition, lines)})"
-        f" WHERE reasons = '' AND ({key}) IN ({repeated})) WHERE copy = 1"
+        f" ORDER BY _line, list_position([{files}], _source)) AS copy"
+        f" FROM ({accepted}) WHERE ({key}) IN ({repeated})) WHERE copy = 1"
     )
     connection.execute(
-        "SELECT count(quarantine(source, line, 'conflict')) FROM ranked WHERE place > 1"
+        "SELECT count(quarantine(_source, _line, 'conflict')) FROM ranked WHERE place > 1"
     )
     return _replace(
         connection,
@@ -107,8 +116,10 @@ def drop_conflicts(
     )
 
 
-def _replace(connection: duckdb.DuckDBPyConnection, rows: str, query: str) -> int:
-    """Writes the query's rows in place of a file; returns their number."""
-    kept = copy(connection, query, rows.replace("rows.parquet", "distinct.parquet"))
-    Path(rows).unlink()
+def _replace(connection: duckdb.DuckDBPyConnection, rows: Sequence[str], query: str) -> int:
+    """Writes the query's rows in place of files; returns their number."""
+    folder = Path(rows[0]).parent
+    kept = copy(connection, query, f"{folder}/distinct.parquet")
+    for path in rows:
+        Path(path).unlink()
     return kept

@@ -12,7 +12,11 @@ from event_pipeline.contracts import Contract
 from event_pipeline.engines import QueryReport
 from event_pipeline.errors import QueryError
 
-PARQUET = "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+# Columns of many values gain nothing by a dictionary or a Bloom filter, and cost time and bytes.
+PARQUET = (
+    "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, DICTIONARY_SIZE_LIMIT 1000,"
+    " WRITE_BLOOM_FILTER false)"
+)
 
 
 def connect(memory_mb: int, threads: int | None, scratch: str) -> duckdb.DuckDBPyConnection:
@@ -46,10 +50,10 @@ def literals(texts: Sequence[str]) -> str:
     return ", ".join(literal(text) for text in texts)
 
 
-def parquet(files: Sequence[str]) -> str:
-    """A table function that reads Parquet files."""
+def parquet(files: Sequence[str], *, by_name: bool = False) -> str:
+    """A table function that reads Parquet files; `by_name` if their columns may differ."""
     # A folder called x=y above the lake must not become a column.
-    return f"read_parquet([{literals(files)}], hive_partitioning=false)"
+    return f"read_parquet([{literals(files)}], hive_partitioning=false, union_by_name={by_name})"
 
 
 @contextmanager
@@ -89,10 +93,13 @@ def make_view(
     """Makes a table that a statement names a view of files; of no files, a view without rows."""
     names = ", ".join(f'"{name}"' for name in contract.column_names)
     columns = ", ".join(f'CAST(NULL AS {c.type}) AS "{c.name}"' for c in contract.columns)
-    source = parquet(files) if files else f"(SELECT {columns} LIMIT 0)"
+    source = f"SELECT {columns} LIMIT 0"
+    if files:
+        # A file that was written before a column was added reads as null in it.
+        source = f"({source}) UNION ALL BY NAME SELECT * FROM {parquet(files, by_name=True)}"
     schema, name = contract.identifier
     connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
-    connection.execute(f'CREATE VIEW "{schema}"."{name}" AS SELECT {names} FROM {source}')
+    connection.execute(f'CREATE VIEW "{schema}"."{name}" AS SELECT {names} FROM ({source})')
 
 
 def unload(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import duckdb
 import sqlglot
-from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from event_pipeline.contracts import TABLES
 from event_pipeline.engines import (
@@ -17,15 +16,19 @@ from event_pipeline.engines import (
     QueryReport,
     Transformer,
     TransformRequest,
+    most_frequent,
 )
+from event_pipeline.engines.duckdb.collected import Collected
 from event_pipeline.engines.duckdb.lines import (
+    NOT_BLANK,
     BronzeFile,
     column_list,
     judged,
     lines_of,
+    read_exactly,
+    read_fast,
     readable,
 )
-from event_pipeline.engines.duckdb.quarantine import Quarantine
 from event_pipeline.engines.duckdb.repeats import drop_conflicts, drop_duplicates
 from event_pipeline.engines.duckdb.session import (
     connect,
@@ -91,39 +94,58 @@ class DuckDBTransformer(Transformer):
         report = PartitionReport(partition.key, bytes=sum(s.bytes for s in partition.sources))
         with (
             connect(self.memory_mb, self.threads, scratch) as connection,
-            Quarantine(partition, request, files) as quarantine,
+            Collected(partition, request, files, scratch) as collected,
         ):
-            connection.create_function(
-                "quarantine",
-                quarantine.take,
-                ["VARCHAR", "VARCHAR", "VARCHAR"],
-                "BOOLEAN",
-                type=PythonUDFType.ARROW,
-                null_handling=FunctionNullHandling.SPECIAL,
-                side_effects=True,
-            )
+            collected.register(connection)
             for key, error in unreadable.items():
-                quarantine.add(key, "object_unreadable", error)
+                collected.add(key, "object_unreadable", error)
             report.lines = len(unreadable) + _count_lines(connection, partition, files)
-            lines = lines_of(files)
-            rows = f"{partition.rows_prefix}/rows.parquet"
-            written = copy(
-                connection,
-                f"SELECT {column_list(request)} FROM ({judged(request, partition, lines)})"
-                " WHERE CASE WHEN reasons = '' THEN true"
-                " ELSE quarantine(source, line, reasons) END",
-                rows,
-            )
-            refused = quarantine.rows
+            rows, written = _write_rows(connection, request, partition, collected)
+            refused = collected.quarantine.rows
             single_out = drop_conflicts if request.key else drop_duplicates
-            report.rows = single_out(connection, request, partition, files, rows)
-            report.duplicates = written - report.rows - (quarantine.rows - refused)
+            report.rows = single_out(connection, request, partition, rows, collected)
+            report.duplicates = written - report.rows - (collected.quarantine.rows - refused)
             report.files = sorted(map(str, Path(partition.rows_prefix).glob("*.parquet")))
             report.event_dates = _event_dates(connection, request, report.files)
-        report.quarantined = quarantine.rows
-        report.rejected = dict(sorted(quarantine.reasons.items()))
-        report.quarantine_files = [quarantine.path]
+        report.quarantined = collected.quarantine.rows
+        report.rejected = dict(sorted(collected.reasons.items()))
+        report.unknown = most_frequent(collected.unknown)
+        report.quarantine_files = [collected.quarantine.path]
         return report
+
+
+def _write_rows(
+    connection: duckdb.DuckDBPyConnection,
+    request: TransformRequest,
+    partition: PartitionRequest,
+    collected: Collected,
+) -> tuple[list[str], int]:
+    """Writes the rows of all lines, those that are there twice too; the files, and their rows."""
+    names = column_list(request)
+    fast, exact = (f"{partition.rows_prefix}/{name}.parquet" for name in ("rows", "others"))
+    raw = read_fast(request, lines_of(collected.files))
+    written = copy(
+        connection,
+        f"SELECT {names} FROM ({judged(request, partition, raw)})"
+        " WHERE CASE WHEN reasons <> '' THEN set_aside(_source, _line)"
+        " WHEN len(_unknown) > 0 THEN notice(_unknown) ELSE true END",
+        fast,
+    )
+    collected.aside.close()
+    if not collected.aside.rows:
+        return [fast], written
+    aside = f"SELECT line, filename FROM {parquet([collected.aside.path])}"
+    others = copy(
+        connection,
+        f"SELECT {names} FROM ({judged(request, partition, read_exactly(request, aside))})"
+        " WHERE (_unknown IS NULL OR notice(_unknown))"
+        " AND CASE WHEN reasons <> '' THEN quarantine(_source, _line, reasons) ELSE true END",
+        exact,
+    )
+    if not others:
+        Path(exact).unlink()
+        return [fast], written
+    return [fast, exact], written + others
 
 
 def _count_lines(
@@ -133,15 +155,17 @@ def _count_lines(
     told = {source.key: source.lines for source in partition.sources}
     counted = sum(told[file.key] or 0 for file in files)
     uncounted = [file for file in files if told[file.key] is None]
-    return counted + scalar(connection, f"SELECT count(*) FROM ({lines_of(uncounted)})")
+    return counted + scalar(
+        connection, f"SELECT count(*) FROM ({lines_of(uncounted)}) WHERE {NOT_BLANK}"
+    )
 
 
 def _event_dates(
     connection: duckdb.DuckDBPyConnection, request: TransformRequest, files: list[str]
 ) -> dict[str, int]:
     counts = connection.execute(
-        f"SELECT strftime(\"{request.date_column}\", '%Y-%m-%d'), count(*) FROM {parquet(files)}"
-        " GROUP BY ALL ORDER BY ALL"
+        f"SELECT strftime(day, '%Y-%m-%d'), rows FROM (SELECT \"{request.date_column}\" AS day,"
+        f" count(*) AS rows FROM {parquet(files)} GROUP BY ALL) ORDER BY ALL"
     )
     return {str(day): int(rows) for day, rows in counts.fetchall()}
 

@@ -5,12 +5,14 @@
 WITH typed AS (
   SELECT
     *,
-    trim(event_id) AS event,
+    trim(BOTH ' ' FROM event_id) AS event,
     -- A visitor who is not signed in has no user.
-    nullif(trim(user_id), '') AS user,
-    lower(trim(event_type)) AS event_name,
+    nullif(trim(BOTH ' ' FROM user_id), '') AS user,
+    translate(
+      trim(BOTH ' ' FROM event_type), 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz'
+    ) AS event_name,
     CASE
-      WHEN event_timestamp RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)?$'
+      WHEN event_timestamp RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)?\\z'
       THEN CAST(try_cast(event_timestamp AS TIMESTAMP) AS TIMESTAMP_NTZ)
     END AS happened_at
   FROM raw

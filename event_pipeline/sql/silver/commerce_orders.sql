@@ -5,18 +5,23 @@
 WITH typed AS (
   SELECT
     *,
-    trim(order_id) AS order_name,
+    trim(BOTH ' ' FROM order_id) AS order_name,
     -- A guest has no user.
-    nullif(trim(user_id), '') AS user,
+    nullif(trim(BOTH ' ' FROM user_id), '') AS user,
     -- A number that is not written as text comes through a double, which holds 15 digits: of a
-    -- longer one the cents would be others. One engine reads 1_000 as a number.
+    -- longer one the cents would be others.
     CASE
-      WHEN instr(order_amount, '_') = 0 THEN try_cast(order_amount AS DECIMAL(15, 2))
+      WHEN order_amount RLIKE '^ *[+-]?([0-9]{1,40}([.][0-9]{0,40})?|[.][0-9]{1,40}) *\\z'
+      THEN try_cast(order_amount AS DECIMAL(15, 2))
     END AS amount,
-    upper(trim(currency)) AS money,
-    lower(trim(payment_status)) AS status,
+    translate(
+      trim(BOTH ' ' FROM currency), 'abcdefghijklmnopqrstuvwxyz', 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
+    ) AS money,
+    translate(
+      trim(BOTH ' ' FROM payment_status), 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz'
+    ) AS status,
     CASE
-      WHEN order_timestamp RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)?$'
+      WHEN order_timestamp RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)?\\z'
       THEN CAST(try_cast(order_timestamp AS TIMESTAMP) AS TIMESTAMP_NTZ)
     END AS placed_at
   FROM raw
@@ -42,7 +47,7 @@ SELECT
     END,
     CASE
       WHEN coalesce(money, '') = '' THEN 'currency_missing'
-      WHEN NOT money RLIKE '^[A-Z]{3}$' THEN 'currency_invalid'
+      WHEN NOT money RLIKE '^[A-Z]{3}\\z' THEN 'currency_invalid'
     END,
     CASE
       WHEN order_timestamp IS NULL THEN 'order_timestamp_missing'

@@ -5,10 +5,10 @@
 WITH typed AS (
   SELECT
     *,
-    trim(user_id) AS user,
+    trim(BOTH ' ' FROM user_id) AS user,
     -- A date, or a date and time of which the date counts; the year 0 is not in every calendar.
     CASE
-      WHEN signup_date RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?$' AND signup_date >= '0001'
+      WHEN signup_date RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]|\\z)' AND signup_date >= '0001'
       THEN try_cast(substr(signup_date, 1, 10) AS DATE)
     END AS signed_up
   FROM raw

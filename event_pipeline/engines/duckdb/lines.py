@@ -20,11 +20,11 @@ from event_pipeline.lake.text import Unreadable, make_readable
 NOT_IN_JSON = "chr(1)"
 # Nearly every line begins with its brace, which is far cheaper to see than blanks are to trim.
 NOT_BLANK = "starts_with(line, '{') OR trim(line, ' ' || chr(9)) <> ''"
-# A longer line than the reader's buffer of 2 MB fails its object, which is then made readable.
+# A line longer than the reader may take fails its object, which is then made readable.
 LINE_READER = (
     "read_csv([{files}], delim={delim}, header=false, quote='', escape='', auto_detect=false,"
     # Else a delimiter at the end of a line is a field without value to the reader, and dropped.
-    " nullstr=chr(10),"
+    " nullstr=chr(10), max_line_size=2100000,"
     " columns={{'line': 'VARCHAR'}}, filename=true, compression={compression})"
 )
 # What DuckDB's JSON reader would read otherwise than it is, or would admit: anything nested, a

@@ -14,13 +14,13 @@ from sqlglot import exp
 from event_pipeline.engines import PartitionRequest, TransformRequest
 from event_pipeline.engines.duckdb.session import literal, literals
 from event_pipeline.engines.statement import carrying
-from event_pipeline.lake.text import Unreadable, make_readable
+from event_pipeline.lake.text import LONGEST_LINE, Unreadable, make_readable
 
 # No JSON text holds this raw byte, so a line is one field; an object that has it is made readable.
 NOT_IN_JSON = "chr(1)"
 # Nearly every line begins with its brace, which is far cheaper to see than blanks are to trim.
 NOT_BLANK = "starts_with(line, '{') OR trim(line, ' ' || chr(9)) <> ''"
-# A line longer than the reader may take fails its object, which is then made readable.
+# A line that is longer than others may be fails its object, which is then made readable.
 LINE_READER = (
     "read_csv([{files}], delim={delim}, header=false, quote='', escape='', auto_detect=false,"
     # Else a delimiter at the end of a line is a field without value to the reader, and dropped.
@@ -96,6 +96,7 @@ def read_fast(request: TransformRequest, lines: str) -> str:
     )
     return (
         "SELECT fields.*, line AS _line, filename AS _source, CASE"
+        f" WHEN strlen(line) > {LONGEST_LINE} THEN CAST(error('a line is too long') AS VARCHAR[])"
         # A line that is what its values are written as holds nothing else, and each once.
         f" WHEN line = {_as_written(request)} THEN []::VARCHAR[]"
         f" WHEN fields IS NULL OR regexp_matches(line, {literal(ODD_LINE)}) OR {doubtful or False}"

@@ -1,0 +1,71 @@
+"""Lines spelled in every odd way: both engines read and judge each of them alike."""
+
+import gzip
+import os
+from collections.abc import Callable, Iterable
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from event_pipeline.contracts import EVENTS, SILVER, Contract
+from event_pipeline_tests.parity import strategies
+from event_pipeline_tests.parity.conftest import Outcome, Pair
+
+EXAMPLES = os.environ.get("PARITY_EXAMPLES")
+contracts = pytest.mark.parametrize("contract", SILVER, ids=lambda each: each.identifier[1])
+by_chance = settings(
+    phases=(Phase.explicit, Phase.generate),
+    max_examples=int(EXAMPLES or 2),
+    derandomize=EXAMPLES is None,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def made(pair: Pair, contract: Contract, objects: Iterable[bytes]) -> Outcome:
+    """What becomes of a partition of these texts, which is the same by both engines."""
+    name = contract.asset.removeprefix("silver/commerce_")
+    for n, (pattern, data) in enumerate(zip(("{}.json", "{}.jsonl.gz", "{}.jsonl"), objects)):  # noqa: B905
+        if contract == EVENTS:
+            pair.deliver(gzip.compress(data, 1), minute=5 * n)
+        else:
+            packed = gzip.compress(data, 1) if pattern.endswith(".gz") else data
+            pair.upload({pattern.format(name): packed})
+    found = pair.build(contract)
+    assert found.status == "published", found.error
+    return found
+
+
+def text(contract: Contract, lines: Iterable[str]) -> bytes:
+    """An object of these lines, the first of which is good: else an upload may be refused."""
+    first = strategies.plain(strategies.base(contract, "first"))
+    return "".join(f"{line}\n" for line in (first, *lines)).encode()
+
+
+@contracts
+def test_every_value_in_every_field(pair: Pair, contract: Contract) -> None:
+    lines = list(strategies.every_value(contract))
+    # Each engine reads lines that are there twice in another way.
+    found = made(pair, contract, [text(contract, lines), text(contract, lines[::3])])
+    assert found.receipt["rows"] > len(lines) // 10
+    assert {*contract.rules} <= found.receipt["rejected"].keys()
+
+
+@contracts
+def test_lines_of_every_shape_and_depth(pair: Pair, contract: Contract) -> None:
+    lines = (*strategies.every_shape(contract), *strategies.every_depth(contract))
+    found = made(pair, contract, [text(contract, lines)])
+    assert found.receipt["rows"] > 100
+    assert found.receipt["rejected"]["malformed_json"] > 500
+
+
+@contracts
+@by_chance
+@given(data=st.data())
+def test_lines_by_chance(
+    new_pair: Callable[[], Pair], contract: Contract, data: st.DataObject
+) -> None:
+    found = made(new_pair(), contract, data.draw(strategies.objects(contract)))
+    assert found.receipt["rows"] > 100

@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from functools import partial, reduce
 from operator import or_
 from typing import Any
@@ -38,11 +39,14 @@ Json = dict[str, Any]
 
 # What results depend on: given to every session, whoever made it.
 SETTINGS = {
+    "parquet.compression.codec.zstd.level": "1",
+    # Of hashes, each is there once.
+    "parquet.enable.dictionary#_hash": "false",
     "spark.sql.ansi.enabled": "false",
-    # What is kept is read a few times and then gone.
-    "spark.sql.inMemoryColumnarStorage.compressed": "false",
     "spark.sql.json.enablePartialResults": "false",
     "spark.sql.legacy.timeParserPolicy": "CORRECTED",
+    # Accepted rows and the others go to two files at once, without being sorted for it.
+    "spark.sql.maxConcurrentOutputFileWriters": "2",
     "spark.sql.parquet.compression.codec": "zstd",
     "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
@@ -53,8 +57,12 @@ SETTINGS = {
 # times as long.
 BRONZE_PER_FILE = 384 << 20
 PLAIN_PER_GZIPPED = 8
-# Cores of the cluster that one partition keeps busy.
+# Cores of the cluster that one partition keeps busy, and tasks for each: with fewer, one core has
+# the last of them alone.
 CORES_PER_PARTITION = 4
+TASKS_PER_CORE = 4
+# Beside a run's rows, and hidden from who reads these: what is judged, until they are written.
+STAGED = "_staged"
 # JSON as strict as Spark's reader can be told to be.
 STRICT = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
 # A value that may have been a number, which Spark spells in its own way.
@@ -112,6 +120,7 @@ class _Partition:
         self.columns = [name for name, _ in request["columns"]]
         self.content = [name for name in self.columns if name != request["partition_column"]]
         self.keys = {source["uri"]: source["key"] for source in partition["sources"]}
+        self._staged = f"{partition['rows_prefix']}/{STAGED}"
         self._kept: list[DataFrame] = []
 
     def make(self) -> Json:
@@ -127,51 +136,56 @@ class _Partition:
         finally:
             for frame in self._kept:
                 frame.unpersist()
+            _delete(self.spark, self._staged)
 
     def _keep(self, frame: DataFrame) -> DataFrame:
         """The frame, to be computed once. Also keeps filters from being pushed below it."""
         self._kept.append(frame.persist(StorageLevel.DISK_ONLY))
         return self._kept[-1]
 
+    def _stage(self, frame: DataFrame) -> DataFrame:
+        """Judged lines, computed once, the accepted ones in files that may be the table's."""
+        _delete(self.spark, self._staged)
+        frame.write.partitionBy("accepted").parquet(self._staged)
+        return self.spark.read.schema(frame.schema).parquet(_escaped(self._staged))
+
     def _make(self, as_lines: Sequence[Json]) -> Json:
         """One try, in which Spark reads some of the objects as lines, and Python the others."""
         lines, errors = self._lines(as_lines)
-        fast = self._keep(self._judged(self._read_fast(lines)).select(*self._cached()))
+        fast = self._stage(self._judged(self._read_fast(lines)).select(*self._cached()))
         accepted = fast.where("accepted")
         aside = fast.where("NOT accepted").select("_line", "_path", F.lit(True).alias("_first"))
         [(kept, with_unknown)] = fast.agg(F.count_if("accepted"), F.count("_unknown")).collect()
-        if not self.request["key"]:
-            repeated = self._keep(
-                accepted.repartition("_hash")
-                .groupBy("_hash")
-                .count()
-                .where("count > 1")
-                .select("_hash")
-            )
-            if repeated.count():
-                again = lines.join(repeated, F.xxhash64("_line") == F.col("_hash"), "left_semi")
+        # Without a key, rows are published as they are staged, unless a line is there twice.
+        as_staged = not self.request["key"]
+        if as_staged:
+            repeated = self._keep(_repeated(accepted))
+            as_staged = repeated.isEmpty()
+            again = lines.join(repeated, F.xxhash64("_line") == F.col("_hash"), "left_semi")
+            if not as_staged:
                 aside = aside.unionByName(
                     again.select("_line", "_path", F.lit(False).alias("_first"))
                 )
                 accepted = accepted.join(repeated, "_hash", "left_anti")
         exact = self._keep(self._judged(self._read_exactly(aside)))
+        [(also_kept, also_unknown)] = exact.agg(
+            F.expr("count_if(_first AND reasons = '')"),
+            F.expr("count_if(_first AND size(_unknown) > 0)"),
+        ).collect()
         refused = exact.where("_first AND reasons <> ''").select("reasons", "_line", "_path")
-        others = exact.where("reasons = ''")
+        rows = exact.where("reasons = ''")
         if self.request["key"]:
-            ranked = self._keep(self._ranked(accepted.drop("_unknown").unionByName(others, True)))
+            ranked = self._keep(self._ranked(accepted.drop("_unknown").unionByName(rows, True)))
             rows = ranked.where("copy = 1 AND place = 1")
             lost = ranked.where("copy = 1 AND place > 1")
             refused = refused.unionByName(
                 lost.select(F.lit("conflict").alias("reasons"), "_line", "_path")
             )
         else:
-            each = others.dropDuplicates(["_line"])
-            rows = accepted.select(*self.columns).unionByName(each.select(*self.columns))
-        report = self._write(rows, refused, errors)
-        [(also_kept, also_unknown)] = exact.agg(
-            F.expr("count_if(_first AND reasons = '')"),
-            F.expr("count_if(_first AND size(_unknown) > 0)"),
-        ).collect()
+            rows = rows.dropDuplicates(["_line"]).select(*self.columns)
+            if not as_staged:
+                rows = rows.unionByName(accepted.select(*self.columns))
+        report = self._write(rows, refused, errors, staged=kept if as_staged else 0)
         conflicts = report["rejected"].get("conflict", 0)
         report["duplicates"] = kept + also_kept - conflicts - report["rows"]
         report["lines"] = len(errors) + self._count_lines(lines, {path for path, _ in errors})
@@ -184,6 +198,9 @@ class _Partition:
         frames: list[DataFrame] = []
         errors: list[tuple[str, str]] = []
         if as_lines:
+            cores = self.spark.sparkContext.defaultParallelism
+            tasks = max(cores, min(len(as_lines), cores * TASKS_PER_CORE))
+            self.spark.conf.set("spark.sql.files.minPartitionNum", tasks)
             text = self.spark.read.text([_escaped(source["uri"]) for source in as_lines])
             frames.append(text.selectExpr("value AS _line", "input_file_name() AS _path"))
             self.keys.update({path: self.keys[_plain(path)] for path in text.inputFiles()})
@@ -318,9 +335,12 @@ class _Partition:
         return counted.withColumn("place", F.row_number().over(rivals))
 
     def _write(
-        self, rows: DataFrame, refused: DataFrame, errors: Sequence[tuple[str, str]]
+        self, rows: DataFrame, refused: DataFrame, errors: Sequence[tuple[str, str]], *, staged: int
     ) -> Json:
-        """Writes both tables' files; the report of what is in them."""
+        """Writes both tables' files; the report of what is in them.
+
+        `staged` is how many rows are to be taken as they are staged, beside `rows`.
+        """
         sources = self.partition["sources"]
         size = sum(s["bytes"] / (1 if s["gzipped"] else PLAIN_PER_GZIPPED) for s in sources)
         kind = dict(self.request["columns"])[self.request["partition_column"]]
@@ -331,7 +351,14 @@ class _Partition:
                 self.spark.createDataFrame(unreadable, "reasons string, _line string, _path string")
             )
         files = math.ceil(size / BRONZE_PER_FILE)
-        written = self._parquet(rows.select(*self.columns), self.partition["rows_prefix"], files)
+        to = self.partition["rows_prefix"]
+        if staged:
+            taken = self.spark.read.parquet(f"{_escaped(self._staged)}/accepted=true").inputFiles()
+            for n in range(files):
+                _join(self.spark, sorted(taken)[n::files], f"{to}/rows-{n}.parquet", self.columns)
+        if not staged or not rows.isEmpty():
+            self._parquet(rows.select(*self.columns), to, files)
+        written = self.spark.read.schema(rows.select(*self.columns).schema).parquet(_escaped(to))
         kept = self._parquet(
             refused.select("reasons", F.col("_line").alias("line"), self._source_object(), value),
             self.partition["quarantine_prefix"],
@@ -405,6 +432,51 @@ def _derive(spark: SparkSession, request: Json) -> Json:
 def _is_lines(source: Json) -> bool:
     """Whether Spark can read an object as it lies; it tells gzip by the name alone."""
     return not source["array"] and source["gzipped"] == source["uri"].endswith(".gz")
+
+
+def _repeated(accepted: DataFrame) -> DataFrame:
+    """The hashes that more than one of the lines has."""
+    counts = accepted.repartition("_hash").groupBy("_hash").count()
+    return counts.where("count > 1").select("_hash")
+
+
+def _join(spark: SparkSession, files: Sequence[str], to: str, columns: Sequence[str]) -> None:
+    """Makes one Parquet file of the columns of several: bytes are copied, and no value is read."""
+    jvm, conf = _java(spark)
+    parquet, hadoop = jvm.org.apache.parquet, jvm.org.apache.parquet.hadoop.util
+    inputs = [
+        hadoop.HadoopInputFile.fromPath(jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI(file)), conf)
+        for file in files
+    ]
+    readers = [parquet.hadoop.ParquetFileReader.open(each) for each in inputs]
+    schema = readers[0].getFileMetaData().getSchema()
+    fields = jvm.java.util.ArrayList()
+    for name in columns:
+        fields.add(schema.getType(name))
+    writer = parquet.hadoop.ParquetFileWriter(
+        hadoop.HadoopOutputFile.fromPath(jvm.org.apache.hadoop.fs.Path(to), conf),
+        parquet.schema.MessageType(schema.getName(), fields),
+        parquet.hadoop.ParquetFileWriter.Mode.CREATE,
+        parquet.hadoop.ParquetWriter.DEFAULT_BLOCK_SIZE,
+        parquet.hadoop.ParquetWriter.MAX_PADDING_SIZE_DEFAULT,
+    )
+    writer.start()
+    for reader, source in zip(readers, inputs, strict=True):
+        with closing(source.newStream()) as stream, closing(reader):
+            drop_columns = True
+            writer.appendRowGroups(stream, reader.getRowGroups(), drop_columns)
+    writer.end(jvm.java.util.HashMap())
+
+
+def _delete(spark: SparkSession, folder: str) -> None:
+    jvm, conf = _java(spark)
+    path, recursively = jvm.org.apache.hadoop.fs.Path(folder), True
+    path.getFileSystem(conf).delete(path, recursively)
+
+
+def _java(spark: SparkSession) -> tuple[Any, Any]:
+    """Spark's JVM, and its configuration of Hadoop."""
+    return spark.sparkContext._jvm, spark.sparkContext._jsc.hadoopConfiguration()
 
 
 def _records(flags: dict[str, tuple[bool, bool]], row: Row) -> list[tuple[str | None, ...]]:

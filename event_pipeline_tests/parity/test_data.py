@@ -80,8 +80,7 @@ def test_a_real_shops_clickstream(pair: Pair) -> None:
 
 @real
 def test_a_real_retailers_day(pair: Pair) -> None:
-    day = "2010-12-01"
-    for name, contract in DROPS.items():
-        loaded = load(pair, UCI / f"{day}.csv", EXAMPLES / f"uci/{name}.sql", contract, day)
-        assert pair.build(contract, day).receipt["lines"] == loaded.rows
-    assert pair.gold(day).status == "published"
+    """Some of its invoices are cancelled, and some are of no known customer."""
+    day, mapping = "2010-12-01", EXAMPLES / "uci/orders.sql"
+    loaded = load(pair, UCI / f"{day}.csv", mapping, COMMERCE_ORDERS, day)
+    assert pair.build(COMMERCE_ORDERS, day).receipt["rows"] == loaded.rows > 100

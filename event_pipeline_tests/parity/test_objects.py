@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from event_pipeline.contracts import COMMERCE_ORDERS, COMMERCE_USERS, EVENTS, Contract
+from event_pipeline.jobs import transform
+from event_pipeline.lake.tables import RECEIPT
 from event_pipeline.lake.text import LONGEST_LINE
 from event_pipeline_tests.parity.conftest import Outcome, Pair
 from event_pipeline_tests.parity.strategies import NO_TEXT, base, compact, plain, spoiled
@@ -82,23 +84,24 @@ def test_lines_that_are_too_long(pair: Pair, longest: int) -> None:
     One that is far too long makes its object another matter to DuckDB.
     """
     lines = good(2, contract=COMMERCE_USERS)
-    for n, size in enumerate((LONGEST_LINE - 1, LONGEST_LINE, LONGEST_LINE + 1, longest)):
-        for letter in "xé":
-            start, end = plain(base(COMMERCE_USERS, f"long{n}{letter}"))[:-1] + ', "more": "', '"}'
-            count, rest = divmod(size - len((start + end).encode()), len(letter.encode()))
-            lines.append(start + letter * count + "y" * rest + end)
-            assert len(lines[-1].encode()) == size
-    array = f"[{','.join(lines[::2])}]".encode()
+    sizes = (LONGEST_LINE, LONGEST_LINE - 1, LONGEST_LINE, LONGEST_LINE + 1, longest)
+    for n, size in enumerate(sizes):
+        letter = "éx"[n % 2]
+        start, end = plain(base(COMMERCE_USERS, f"long{n}"))[:-1] + ', "more": "', '"}'
+        count, rest = divmod(size - len((start + end).encode()), len(letter.encode()))
+        lines.append(start + letter * count + "y" * rest + end)
+        assert len(lines[-1].encode()) == size
+    array = f"[{','.join(lines[-3:])}]".encode()
     pair.upload({"users.json": text(lines), "users.jsonl.gz": gzip.compress(array, 1)})
-    assert ledger(pair.build(COMMERCE_USERS)) == (15, 6, 3, 6)
+    # A line that is not read at all has no key by which it would be another's.
+    assert ledger(pair.build(COMMERCE_USERS)) == (10, 5, 1, 4)
 
 
 # --- Objects of a partition --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("contract", [EVENTS, COMMERCE_USERS], ids=["events", "users"])
-def test_a_partition_without_an_object(pair: Pair, contract: Contract) -> None:
-    assert ledger(pair.build(contract)) == (0, 0, 0, 0)
+def test_a_drop_without_a_file(pair: Pair) -> None:
+    assert ledger(pair.build(COMMERCE_USERS)) == (0, 0, 0, 0)
 
 
 def cut(data: bytes) -> bytes:
@@ -167,20 +170,45 @@ def test_lines_that_are_not_what_the_producer_counted(pair: Pair) -> None:
     assert "5 lines, but 4 rows" in str(found.error)
 
 
+@pytest.mark.parametrize("twice", [False, True], ids=["each line once", "a line twice"])
+def test_hours_side_by_side_in_files_of_a_size(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, twice: bool
+) -> None:
+    """As on a cluster: several hours at once, and an hour of more than one file's rows."""
+    monkeypatch.setattr(transform, "CORES_PER_PARTITION", 1)
+    hours = [f"2026-01-01-{n}:00" for n in (10, 11, 12)]
+    for hour in hours:
+        objects = [gzip.compress(text(good(4, f"{hour}{n}"))) for n in range(4)]
+        for n, data in enumerate([*objects, *objects[: 1 if twice else 0]]):
+            pair.deliver(data, hour, minute=5 * n)
+    monkeypatch.setattr(transform, "BRONZE_PER_FILE", sum(map(len, objects)) // 2 + 50)
+    for lab in pair.labs:
+        assert {built.key for built in lab.build(*hours)} == {*hours}
+    for hour in hours:
+        found = pair.build(EVENTS, hour)
+        assert (found.receipt["rows"], found.receipt["duplicates"]) == (16, 4 if twice else 0)
+        paths = map(Path, pair.spark.lake.live(EVENTS, {hour})[hour].paths)
+        names = sorted(path.name for path in paths)
+        # Rows are taken as they are staged, unless a line is there twice.
+        assert len(names) == (3 if twice else 2)
+        assert ("rows-0.parquet" in names) != twice
+        folder = Path(pair.spark.lake.live(EVENTS, {hour})[hour].prefix)
+        assert sorted(path.name for path in folder.iterdir()) == sorted([RECEIPT, *names])
+
+
 def test_hours_at_once_and_again(pair: Pair) -> None:
-    """The dates that an hour touches are also those of its rows that are no more."""
-    hours = ("2026-01-01-10:00", "2026-01-01-11:00", "2026-01-01-12:00")
+    """One of them is empty, and the dates touched are also those of rows that are no more."""
+    hours = {"2026-01-01-10:00": 6, "2026-01-01-11:00": 0}
     old = [line.replace("2026-01-01", "2025-12-24") for line in good(2, "old")]
-    pair.deliver(gzip.compress(text([*good(3), *old, "bad"])), hours[0])
-    pair.deliver(gzip.compress(text([*good(3), *old, "bad"])), hours[1], lines=6)
+    pair.deliver(gzip.compress(text([*good(3), *old, "bad"])), lines=6)
     for lab in pair.labs:
         made = {built.key: (built.status, built.error) for built in lab.build(*hours)}
         assert made == dict.fromkeys(hours, ("published", None))
-    for hour, lines in zip(hours, (6, 6, 0), strict=True):
+    for hour, lines in hours.items():
         found = pair.build(EVENTS, hour)
         assert (found.status, found.receipt["lines"]) == ("unchanged", lines)
-    pair.deliver(gzip.compress(text(good(1))), hours[0])
-    again = pair.build(EVENTS, hours[0])
+    pair.deliver(gzip.compress(text(good(1))))
+    again = pair.build()
     assert ledger(again) == (1, 1, 0, 0)
     assert again.receipt["touched"] == ["2025-12-24", "2026-01-01"]
 
@@ -204,10 +232,17 @@ MISNAMED: dict[str, Callable[[Sequence[str]], bytes]] = {
     [(COMMERCE_USERS, FORMS), (COMMERCE_ORDERS, MISNAMED)],
     ids=["as named", "misnamed"],
 )
-def test_files_in_every_form(
-    pair: Pair, contract: Contract, forms: dict[str, Callable[[Sequence[str]], bytes]]
+def test_files_in_every_form_in_a_lake_of_any_name(
+    new_pair: Callable[[Path], Pair],
+    tmp_path: Path,
+    contract: Contract,
+    forms: dict[str, Callable[[Sequence[str]], bytes]],
 ) -> None:
-    """The same line in all four files, and lines with the same key that are not equal."""
+    """The same line in all four files, and lines with the same key that are not equal.
+
+    The lake's folder has a name that is a pattern or an escape elsewhere.
+    """
+    pair = new_pair(tmp_path / "a b" / "_100%" / "[x]{y,z}*" / "é#1=2+&'\"$^~;!\\" / "date=x")
     for n, (pattern, form) in enumerate(forms.items()):
         last, _ = base(contract)[-2]
         rival = dict(base(contract, "rival")) | {last: f'"2026-01-0{n + 1}T00:00:00Z"'}
@@ -252,20 +287,6 @@ def test_a_file_that_is_refused_fails_its_drop(pair: Pair) -> None:
     users = text(good(2, contract=COMMERCE_USERS))
     pair.upload({"users.json": users, "users.jsonl": b"\0", "user.json.gz": cut(users)})
     assert pair.build(COMMERCE_USERS).status == "failed"
-
-
-# --- Names -------------------------------------------------------------------------------------
-
-
-def test_a_lake_of_any_name(new_pair: Callable[[Path], Pair], tmp_path: Path) -> None:
-    """A folder's name may hold what is a pattern or an escape elsewhere."""
-    pair = new_pair(tmp_path / "a b" / "_100%" / "[x]{y,z}*" / "é#1=2+&'\"$^~;!\\" / "date=x")
-    pair.deliver(gzip.compress(text([*good(3), "bad", good(1)[0]])))
-    pair.deliver(cut(text(good(3, "cut"))), minute=5)
-    assert ledger(pair.build()) == (6, 3, 1, 2)
-    lines = [*good(2, contract=COMMERCE_USERS), "bad"]
-    pair.upload({"users.json": text(lines), "user.json": f"[{', '.join(lines)}]".encode()})
-    assert ledger(pair.build(COMMERCE_USERS)) == (6, 2, 2, 2)
 
 
 def test_fifty_unknown_fields_are_named(pair: Pair) -> None:

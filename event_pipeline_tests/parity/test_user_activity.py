@@ -141,7 +141,7 @@ def test_sums_are_exact(pair: Pair) -> None:
 REFUSED = '{"user_id": "", "event_id": "e", "order_id": "o", "signup_date": "never"}\n'
 
 
-@pytest.mark.parametrize("full", [(), (0,), (1, 2)], ids=["none", "users", "events and orders"])
+@pytest.mark.parametrize("full", [(), (1, 2)], ids=["none", "events and orders"])
 def test_tables_without_rows(pair: Pair, full: tuple[int, ...]) -> None:
     """Files of which all is refused make a table that is there and has no row of the day."""
     records = (
@@ -155,7 +155,7 @@ def test_tables_without_rows(pair: Pair, full: tuple[int, ...]) -> None:
         refused = REFUSED if contract != COMMERCE_USERS else REFUSED.replace('""', '"u"')
         pair.upload({f"{names[n]}.json": "".join([refused, *lines]).encode()})
         assert build(pair, contract) == len(lines)
-    assert len(rows(pair.gold())) == len(full) + len(full) % 2
+    assert len(rows(pair.gold())) == len(full)
 
 
 def test_a_drop_of_which_a_part_is_missing(pair: Pair) -> None:
@@ -165,9 +165,10 @@ def test_a_drop_of_which_a_part_is_missing(pair: Pair) -> None:
 
 
 def test_other_drops_have_no_part_in_it(pair: Pair) -> None:
-    for n, day in enumerate((DROP, OTHER_DROP)):
+    for n, day in enumerate((OTHER_DROP, DROP)):
         users = [{"user_id": name, "country": f"{n}"} for name in "ab"]
-        derived(pair, users[n:], [event(n, "a")], [order(n, "a"), order(5, "b", n)], day)
+        silver(pair, users[n:], [event(n, "a")], [order(n, "a"), order(5, "b", n)], day)
+    assert len(rows(pair.gold(DROP))) == 3
     assert pair.gold(DROP).status == "unchanged"
 
 

@@ -96,6 +96,7 @@ def build_silver(
             PartitionRequest(
                 key,
                 contract.cadence.value(key),
+                listing.digest,
                 sources[key],
                 lake.new_prefix(contract, key, listing.digest),
                 lake.new_prefix(quarantine, key, listing.digest),
@@ -222,7 +223,7 @@ def _gold(
     for _ in range(READS_MOST):
         prefix = lake.new_prefix(contract, day, digest)
         report = _derived(
-            contract, day, prefix, transformer=transformer, querier=querier, lake=lake
+            contract, day, digest, prefix, transformer=transformer, querier=querier, lake=lake
         )
         totals = _totals(contract, day, report.files, querier, lake)
         before, digest = digest, gold_digest(contract, lake, day)
@@ -236,6 +237,7 @@ def _gold(
         "rows": report.rows,
         "totals": {name: list(map(str, pair)) for name, (_, *pair) in totals.items()},
         "seconds": report.seconds,
+        "run": report.run,
         "built_at": time.time(),
     }
     for name, (total, gold, silver) in totals.items():
@@ -278,6 +280,7 @@ def _not_there(contract: Contract, lake: Lake, day: str) -> list[str]:
 def _derived(
     contract: Contract,
     day: str,
+    digest: str,
     prefix: str,
     *,
     transformer: Transformer,
@@ -286,7 +289,7 @@ def _derived(
 ) -> QueryReport:
     where = (contract.partition, day)
     if contract.dialect == "athena":
-        return querier.unload(contract.sql, contract.typed_columns, where, prefix)
+        return querier.unload(contract.sql, contract.typed_columns, where, prefix, digest)
     inputs = _files(contract, lake, day)
     return transformer.derive(
         DeriveRequest(contract.sql, inputs, contract.typed_columns, where, prefix)

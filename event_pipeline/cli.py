@@ -153,13 +153,13 @@ def sample_drop(
 ) -> None:
     """Uploads a made-up commerce drop: users.json, events.json and orders.json."""
     from event_pipeline.ingest.drops import DropProfile, write_drop
-    from event_pipeline.ingest.handler import FolderStore
+    from event_pipeline.ingest.handler import open_store
     from event_pipeline.ingest.load import given_drop
 
     settings = read_settings()
     day = given_drop(settings, drop).date()
     profile = DropProfile(records, settings.seed, settings.fault_share, settings.unknown_share)
-    for name, lines in write_drop(FolderStore(settings.lake), day, profile).items():
+    for name, lines in write_drop(open_store(settings.root), day, profile).items():
         out.print(f"{name}.json: {lines:,} records")
 
 
@@ -224,9 +224,9 @@ def env() -> None:
 
 
 def _lake(settings: Settings) -> "Lake":
-    from event_pipeline.lake.tables import Lake
+    from event_pipeline.resources import lake_of
 
-    return Lake(root=str(settings.lake))
+    return lake_of(settings)
 
 
 def _contract(name: str) -> Contract:

@@ -22,7 +22,7 @@ from event_pipeline.definitions import definitions
 from event_pipeline.engines import Querier
 from event_pipeline.home import open_instance
 from event_pipeline.ingest.drops import FILES, DropProfile, file_key, write_drop
-from event_pipeline.ingest.handler import FolderStore
+from event_pipeline.ingest.handler import open_store
 from event_pipeline.ingest.ingester import Ingester
 from event_pipeline.partitions import DAY, HOUR, HOURLY
 from event_pipeline.report import ledger_records
@@ -111,7 +111,7 @@ def _drop(settings: Settings, progress: Progress) -> None:
     """Uploads yesterday's commerce drop, as the shop's other systems would."""
     day = (datetime.now(UTC) - DAY).date()
     task = progress.add_task("Upload  a commerce drop", total=len(FILES), said="")
-    store = FolderStore(settings.lake)
+    store = open_store(settings.root)
     if all(store.exists(file_key(day, name)) for name in FILES):
         progress.update(task, completed=len(FILES), said="there already")
         return

@@ -13,7 +13,8 @@ INSTANCE_FILE = Path(__file__).with_name("dagster.yaml")
 
 def ensure_home(settings: Settings) -> None:
     """Makes the home's folders and Dagster's instance file, unless they are there."""
-    settings.lake.mkdir(parents=True, exist_ok=True)
+    if settings.target != "aws":
+        settings.lake.mkdir(parents=True, exist_ok=True)
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     target = settings.dagster_home / "dagster.yaml"
     if not target.exists():

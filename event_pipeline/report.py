@@ -113,6 +113,7 @@ def silver_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, A
         ),
         "seconds": round(seconds, 3),
         "events_per_second": round(receipt["lines"] / seconds) if seconds else 0,
+        **receipt.get("run", {}),
         # The ledger's numbers once more, each by itself: the UI plots them over the partitions.
         "lines": receipt["lines"],
         "duplicates": receipt["duplicates"],
@@ -196,6 +197,7 @@ def gold_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, Any
             ]
         ),
         "seconds": round(built.receipt["seconds"], 3),
+        **built.receipt.get("run", {}),
         "dagster/column_schema": column_schema(contract),
         "input_digest": built.receipt["digest"],
     }

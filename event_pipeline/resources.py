@@ -6,7 +6,7 @@ from typing import Any
 from event_pipeline.engines import Querier, Transformer
 from event_pipeline.engines.duckdb import DuckDBQuerier, DuckDBTransformer
 from event_pipeline.errors import SettingsError
-from event_pipeline.ingest.ingester import Ingester, LocalIngester
+from event_pipeline.ingest.ingester import Ingester, LambdaIngester, LocalIngester
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.settings import Settings
@@ -29,22 +29,28 @@ class Resources:
 
 def resources(settings: Settings) -> Resources:
     """The resources of the settings' target."""
-    root = str(settings.lake)
-    lake = Lake(root=root)
+    if settings.target == "aws":
+        return _on_aws(settings)
+    lake = lake_of(settings)
     return Resources(
         ingester=LocalIngester(
-            root=root,
+            root=settings.root,
             events=settings.events_per_slot,
             seed=settings.seed,
             mode=settings.ingest_mode,
             late_share=settings.late_share,
             fault_share=settings.fault_share,
         ),
-        objects=Objects(root=root),
+        objects=Objects(root=settings.root),
         lake=lake,
         transformer=_transformer(settings),
         querier=DuckDBQuerier(lake=lake, memory_mb=settings.memory_mb, threads=settings.threads),
     )
+
+
+def lake_of(settings: Settings) -> Lake:
+    """The settings' tables, which need no engine."""
+    return Lake(root=settings.root, database_prefix=settings.database_prefix)
 
 
 def _transformer(settings: Settings) -> Transformer:
@@ -54,7 +60,33 @@ def _transformer(settings: Settings) -> Transformer:
         # Only this target needs the packages, and their import takes a second.
         from event_pipeline.engines.spark import SparkTransformer, local_spark
     except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"EVENT_PIPELINE_TARGET=spark needs {error.name}: pip install 'event-pipeline[spark]'"
-        ) from None
+        raise _missing(settings, error) from None
     return SparkTransformer(pyspark=local_spark(settings.spark_memory_mb, settings.threads))
+
+
+def _on_aws(settings: Settings) -> Resources:
+    try:
+        from event_pipeline.engines.athena import AthenaQuerier
+        from event_pipeline.engines.glue import GlueTransformer
+    except ModuleNotFoundError as error:
+        raise _missing(settings, error) from None
+    lake = lake_of(settings)
+    return Resources(
+        ingester=LambdaIngester(function=settings.ingest_function),
+        objects=Objects(root=settings.root),
+        lake=lake,
+        transformer=GlueTransformer(job=settings.glue_job, bucket=settings.pipes_bucket),
+        querier=AthenaQuerier(
+            lake=lake,
+            workgroup=settings.workgroup,
+            results_bucket=settings.results_bucket,
+            timeout_seconds=60 * settings.query_timeout_minutes,
+        ),
+    )
+
+
+def _missing(settings: Settings, error: ModuleNotFoundError) -> SettingsError:
+    return SettingsError(
+        f"EVENT_PIPELINE_TARGET={settings.target} needs {error.name}:"
+        f" pip install 'event-pipeline[{settings.target}]'"
+    )

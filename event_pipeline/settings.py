@@ -5,9 +5,9 @@ import os
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from event_pipeline.errors import SettingsError
@@ -15,6 +15,15 @@ from event_pipeline.errors import SettingsError
 PREFIX = "EVENT_PIPELINE_"
 # Of the Lambda alone.
 ELSEWHERE = ("lake",)
+# Without which the target aws cannot be.
+OF_AWS = (
+    "lake_bucket",
+    "results_bucket",
+    "pipes_bucket",
+    "workgroup",
+    "glue_job",
+    "ingest_function",
+)
 
 
 class Settings(BaseSettings):
@@ -25,8 +34,9 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(Path(".event_pipeline"), description="Folder of the lake and Dagster home.")
-    target: Literal["local", "spark"] = Field(
-        "local", description="Where the graph runs: local (DuckDB) or spark (PySpark, here)."
+    target: Literal["local", "spark", "aws"] = Field(
+        "local",
+        description="What runs the work: local (DuckDB), spark (here) or aws (Glue and Athena).",
     )
     first_day: date = Field(
         date(2025, 1, 1),
@@ -64,10 +74,36 @@ class Settings(BaseSettings):
         0, ge=0, description="Least minutes between two refreshes of one Gold date."
     )
 
+    lake_bucket: str = Field("", description="aws: bucket of Bronze objects and Iceberg tables.")
+    results_bucket: str = Field("", description="aws: bucket of Athena's results.")
+    pipes_bucket: str = Field("", description="aws: bucket of Glue jobs' requests and reports.")
+    database_prefix: str = Field(
+        "event_pipeline", description="aws: databases are <prefix>_silver, <prefix>_gold and so on."
+    )
+    workgroup: str = Field("", description="aws: Athena's workgroup.")
+    glue_job: str = Field("", description="aws: name of the Glue job.")
+    ingest_function: str = Field("", description="aws: name of the Lambda that feeds Bronze.")
+    query_timeout_minutes: float = Field(
+        30, gt=0, description="aws: minutes after which an Athena query is cancelled."
+    )
+
+    @model_validator(mode="after")
+    def _aws_is_whole(self) -> Self:
+        missing = [name for name in OF_AWS if not getattr(self, name)]
+        if self.target == "aws" and missing:
+            names = ", ".join(PREFIX + name.upper() for name in missing)
+            raise ValueError(f"needs {names}: `event-pipeline deploy` writes a file of them")
+        return self
+
     @property
     def lake(self) -> Path:
-        """Folder of Bronze objects and Iceberg tables, absolute."""
+        """Folder of Bronze objects and Iceberg tables, absolute, where they are in a folder."""
         return self.home.absolute() / "lake"
+
+    @property
+    def root(self) -> str:
+        """The lake's root: that folder, or s3://bucket."""
+        return f"s3://{self.lake_bucket}" if self.target == "aws" else str(self.lake)
 
     @property
     def dagster_home(self) -> Path:
@@ -96,6 +132,8 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        if not first["loc"]:
+            raise SettingsError(f"{PREFIX}TARGET=aws {first['ctx']['error']}") from None
         name = PREFIX + str(first["loc"][0]).upper()
         raise SettingsError(f"{name}={first['input']!r}: {first['msg']}") from None
 

@@ -10,6 +10,7 @@ from event_pipeline.home import open_instance
 from event_pipeline.lake.objects import EMPTY, Listing, Objects, bronze_of
 from event_pipeline.lake.tables import Lake
 from event_pipeline.promotion import incomplete
+from event_pipeline.resources import lake_of
 from event_pipeline.settings import Settings
 
 SHOWN = 20
@@ -17,7 +18,7 @@ SHOWN = 20
 
 def status_records(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     """Tables to print, by title."""
-    objects, lake = Objects(root=str(settings.lake)), Lake(root=str(settings.lake))
+    objects, lake = Objects(root=settings.root), lake_of(settings)
     waiting: list[dict[str, Any]] = []
     foreign: set[str] = set()
     unusable: list[dict[str, Any]] = []
@@ -43,7 +44,7 @@ def status_records(settings: Settings) -> dict[str, list[dict[str, Any]]]:
             if not refused and (why := _why_waiting(listing, receipt)):
                 waiting.append({"asset": contract.asset, "partition": key, "why": why})
     return {
-        f"Lake {settings.lake}, target {settings.target}, from {settings.first_day}": counts,
+        f"Lake {settings.root}, target {settings.target}, from {settings.first_day}": counts,
         "Tables": [
             {
                 "table": name,

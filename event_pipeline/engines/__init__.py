@@ -20,10 +20,14 @@ UNKNOWN_MOST = 50
 
 @dataclass(frozen=True)
 class PartitionRequest:
-    """One partition to make: its key, its column's value, its objects, and where files go."""
+    """One partition to make: its key, its column's value, its objects, and where files go.
+
+    `digest` stands for the versions of all its objects.
+    """
 
     key: str
     value: str
+    digest: str
     sources: tuple[Source, ...]
     rows_prefix: str
     quarantine_prefix: str
@@ -81,7 +85,8 @@ class PartitionReport:
 
     `lines` is counted apart from the judgement: by the producer where its manifest fits the
     object, else by the engine. `unknown` are the fields that the contract does not know, and how
-    many lines have each. With `error` set the partition was not made.
+    many lines have each. `run` is what an engine elsewhere says of its run. With `error` set the
+    partition was not made.
     """
 
     key: str
@@ -96,6 +101,7 @@ class PartitionReport:
     quarantine_files: list[str] = field(default_factory=list)
     bytes: int = 0
     seconds: float = 0.0
+    run: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
 
     @property
@@ -106,11 +112,15 @@ class PartitionReport:
 
 @dataclass
 class QueryReport:
-    """What a Gold statement left: its rows, its files, and the seconds that it took."""
+    """What a Gold statement left: its rows, its files, and the seconds that it took.
+
+    `run` is what an engine elsewhere says of its run.
+    """
 
     rows: int
     files: list[str]
     seconds: float
+    run: dict[str, Any] = field(default_factory=dict)
 
 
 def most_frequent(unknown: Mapping[str, int]) -> dict[str, int]:
@@ -136,9 +146,17 @@ class Querier(dg.ConfigurableResource[Any], ABC):
 
     @abstractmethod
     def unload(
-        self, statement: str, columns: Sequence[tuple[str, str]], where: tuple[str, str], to: str
+        self,
+        statement: str,
+        columns: Sequence[tuple[str, str]],
+        where: tuple[str, str],
+        to: str,
+        version: str,
     ) -> QueryReport:
-        """Writes the statement's rows whose column `where[0]` is the date `where[1]` under `to`."""
+        """Writes the statement's rows whose column `where[0]` is the date `where[1]` under `to`.
+
+        `version` stands for the rows that it reads. Raises QueryError with one clear line.
+        """
 
     @abstractmethod
     def fetch(

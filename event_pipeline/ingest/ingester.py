@@ -1,14 +1,19 @@
 """The ingester as the graph sees it: makes the slots of an hour that are not there yet."""
 
+import json
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
+from event_pipeline import aws
 from event_pipeline.ingest import handler
 from event_pipeline.ingest.generator import Profile
 from event_pipeline.partitions import HOURLY
+
+# The longest that AWS lets a Lambda run, and some more.
+LAMBDA_SECONDS = 910
 
 
 class Ingester(dg.ConfigurableResource[Any], ABC):
@@ -42,3 +47,36 @@ class LocalIngester(Ingester):
         last = handler.last_whole_slot(datetime.now(UTC))
         slots = handler.slots_of_hour(HOURLY.start(key))
         return [handler.ingest(slot, store, profile) for slot in slots if slot <= last]
+
+
+class LambdaIngester(Ingester):
+    """Invokes the Lambda `function`, which writes to its own lake."""
+
+    function: str
+
+    def ingest_hour(self, key: str) -> list[handler.Result]:
+        """Has the hour's slots that are over written, one call each, so that none takes too long.
+
+        Raises RuntimeError with the error that the Lambda raised.
+        """
+        last = handler.last_whole_slot(datetime.now(UTC))
+        slots = handler.slots_of_hour(HOURLY.start(key))
+        return [self._invoke(slot) for slot in slots if slot <= last]
+
+    def _invoke(self, slot: datetime) -> handler.Result:
+        # A call that times out may have written its slot: a repeated one finds it, and says so.
+        answer = aws.client("lambda", read_timeout=LAMBDA_SECONDS).invoke(
+            FunctionName=self.function, Payload=json.dumps({"slot": slot.isoformat()}).encode()
+        )
+        payload = json.loads(answer["Payload"].read())
+        if "FunctionError" in answer:
+            raise RuntimeError(f"{self.function}, {slot:%Y-%m-%dT%H:%MZ}: {_said(payload)}")
+        result: handler.Result = payload["results"][0]
+        return result
+
+
+def _said(payload: Any) -> str:
+    """What a Lambda's error says, in one line."""
+    if not isinstance(payload, dict):
+        return str(payload)
+    return ": ".join(str(payload[k]) for k in ("errorType", "errorMessage") if payload.get(k))

@@ -22,7 +22,7 @@ import duckdb
 from event_pipeline.contracts import EVENTS, Contract
 from event_pipeline.errors import LoadError
 from event_pipeline.ingest.generator import SLOT
-from event_pipeline.ingest.handler import FolderStore, object_key, write_once
+from event_pipeline.ingest.handler import object_key, open_store, write_once
 from event_pipeline.lake.objects import Objects, bronze_of
 from event_pipeline.partitions import DAILY, HOURLY
 from event_pipeline.settings import Settings
@@ -55,7 +55,7 @@ def load_events(settings: Settings, file: Path, mapping: Path, arrival_hour: str
     with _mapped(file, mapping, EVENTS) as (connection, loaded, digest):
         _give_slots(connection, given)
         _check_hours(connection, settings)
-        store = FolderStore(settings.lake)
+        store = open_store(settings.root)
         for slot, lines in _slots(connection):
             key = object_key(slot).replace(".jsonl.gz", f"-{digest}.jsonl.gz")
             data = _compressed(lines)
@@ -86,7 +86,7 @@ def load_drop(
     bronze = bronze_of(contract)
     name = bronze.expected.removesuffix(".json") + ".jsonl.gz"
     key = f"{bronze.prefix}{DAILY.folder(drop)}{name}"
-    objects, store = Objects(root=str(settings.lake)), FolderStore(settings.lake)
+    objects, store = Objects(root=settings.root), open_store(settings.root)
     others = [o.name for o in objects.partition(contract, drop).objects if o.key != key]
     if others:
         raise LoadError(f"the drop {drop} has {', '.join(others)} already: remove it first")

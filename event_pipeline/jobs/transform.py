@@ -26,7 +26,12 @@ from operator import or_
 from typing import Any
 from urllib.parse import unquote
 
-from dagster_pipes import PipesCliArgsParamsLoader, PipesEnvVarParamsLoader, open_dagster_pipes
+from dagster_pipes import (
+    PipesCliArgsParamsLoader,
+    PipesEnvVarParamsLoader,
+    PipesS3MessageWriter,
+    open_dagster_pipes,
+)
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
@@ -530,16 +535,28 @@ def main() -> None:
     Each report is a message to Dagster Pipes, and a line of standard output.
     """
     arguments = _arguments(sys.argv[1:])
-    spark = SparkSession.builder.getOrCreate()
-    text = arguments["request"]
-    if not text.lstrip().startswith("{"):
-        text = spark.read.text(_escaped(text), wholetext=True).collect()[0][0]
     in_cli = any(argument.startswith("--dagster-pipes") for argument in sys.argv)
     loader = PipesCliArgsParamsLoader() if in_cli else PipesEnvVarParamsLoader()  # type: ignore[no-untyped-call]
-    with open_dagster_pipes(params_loader=loader) as pipes:
-        for report in run(spark, json.loads(text)):
-            pipes.report_custom_message(report)
-            print(json.dumps(report), flush=True)
+    # Messages go to a bucket where the session asks for one, as on Glue.
+    asks = loader.is_dagster_pipes_process() and "bucket" in loader.load_messages_params()
+    writer = _to_bucket() if asks else None
+    with open_dagster_pipes(params_loader=loader, message_writer=writer) as pipes:
+        spark = SparkSession.builder.getOrCreate()
+        text = arguments["request"]
+        if not text.lstrip().startswith("{"):
+            text = spark.read.text(_escaped(text), wholetext=True).collect()[0][0]
+        try:
+            for report in run(spark, json.loads(text)):
+                pipes.report_custom_message(report)
+                print(json.dumps(report), flush=True)
+        except Exception as error:
+            raise RuntimeError(cause(error)) from error
+
+
+def _to_bucket() -> PipesS3MessageWriter:
+    import boto3
+
+    return PipesS3MessageWriter(boto3.client("s3"), interval=2)
 
 
 def _arguments(words: Sequence[str]) -> dict[str, str]:

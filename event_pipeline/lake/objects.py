@@ -9,17 +9,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache, cached_property, lru_cache
-from pathlib import Path
-from typing import Any
+from io import SEEK_SET, BufferedReader, RawIOBase
+from typing import IO, TYPE_CHECKING, Any
 
 import dagster as dg
+from obstore import open_reader
 from obstore.exceptions import InvalidPathError
-from obstore.store import LocalStore
+from obstore.store import LocalStore, ObjectStore
+from pydantic import PrivateAttr
 
+from event_pipeline import aws
 from event_pipeline.contracts import SILVER, Bronze, Contract
 from event_pipeline.errors import UsageError
 from event_pipeline.ingest.handler import manifest_key
-from event_pipeline.lake.uploads import Verdict, judge
+from event_pipeline.lake.uploads import READ_AT_ONCE, Verdict, judge
+
+if TYPE_CHECKING:
+    from obstore import ReadableFile
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -81,15 +87,29 @@ class Source:
 
 
 class Objects(dg.ConfigurableResource[Any]):
-    """Bronze in a folder: `root` is the lake's root."""
+    """Bronze objects: `root` is the lake's root, a folder or s3://bucket."""
 
     root: str
+    _listed: dict[str, list[BronzeObject]] | None = PrivateAttr(None)
 
     @cached_property
-    def _store(self) -> LocalStore:
-        return LocalStore(self.root, mkdir=True)
+    def _store(self) -> ObjectStore:
+        return _store_at(self.root)
+
+    def as_listed(self) -> "Objects":
+        """These objects, of which each folder is listed once: for datasets that share it."""
+        objects = Objects(root=self.root)
+        objects._listed = {}
+        return objects
 
     def _list(self, prefix: str) -> Iterable[BronzeObject]:
+        if self._listed is None:
+            return self._listing_of(prefix)
+        if prefix not in self._listed:
+            self._listed[prefix] = list(self._listing_of(prefix))
+        return self._listed[prefix]
+
+    def _listing_of(self, prefix: str) -> Iterator[BronzeObject]:
         with _nameable(prefix):
             for page in self._store.list(prefix):
                 for meta in page:
@@ -182,7 +202,7 @@ class Objects(dg.ConfigurableResource[Any]):
         lines, sha256 = manifest.get("lines"), manifest.get("sha256")
         return Source(
             item.key,
-            str(Path(self.root) / item.key),
+            f"{self.root}/{item.key}",
             item.bytes,
             lines if isinstance(lines, int) else None,
             sha256 if isinstance(sha256, str) else None,
@@ -216,8 +236,50 @@ def _judged(root: str, key: str, etag: str, fields: tuple[str, ...]) -> Verdict:
 
     Sensors ask at every tick, and a gzipped file is read to its end.
     """
-    with open(Path(root) / key, "rb") as file:
+    with _opened(root, key) as file:
         return judge(file, fields)
+
+
+def _opened(root: str, key: str) -> IO[bytes]:
+    if not _in_s3(root):
+        return open(f"{root}/{key}", "rb")
+    return BufferedReader(_Reader(open_reader(_store_at(root), key)), READ_AT_ONCE)
+
+
+class _Reader(RawIOBase):
+    """An object as a file: obstore's reader lacks what Python's own wrappers ask for."""
+
+    def __init__(self, reader: "ReadableFile") -> None:
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._reader.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        return self._reader.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._reader.tell()
+
+
+def _in_s3(root: str) -> bool:
+    return root.startswith("s3://")
+
+
+@cache
+def _store_at(root: str) -> ObjectStore:
+    """The store of a lake's root."""
+    if not _in_s3(root):
+        return LocalStore(root, mkdir=True)
+    return aws.object_store(root.removeprefix("s3://"))
 
 
 @cache

@@ -12,7 +12,7 @@ import random
 import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -23,11 +23,12 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.dataset import dataset
+from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
 from pyiceberg.expressions import AlwaysFalse, AlwaysTrue, BooleanExpression, parser
 from pyiceberg.expressions.visitors import inclusive_projection, manifest_evaluator
-from pyiceberg.io.pyarrow import parquet_file_to_data_file, schema_to_pyarrow
+from pyiceberg.io.pyarrow import PyArrowFileIO, parquet_file_to_data_file, schema_to_pyarrow
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
@@ -36,6 +37,7 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import NestedField
 
+from event_pipeline import aws
 from event_pipeline.contracts import Contract
 from event_pipeline.errors import UsageError
 from event_pipeline.partitions import DAILY, DAY
@@ -96,18 +98,41 @@ class Version:
 
 
 class Lake(dg.ConfigurableResource[Any]):
-    """The tables of one lake: Iceberg in a folder, with a SQLite catalog. `root` is absolute."""
+    """The Iceberg tables of one lake.
+
+    `root` is an absolute folder, with a SQLite catalog in it, or s3://bucket, with the Glue Data
+    Catalog, where databases are named `database_prefix`, an underscore and the layer.
+    """
 
     root: str
+    database_prefix: str = ""
+
+    @property
+    def _in_glue(self) -> bool:
+        return self.root.startswith("s3://")
 
     @cached_property
-    def _catalog(self) -> SqlCatalog:
+    def _catalog(self) -> Catalog:
+        if self._in_glue:
+            return load_catalog("lake", type="glue", **self._properties)
         Path(self.root).mkdir(parents=True, exist_ok=True)
         with self._alone():
             # Waiting is right: another process commits in milliseconds.
             return SqlCatalog(
                 "lake", uri=f"sqlite:///{self.root}/catalog.db?timeout=60", warehouse=self.root
             )
+
+    @cached_property
+    def _properties(self) -> dict[str, str]:
+        """What PyIceberg must know to reach files: it reads less of the environment than boto3."""
+        if not self._in_glue:
+            return {}
+        found = {"s3.endpoint": aws.s3_endpoint(), "s3.region": aws.client("s3").meta.region_name}
+        return {name: value for name, value in found.items() if value}
+
+    @cached_property
+    def _io(self) -> PyArrowFileIO:
+        return PyArrowFileIO(self._properties)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -116,21 +141,28 @@ class Lake(dg.ConfigurableResource[Any]):
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    def identifier(self, contract: Contract) -> tuple[str, str]:
+        """Database and name of the contract's table in the catalog."""
+        layer, name = contract.identifier
+        return f"{self.database_prefix}_{layer}" if self._in_glue else layer, name
+
     def table(self, contract: Contract) -> Table:
         """The contract's table, made if it is not there yet, with every column of the contract.
 
         Raises UsageError if a column's type is another in the table than in the contract.
         """
         try:
-            return _evolved(self._catalog.load_table(contract.identifier), contract)
+            return _evolved(self._catalog.load_table(self.identifier(contract)), contract)
         except NoSuchTableError:
             schema = _schema(contract)
             source = schema.find_field(contract.partition).field_id
             field = PartitionField(source, 1000, IdentityTransform(), contract.partition)
-            with self._alone():
-                self._catalog.create_namespace_if_not_exists(contract.identifier[0])
+            # Glue's databases are the stack's, and it refuses to make a table twice.
+            with nullcontext() if self._in_glue else self._alone():
+                if not self._in_glue:
+                    self._catalog.create_namespace_if_not_exists(contract.identifier[0])
                 return self._catalog.create_table_if_not_exists(
-                    contract.identifier,
+                    self.identifier(contract),
                     schema,
                     location=f"{self.root}/{contract.asset}",
                     partition_spec=PartitionSpec(field),
@@ -146,7 +178,8 @@ class Lake(dg.ConfigurableResource[Any]):
         partition = key.replace(":", "")
         run = f"{digest}-{uuid.uuid4().hex[:8]}"
         prefix = f"{self.root}/{contract.asset}/data/{partition}/{run}"
-        Path(prefix).mkdir(parents=True)
+        if not self._in_glue:
+            Path(prefix).mkdir(parents=True)
         return prefix
 
     def publish(
@@ -212,7 +245,8 @@ class Lake(dg.ConfigurableResource[Any]):
 
     def receipt(self, live: Live) -> dict[str, Any]:
         """What the live files of a partition were built from, and their ledger."""
-        found: dict[str, Any] = json.loads(Path(live.prefix, RECEIPT).read_bytes())
+        with self._io.new_input(f"{live.prefix}/{RECEIPT}").open() as file:
+            found: dict[str, Any] = json.loads(file.read())
         return found
 
     def scan(self, contract: Contract, row_filter: str | None = None) -> list[str]:
@@ -229,8 +263,28 @@ class Lake(dg.ConfigurableResource[Any]):
     ) -> pa.Table:
         """Files of a table as one, in order; `rows` bounds how many rows are read."""
         schema = schema_to_pyarrow(_schema(contract), include_field_ids=False)
-        data = dataset(list(files), schema=schema, format="parquet")
+        scheme, netloc, _ = PyArrowFileIO.parse_location(self.root)
+        paths = [PyArrowFileIO.parse_location(file)[2] for file in files]
+        filesystem = self._io.fs_by_scheme(scheme, netloc)
+        data = dataset(paths, schema=schema, format="parquet", filesystem=filesystem)
         return data.to_table(columns) if rows is None else data.head(rows, columns=columns)
+
+    def count(self, files: Sequence[str]) -> int:
+        """The rows of Parquet files, which need be of no table yet."""
+        return sum(self._metadata(path).num_rows for path in files)
+
+    def _metadata(self, path: str) -> pq.FileMetaData:
+        with self._io.new_input(path).open() as file:
+            return pq.read_metadata(file)
+
+    def write_no_rows(self, columns: Sequence[tuple[str, str]], prefix: str) -> str:
+        """Writes a Parquet file without rows, as engines leave none; returns its path."""
+        fields = (NestedField(n, *column, required=False) for n, column in enumerate(columns, 1))
+        schema = schema_to_pyarrow(Schema(*fields), include_field_ids=False)
+        path = f"{prefix}/rows.parquet"
+        with self._io.new_output(path).create() as file:
+            pq.write_table(schema.empty_table(), file)
+        return path
 
     def versions(self, contract: Contract) -> list[Version]:
         """The states that the table can be rolled back to, latest first."""
@@ -349,7 +403,10 @@ def _files(table: Table, row_filter: BooleanExpression) -> Iterator[DataFile]:
 
 def _data_file(table: Table, path: str, contract: Contract, key: str) -> DataFile:
     """Describes a Parquet file to Iceberg, having checked that it fits the table and partition."""
-    if pq.read_metadata(path).num_rows:
+    file_input = table.io.new_input(path)
+    with file_input.open() as opened:
+        rows = pq.read_metadata(opened).num_rows
+    if rows:
         try:
             file = parquet_file_to_data_file(table.io, table.metadata, path)
         except OverflowError:
@@ -364,7 +421,7 @@ def _data_file(table: Table, path: str, contract: Contract, key: str) -> DataFil
         file_format=FileFormat.PARQUET,
         partition=Record(_encoded(contract, key)),
         record_count=0,
-        file_size_in_bytes=Path(path).stat().st_size,
+        file_size_in_bytes=len(file_input),
         spec_id=table.metadata.default_spec_id,
     )
 

@@ -65,7 +65,7 @@ def arrival_sensor(
         window, audit = _days_to_compare(settings, now, state)
         dropped = _drops(contracts[0], objects)
         drops = [day for day in dropped if between(settings.first_day, day, now.date())]
-        tick = _Tick(name, context.instance, objects, settings, now, state)
+        tick = _Tick(name, context.instance, objects.as_listed(), settings, now, state)
         for contract in contracts:
             opened = _open(context.instance, contract, drops, settings.runs_per_tick)
             days = sorted({*window, *audit, *map(date.fromisoformat, opened)})

@@ -14,7 +14,7 @@ import pytest
 
 from event_pipeline.contracts import EVENTS
 from event_pipeline.engines import PartitionRequest, TransformRequest
-from event_pipeline.engines.spark import as_json
+from event_pipeline.engines.requests import as_json
 from event_pipeline.jobs import transform
 from event_pipeline_tests.conftest import HOUR, Lab, jsonl
 
@@ -152,6 +152,7 @@ def test_as_a_program_of_its_own_it_reports_through_pipes(lab: Lab) -> None:
             PartitionRequest(
                 HOUR,
                 "2026-01-01T10:00:00",
+                "",
                 lab.objects.sources(EVENTS, lab.objects.partition(EVENTS, HOUR)),
                 f"{lab.root}/rows",
                 f"{lab.root}/quarantine",

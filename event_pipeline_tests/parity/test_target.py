@@ -8,7 +8,8 @@ import pytest
 
 from event_pipeline.contracts import COMMERCE_USERS, EVENTS, USER_ACTIVITY
 from event_pipeline.engines import DeriveRequest
-from event_pipeline.engines.spark import SparkTransformer, derivation_as_json
+from event_pipeline.engines.requests import derivation_as_json
+from event_pipeline.engines.spark import SparkTransformer
 from event_pipeline.errors import QueryError
 from event_pipeline_tests.conftest import HOUR
 from event_pipeline_tests.conftest import Lab as Lake

@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from event_pipeline.contracts import Contract
 from event_pipeline.engines import QueryReport
-from event_pipeline.errors import QueryError
+from event_pipeline.errors import QueryError, first_line
 
 # Columns of many values gain nothing by a dictionary or a Bloom filter, and cost time and bytes.
 PARQUET = (
@@ -122,8 +122,3 @@ def unload(
             path,
         )
     return QueryReport(rows, [path], time.monotonic() - started)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error, which says what is wrong."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -33,13 +33,13 @@ from event_pipeline.engines.duckdb.repeats import drop_conflicts, drop_duplicate
 from event_pipeline.engines.duckdb.session import (
     connect,
     copy,
-    first_line,
     make_view,
     parquet,
     scalar,
     session,
     unload,
 )
+from event_pipeline.errors import first_line
 
 
 class DuckDBTransformer(Transformer):

@@ -1,0 +1,196 @@
+"""Athena SQL by Athena: the lake's tables in the Glue Data Catalog.
+
+A claim on what is unloaded is written before its query is started: a retry, a worker after one
+that was killed, and a second worker follow that query, and its result is theirs.
+"""
+
+import hashlib
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import TimeoutError as TooLong
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import dagster as dg
+import pyathena
+from dagster._core.errors import DagsterExecutionInterruptedError
+from pyathena.async_cursor import AsyncCursor
+from sqlglot import exp
+
+from event_pipeline import aws
+from event_pipeline.engines import Querier, QueryReport
+from event_pipeline.engines.claims import Claim, Claims
+from event_pipeline.engines.statement import athena_query, tables_of
+from event_pipeline.errors import QueryError, first_line
+from event_pipeline.lake.tables import Lake
+
+# What a query is before it has ended; whatever else it is called, it has.
+GOING = {"QUEUED", "RUNNING"}
+INTERRUPTS = (KeyboardInterrupt, DagsterExecutionInterruptedError)
+TYPES = {"int": "INTEGER", "long": "BIGINT", "string": "VARCHAR"}
+
+
+class AthenaQuerier(Querier):
+    """Runs queries in one workgroup, whose settings are enforced; its results expire."""
+
+    lake: Lake
+    workgroup: str
+    results_bucket: str
+    timeout_seconds: float = 1800
+    poll_seconds: float = 1
+
+    def unload(
+        self,
+        statement: str,
+        columns: Sequence[tuple[str, str]],
+        where: tuple[str, str],
+        to: str,
+        version: str,
+    ) -> QueryReport:
+        """Writes Parquet files under `to`, or under where the query writes that is found."""
+        started = time.monotonic()
+        digest = hashlib.sha256(statement.encode()).hexdigest()[:16]
+        name = f"unload/{digest}/{where[0]}={where[1]}"
+        claim = self._claimed(Claim(name, version, uuid.uuid4().hex, to))
+        claims = self._claims
+        try:
+            if not claim.id:
+                # With the same token it is the same query, also if it runs already.
+                answer = aws.client("athena").start_query_execution(
+                    QueryString=self.unload_sql(statement, columns, where, claim.to),
+                    WorkGroup=self.workgroup,
+                    ClientRequestToken=claim.run,
+                )
+                known = replace(claim, id=answer["QueryExecutionId"])
+                claim = claims.put(known, claim) or known
+            dg.get_dagster_logger().info(f"Athena query {claim.id} unloads to {claim.to}")
+            statistics = self._finished(claim.id)
+        except (QueryError, *INTERRUPTS):
+            claims.release(claim)
+            raise
+        claims.release(claim)
+        bucket, _, prefix = claim.to.removeprefix("s3://").partition("/")
+        files = [f"s3://{bucket}/{key}" for key in aws.keys(bucket, f"{prefix}/")]
+        if not files:
+            files = [self.lake.write_no_rows(columns, claim.to)]
+        return QueryReport(
+            self.lake.count(files),
+            files,
+            time.monotonic() - started,
+            {
+                "athena_query": claim.id,
+                "scanned_bytes": statistics.get("DataScannedInBytes", 0),
+                "engine_ms": statistics.get("EngineExecutionTimeInMillis", 0),
+            },
+        )
+
+    def unload_sql(
+        self,
+        statement: str,
+        columns: Sequence[tuple[str, str]],
+        where: tuple[str, str],
+        to: str,
+    ) -> str:
+        """The statement that Athena gets for `unload`."""
+        column, day = where
+        typed = ", ".join(f'CAST("{n}" AS {TYPES.get(k, k.upper())}) AS "{n}"' for n, k in columns)
+        query = f"SELECT {typed} FROM ({self.sql(statement)}) WHERE \"{column}\" = DATE '{day}'"
+        return f"UNLOAD ({query}) TO '{to}/' WITH (format = 'PARQUET', compression = 'ZSTD')"
+
+    def sql(self, statement: str) -> str:
+        """A query with the catalog's names of its tables."""
+        query = athena_query(statement)
+        names = {contract.table: self.lake.identifier(contract) for contract in tables_of(query)}
+        for table in query.find_all(exp.Table):
+            if found := names.get(f"{table.db}.{table.name}"):
+                table.set("db", exp.to_identifier(found[0]))
+        return query.sql(dialect="athena")
+
+    def fetch(
+        self, statement: str, day: str | None = None
+    ) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Runs one SELECT."""
+        query = self.sql(statement)
+        with _cursor(self) as cursor:
+            query_id, future = cursor.execute(query)
+            with self._cancelled_if_left(query_id):
+                try:
+                    result = future.result(timeout=self.timeout_seconds)
+                except TooLong:
+                    raise self._too_long(query_id) from None
+                except pyathena.Error as error:
+                    raise QueryError(first_line(error)) from None
+            columns = [str(column[0]) for column in result.description or []]
+            return columns, [tuple(row) for row in result.fetchall()]
+
+    @property
+    def _claims(self) -> Claims:
+        return Claims(bucket=self.results_bucket, prefix="claims")
+
+    def _claimed(self, claim: Claim) -> Claim:
+        """The claim on what is to be unloaded: this one, or that of a query over the same rows."""
+        while True:
+            old = self._claims.get(claim.name)
+            if old and old.version == claim.version and not self._has_failed(old):
+                return old
+            if old and old.id:
+                self._cancel(old.id)
+            if mine := self._claims.put(claim, old):
+                return mine
+
+    def _has_failed(self, claim: Claim) -> bool:
+        return bool(claim.id) and _state(claim.id)[0] not in {*GOING, "SUCCEEDED"}
+
+    def _finished(self, query_id: str) -> dict[str, Any]:
+        """The statistics of a query, when it is done. Raises QueryError with Athena's reason."""
+        until = time.monotonic() + self.timeout_seconds
+        with self._cancelled_if_left(query_id):
+            while True:
+                state, execution = _state(query_id)
+                if state == "SUCCEEDED":
+                    statistics: dict[str, Any] = execution.get("Statistics", {})
+                    return statistics
+                if state not in GOING:
+                    reason = execution["Status"].get("StateChangeReason") or "no reason given"
+                    raise QueryError(f"Athena query {query_id}: {state}: {reason}")
+                if time.monotonic() > until:
+                    raise self._too_long(query_id)
+                time.sleep(self.poll_seconds)
+
+    def _too_long(self, query_id: str) -> QueryError:
+        self._cancel(query_id)
+        return QueryError(f"Athena query {query_id}: cancelled after {self.timeout_seconds:g} s")
+
+    @contextmanager
+    def _cancelled_if_left(self, query_id: str) -> Iterator[None]:
+        """Cancels a query for which nobody waits any longer."""
+        try:
+            yield
+        except INTERRUPTS:
+            self._cancel(query_id)
+            raise
+
+    def _cancel(self, query_id: str) -> None:
+        aws.client("athena").stop_query_execution(QueryExecutionId=query_id)
+
+
+def _state(query_id: str) -> tuple[str, dict[str, Any]]:
+    """The state of a query, and what else Athena says of it."""
+    answer = aws.client("athena").get_query_execution(QueryExecutionId=query_id)
+    execution: dict[str, Any] = answer["QueryExecution"]
+    return execution["Status"]["State"], execution
+
+
+@contextmanager
+def _cursor(querier: AthenaQuerier) -> Iterator[AsyncCursor]:
+    with (
+        pyathena.connect(
+            work_group=querier.workgroup,
+            poll_interval=querier.poll_seconds,
+            cursor_class=AsyncCursor,
+        ) as connection,
+        connection.cursor() as cursor,
+    ):
+        yield cursor

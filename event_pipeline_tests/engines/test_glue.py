@@ -1,0 +1,375 @@
+"""Job runs and the claims on what they make, over moto's Glue and S3: whoever is killed, whenever,
+nothing is made by two runs at a time, and what a run has made is taken.
+
+Time passes only while a worker sleeps: each sleep is the next step of a script.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from moto import mock_aws
+from moto.glue.models import FakeJobRun, glue_backends
+from moto.moto_api import state_manager
+
+from event_pipeline import aws
+from event_pipeline.engines import claims as claims_module
+from event_pipeline.engines.claims import Claims
+from event_pipeline.engines.glue import JobRuns, Json, Work
+
+BUCKET, JOB, REGION, ACCOUNT = "pipes", "silver", "us-east-1", "1" * 12
+WORK = {"k": Work("silver/events/k", "v1")}
+
+
+class Killed(BaseException):
+    """What no `except Exception` sees, as kill -9."""
+
+
+class Stage:
+    """A worker's surroundings: Glue, the bucket, and what happens while it sleeps."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.script: list[Callable[[], Any]] = []
+        self.sleeps = 0
+        self.most_at_once = 0
+        monkeypatch.setattr(time, "sleep", self._sleep)
+
+    def _sleep(self, _: float) -> None:
+        self.sleeps += 1
+        assert self.sleeps < 50, "it waits for ever"
+        if self.script:
+            self.script.pop(0)()
+
+    @property
+    def runs(self) -> list[Any]:
+        """Moto's own records of the job's runs, the first first."""
+        return glue_backends[ACCOUNT][REGION].jobs[JOB].job_runs
+
+    def ends(self, state: str, message: str = "", run: int = -1) -> Callable[[], None]:
+        """A step in which a run ends so."""
+
+        def step() -> None:
+            self.runs[run].status = state
+            self.runs[run].error_message = message
+
+        return step
+
+    def reports(self, *reports: Json, run: int = -1) -> Callable[[], None]:
+        """A step in which a run's job reports."""
+
+        def step() -> None:
+            uri = self.runs[run].arguments["--request"]
+            folder = uri.removeprefix(f"s3://{BUCKET}/").removesuffix("/request.json")
+            index = len(aws.keys(BUCKET, f"{folder}/messages/")) + 1
+            lines = [
+                json.dumps({"method": "report_custom_message", "params": {"payload": report}})
+                for report in reports
+            ]
+            lines.append(
+                json.dumps(
+                    {
+                        "method": "log_external_stream",
+                        "params": {"stream": "stdout", "text": "printed\n", "extras": {}},
+                    }
+                )
+            )
+            key = f"{folder}/messages/{index}.json"
+            aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body="\n".join(lines).encode())
+
+        return step
+
+    def dies(self) -> None:
+        """A step in which the worker is killed."""
+        raise Killed
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """One Glue job without runs, and an empty bucket."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setenv("MOTO_ACCOUNT_ID", ACCOUNT)
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(f"AWS_{name}", "test")
+    aws.client.cache_clear()
+    with mock_aws():
+        aws.client("s3").create_bucket(Bucket=BUCKET)
+        aws.client("glue").create_job(
+            Name=JOB,
+            Role="r",
+            Command={"Name": "glueetl"},
+            ExecutionProperty={"MaxConcurrentRuns": 2},
+        )
+        # Runs go on only by the script.
+        state_manager.set_transition("glue::job_run", {"progression": "manual", "times": 10**9})
+        told = FakeJobRun.as_dict
+        monkeypatch.setattr(
+            FakeJobRun,
+            "as_dict",
+            lambda run: {**told(run), "ErrorMessage": getattr(run, "error_message", "")},
+        )
+        yield Stage(monkeypatch)
+    state_manager.unset_transition("glue::job_run")
+    aws.client.cache_clear()
+
+
+def worker() -> JobRuns:
+    return JobRuns(JOB, BUCKET, Claims(BUCKET, "claims"), poll_seconds=1)
+
+
+def made(work: dict[str, Work] = WORK) -> list[Json]:
+    return list(worker().make(work, lambda keys: {"keys": list(keys)}))
+
+
+def left_over() -> list[str]:
+    return aws.keys(BUCKET, "")
+
+
+def test_a_run_reports_and_nothing_is_left_over(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.script = [stage.reports({"key": "k", "rows": 1}), stage.ends("SUCCEEDED")]
+    [report] = made()
+    [run] = stage.runs
+    assert (report["rows"], report["run"]) == (1, {"glue_run": run.job_run_id})
+    assert capsys.readouterr().out == "printed\n"
+    assert left_over() == []
+
+
+def test_a_report_is_taken_when_it_is_there_and_not_when_the_run_ends(stage: Stage) -> None:
+    work = {key: Work(f"silver/events/{key}", "v1") for key in "ab"}
+    stage.script = [stage.reports({"key": "b"})]
+    reports = worker().make(work, lambda keys: {"keys": list(keys)})
+    assert next(reports)["key"] == "b"
+    assert [run.status for run in stage.runs] == ["STARTING"]
+    stage.script = [stage.reports({"key": "a"}), stage.ends("SUCCEEDED")]
+    assert [report["key"] for report in reports] == ["a"]
+
+
+@pytest.mark.parametrize("state", ["FAILED", "TIMEOUT", "ERROR", "STOPPED", "EXPIRED", "NEW_STATE"])
+def test_whatever_a_run_ends_as_is_said_with_its_reason(stage: Stage, state: str) -> None:
+    stage.script = [stage.ends("RUNNING"), stage.ends("WAITING"), stage.ends(state, "disk full")]
+    [report] = made()
+    [run] = stage.runs
+    assert report == {
+        "key": "k",
+        "error": f"Glue job silver, run {run.job_run_id}: {state}: disk full",
+    }
+    assert left_over() == []
+
+
+def test_a_run_that_succeeded_without_its_report_has_failed(stage: Stage) -> None:
+    stage.script = [stage.reports({"key": "another"}), stage.ends("SUCCEEDED")]
+    [report] = made()
+    assert report["error"].endswith("SUCCEEDED: ended without its report")
+
+
+def test_what_a_failing_run_made_before_is_taken(stage: Stage) -> None:
+    work = {key: Work(f"silver/events/{key}", "v1") for key in "ab"}
+    stage.script = [stage.reports({"key": "a"}), stage.ends("FAILED", "lost")]
+    first, second = made(work)
+    assert (first["key"], second["key"]) == ("a", "b")
+    assert "lost" in second["error"]
+
+
+# --- Killed, at every moment -------------------------------------------------------------------
+
+
+def killed(stage: Stage, *script: Callable[[], Any], work: dict[str, Work] = WORK) -> None:
+    """A worker that is killed at the end of the script."""
+    stage.script = [*script, stage.dies]
+    with pytest.raises(Killed):
+        made(work)
+
+
+def test_a_run_whose_worker_was_killed_is_followed(stage: Stage) -> None:
+    killed(stage)
+    stage.script = [stage.reports({"key": "k", "rows": 2}), stage.ends("SUCCEEDED")]
+    [report] = made()
+    assert (report["rows"], len(stage.runs)) == (2, 1)
+    assert left_over() == []
+
+
+def test_a_run_that_ended_meanwhile_is_adopted(stage: Stage) -> None:
+    killed(stage)
+    stage.reports({"key": "k", "rows": 3})()
+    stage.ends("SUCCEEDED")()
+    [report] = made()
+    assert (report["rows"], len(stage.runs), stage.script) == (3, 1, [])
+
+
+def test_a_run_that_failed_meanwhile_is_begun_anew(stage: Stage) -> None:
+    killed(stage)
+    stage.ends("FAILED")()
+    stage.script = [stage.reports({"key": "k", "rows": 4}), stage.ends("SUCCEEDED")]
+    [report] = made()
+    assert (report["rows"], len(stage.runs)) == (4, 2)
+
+
+def test_a_run_that_fails_while_it_is_followed_is_begun_anew(stage: Stage) -> None:
+    killed(stage)
+    stage.script = [
+        stage.ends("FAILED"),
+        stage.reports({"key": "k", "rows": 5}),
+        stage.ends("SUCCEEDED"),
+    ]
+    [report] = made()
+    assert (report["rows"], len(stage.runs)) == (5, 2)
+
+
+def test_a_run_is_found_whose_worker_had_no_time_to_write_its_id(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(JobRuns, "_confirmed", lambda *_: stage.dies())
+        with pytest.raises(Killed):
+            made()
+    stage.script = [stage.reports({"key": "k"}), stage.ends("SUCCEEDED")]
+    assert len(made()) == len(stage.runs) == 1
+
+
+def test_a_claim_whose_worker_never_started_a_run_is_nobodys_after_a_while(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(JobRuns, "_try_start", lambda *_: stage.dies())
+        with pytest.raises(Killed):
+            made()
+    assert not stage.runs
+    waited: list[float] = []
+
+    def later() -> None:
+        waited.append(time.time())
+        monkeypatch.setattr(claims_module, "GRACE_SECONDS", -1)
+
+    stage.script = [later, stage.reports({"key": "k"}), stage.ends("SUCCEEDED")]
+    assert len(made()) == len(stage.runs) == 1
+    assert len(waited) == 1
+
+
+def test_an_answer_that_is_lost_does_not_start_a_second_run(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = aws.once("glue", 60)
+
+    class Deaf:
+        exceptions = real.exceptions
+
+        def start_job_run(self, **arguments: Any) -> None:
+            real.start_job_run(**arguments)
+            raise EndpointConnectionError(endpoint_url="http://glue")
+
+    monkeypatch.setattr(aws, "once", lambda *_, **__: Deaf())
+    stage.script = [int, stage.reports({"key": "k"}), stage.ends("SUCCEEDED")]
+    assert len(made()) == len(stage.runs) == 1
+
+
+# --- Another version, and other workers --------------------------------------------------------
+
+NEWER = {"k": Work("silver/events/k", "v2")}
+
+
+def test_a_run_of_an_older_version_is_stopped_and_replaced(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed(stage)
+    stopped: list[Sequence[str]] = []
+
+    def stop(**call: Any) -> Json:
+        stopped.append(call["JobRunIds"])
+        stage.runs[0].status = "STOPPING"
+        return {"Errors": []}
+
+    monkeypatch.setattr(aws.client("glue"), "batch_stop_job_run", stop)
+    stage.script = [
+        lambda: stage.ends("STOPPED")() if len(stage.runs) == 1 else None,
+        stage.reports({"key": "k", "rows": 6}),
+        stage.ends("SUCCEEDED"),
+    ]
+    [report] = made(NEWER)
+    assert stopped == [[stage.runs[0].job_run_id]]
+    assert [run.status for run in stage.runs] == ["STOPPED", "SUCCEEDED"]
+    assert report["rows"] == 6
+
+
+def test_a_run_that_makes_more_is_not_stopped_but_waited_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed(stage, work={**WORK, "other": Work("silver/events/other", "v1")})
+    monkeypatch.setattr(
+        aws.client("glue"), "batch_stop_job_run", lambda **_: pytest.fail("stopped")
+    )
+    stage.script = [
+        stage.ends("RUNNING"),
+        stage.ends("SUCCEEDED"),
+        stage.reports({"key": "k"}),
+        stage.ends("SUCCEEDED"),
+    ]
+    assert len(made(NEWER)) == 1
+    assert len(stage.runs) == 2
+
+
+def test_a_stop_that_glue_refuses_is_no_error_if_the_run_has_ended(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: Any) -> Json:
+        stage.ends("SUCCEEDED")()
+        return {"Errors": [{"JobRunId": "r", "ErrorDetail": {"ErrorCode": "e"}}]}
+
+    monkeypatch.setattr(aws.client("glue"), "batch_stop_job_run", refuse)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    stage.script = [interrupted]
+    with pytest.raises(KeyboardInterrupt):
+        made()
+
+
+def test_who_is_interrupted_stops_the_run(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[Sequence[str]] = []
+    monkeypatch.setattr(
+        aws.client("glue"),
+        "batch_stop_job_run",
+        lambda **call: stopped.append(call["JobRunIds"]) or {},  # type: ignore[func-returns-value]
+    )
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    stage.script = [interrupted]
+    with pytest.raises(KeyboardInterrupt):
+        made()
+    assert stopped == [[stage.runs[0].job_run_id]]
+
+
+def test_a_job_that_may_have_no_more_runs_is_waited_for(stage: Stage) -> None:
+    for _ in range(2):
+        aws.client("glue").start_job_run(JobName=JOB)
+    stage.script = [
+        int,
+        stage.ends("SUCCEEDED", run=0),
+        stage.reports({"key": "k"}),
+        stage.ends("SUCCEEDED"),
+    ]
+    assert len(made()) == 1
+    assert len(stage.runs) == 3
+
+
+def test_two_workers_have_one_run(stage: Stage) -> None:
+    first = worker().make(WORK, lambda keys: {"keys": list(keys)})
+    second_made: list[Json] = []
+
+    def second() -> None:
+        stage.script.insert(0, stage.reports({"key": "k", "rows": 7}))
+        stage.script.insert(1, stage.ends("SUCCEEDED"))
+        second_made.extend(made())
+
+    stage.script = [second]
+    # The second has taken the report and cleaned up by the time that the first looks.
+    stage.script += [stage.reports({"key": "k", "rows": 7}), stage.ends("SUCCEEDED")]
+    list(first)
+    assert [report.get("rows") for report in second_made] == [7]
+    assert len(stage.runs) == 1

@@ -34,6 +34,7 @@ out = stdout()
 err = Console(stderr=True)
 
 USAGE = 2
+STACK = "event-pipeline"
 
 
 class Format(StrEnum):
@@ -221,6 +222,52 @@ def env() -> None:
     ensure_home(settings)
     print(f"export EVENT_PIPELINE_HOME={shlex.quote(str(settings.home.absolute()))}")
     print(f"export DAGSTER_HOME={shlex.quote(str(settings.dagster_home))}")
+
+
+@app.command()
+@_clear_errors
+def deploy(
+    stack: Annotated[str, typer.Argument(help="Name of the CloudFormation stack.")] = STACK,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="Name=value, of the template.")
+    ] = None,
+    template: Annotated[Path | None, typer.Option(help="Another template.")] = None,
+    env_file: Annotated[
+        Path, typer.Option(help="Where the settings of the target aws are written.")
+    ] = Path(".env.aws"),
+    replace_data: Annotated[
+        bool, typer.Option("--replace-data", help="Allow losing a bucket, database or key.")
+    ] = False,
+) -> None:
+    """Makes the stack in the AWS account at hand, or brings it up to date; shows each change."""
+    from event_pipeline.deploy import data_plane
+
+    data_plane.deploy(
+        stack,
+        data_plane.given_parameters(parameter or ()),
+        template=template,
+        env_file=env_file,
+        replace_data=replace_data,
+        console=out,
+    )
+
+
+@app.command()
+@_clear_errors
+def destroy(
+    stack: Annotated[str, typer.Argument(help="Name of the CloudFormation stack.")] = STACK,
+    delete_data: Annotated[
+        bool, typer.Option("--delete-data", help="Also the lake, its databases and its key.")
+    ] = False,
+) -> None:
+    """Deletes the stack, after asking. The lake stays, unless --delete-data says otherwise."""
+    from event_pipeline.deploy import data_plane
+
+    def typed(question: str, words: str) -> str:
+        # Enter alone is a no, not a question asked again.
+        return str(typer.prompt(question, default="", show_default=False))
+
+    data_plane.destroy(stack, confirm=typed, with_data=delete_data, console=out)
 
 
 def _lake(settings: Settings) -> "Lake":

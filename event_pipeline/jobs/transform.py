@@ -66,8 +66,8 @@ PLAIN_PER_GZIPPED = 8
 # the last of them alone.
 CORES_PER_PARTITION = 4
 TASKS_PER_CORE = 4
-# Beside a run's rows, and hidden from who reads these: what is judged, until they are written.
-STAGED = "_staged"
+# Ends the name of the folder beside a run's rows that holds what is judged, until it is written.
+STAGED = "-staged"
 # JSON as strict as Spark's reader can be told to be.
 STRICT = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
 # A value that may have been a number, which Spark spells in its own way.
@@ -125,7 +125,7 @@ class _Partition:
         self.columns = [name for name, _ in request["columns"]]
         self.content = [name for name in self.columns if name != request["partition_column"]]
         self.keys = {source["uri"]: source["key"] for source in partition["sources"]}
-        self._staged = f"{partition['rows_prefix']}/{STAGED}"
+        self._staged = partition["rows_prefix"] + STAGED
         self._kept: list[DataFrame] = []
 
     def make(self) -> Json:

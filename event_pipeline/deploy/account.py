@@ -1,0 +1,105 @@
+"""The AWS account that is deployed to: its clients, and errors that say what to do."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+)
+
+from event_pipeline.aws import RETRIES
+from event_pipeline.errors import UsageError
+
+# Of the first call, which tells soon if AWS cannot be reached from here.
+FIRST_CALL = Config(connect_timeout=5, retries={"mode": "standard", "max_attempts": 2})
+# How services say that credentials were good once.
+EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
+
+
+class DeployError(UsageError):
+    """A stack that could not be made, changed or deleted; the message says why and what to do."""
+
+
+class Account:
+    """Clients of one account and region, those that AWS's own tools would take."""
+
+    @cached_property
+    def session(self) -> Any:
+        """The session; boto3 alone of AWS's tools does not read AWS_REGION by itself."""
+        return boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
+
+    @cached_property
+    def cloudformation(self) -> Any:
+        """A client of CloudFormation."""
+        return self._client("cloudformation")
+
+    @cached_property
+    def glue(self) -> Any:
+        """A client of Glue."""
+        return self._client("glue")
+
+    @cached_property
+    def kms(self) -> Any:
+        """A client of KMS."""
+        return self._client("kms")
+
+    @cached_property
+    def s3(self) -> Any:
+        """A client of S3."""
+        return self._client("s3")
+
+    @cached_property
+    def number(self) -> str:
+        """The account's number; asking for it shows that the credentials are good."""
+        sts = self._client("sts", FIRST_CALL)
+        return str(sts.get_caller_identity()["Account"])
+
+    @property
+    def region(self) -> str:
+        """Name of the region, as eu-west-1."""
+        return str(self.cloudformation.meta.region_name)
+
+    def _client(self, service: str, config: Config | None = None) -> Any:
+        return self.session.client(service, config=config or Config(retries=RETRIES))
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Raises DeployError for what boto3 raises."""
+    try:
+        yield
+    except NoRegionError:
+        raise DeployError("no region is set: set AWS_REGION, as AWS_REGION=eu-west-1") from None
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise DeployError(
+            f"{error}: set AWS_PROFILE, or sign in with aws sso login or aws configure"
+        ) from None
+    except ClientError as error:
+        raise DeployError(_told(error)) from error
+    except BotoCoreError as error:
+        raise DeployError(str(error)) from error
+
+
+def is_missing(error: ClientError) -> bool:
+    """Whether CloudFormation says that there is no such stack."""
+    found = error.response["Error"]
+    return found["Code"] == "ValidationError" and "does not exist" in found["Message"]
+
+
+def _told(error: ClientError) -> str:
+    found = error.response["Error"]
+    if found["Code"] in EXPIRED:
+        return (
+            "the AWS credentials have expired: sign in again and give the same command once more; "
+            "what CloudFormation has begun goes on meanwhile"
+        )
+    return f"{error.operation_name}: {found['Code']}: {found['Message']}"

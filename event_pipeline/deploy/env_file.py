@@ -1,0 +1,77 @@
+"""The file by which a shell finds a stack: the settings of the target `aws`."""
+
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from event_pipeline.deploy.account import DeployError
+from event_pipeline.settings import PREFIX
+
+ENV_FILE = Path(".env.aws")
+# Outputs that a deployment or a person needs, but not the pipeline.
+NO_SETTINGS = ("ArtifactsBucket", "DagsterRole")
+
+
+def environment(outputs: Mapping[str, str], region: str) -> dict[str, str]:
+    """The variables with which the target `aws` finds what a stack's outputs tell."""
+    settings = {
+        PREFIX + _upper_snake(key): value
+        for key, value in sorted(outputs.items())
+        if key not in NO_SETTINGS
+    }
+    # The second is boto3's name for it.
+    aws = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
+    # Where it is set, the stack is behind it.
+    if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
+        aws["AWS_ENDPOINT_URL"] = endpoint
+    return {f"{PREFIX}TARGET": "aws", **settings, **aws}
+
+
+def lines(values: Mapping[str, str]) -> list[str]:
+    """Assignments as a shell reads them."""
+    return [f"{name}={shlex.quote(value)}" for name, value in values.items()]
+
+
+def write(path: Path, values: Mapping[str, str], where: str) -> None:
+    """Writes the file of the stack `where`, at once. Raises DeployError as `check` does."""
+    check(path, where)
+    unfinished = path.with_name(f"{path.name}.new")
+    unfinished.write_text("\n".join([_heading(where), *lines(values), ""]))
+    unfinished.replace(path)
+
+
+def check(path: Path, where: str) -> None:
+    """Raises DeployError unless the file can be written without taking another's place.
+
+    Another's is any that was not written for the stack `where`, its region and account.
+    """
+    if not path.parent.is_dir():
+        raise DeployError(f"{path} cannot be written: there is no folder {path.parent}")
+    try:
+        if path.read_text().partition("\n")[0] == _heading(where):
+            return
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeployError(f"{path} cannot be written: {error}") from None
+    raise DeployError(
+        f"{path} is there, and is not of the stack {where}: name another file with --env-file"
+    )
+
+
+def how_to_read(path: Path) -> str:
+    """What a person types to use the file."""
+    # A bare name is looked for elsewhere.
+    name = str(path) if path.is_absolute() else f"./{path}"
+    return f"set -a; . {shlex.quote(name)}; set +a"
+
+
+def _heading(where: str) -> str:
+    return f"# The stack {where}. Written by event-pipeline deploy, each time anew."
+
+
+def _upper_snake(name: str) -> str:
+    """LAKE_BUCKET of LakeBucket."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()

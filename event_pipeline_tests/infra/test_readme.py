@@ -1,0 +1,67 @@
+"""The README's tables: the parameters are the template's, and every sum is what it says."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from event_pipeline_tests.infra.template import TEMPLATE, template
+
+MILLIONS_A_DAY = 180
+ARITHMETIC = re.compile(r"[\d.]+(?: [x/] [\d.]+)*")
+
+Row = list[str]
+
+
+def tables() -> Iterator[tuple[Row, list[Row]]]:
+    """Head and rows of each table, as cells."""
+    found: list[Row] = []
+    for line in [*TEMPLATE.with_name("README.md").read_text().splitlines(), ""]:
+        if line.startswith("|"):
+            found.append([cell.strip() for cell in line.strip("|").split("|")])
+        elif found:
+            yield found[0], found[2:]
+            found = []
+
+
+COSTS = [rows for head, rows in tables() if head[-1] == "USD a day"]
+
+
+def value(cell: str) -> float:
+    """What a cell says: a number, or a product and what it comes to, which must be right."""
+    product, _, told = cell.partition(" = ")
+    assert ARITHMETIC.fullmatch(product), product
+    result = float(eval(product.replace("x", "*")))
+    assert not told or told == _rounded(result, told), cell
+    return float(told or product)
+
+
+def _rounded(result: float, like: str) -> str:
+    return f"{result:.{len(like.partition('.')[2])}f}"
+
+
+def test_there_is_a_model_of_this_design_twice_and_of_the_original() -> None:
+    assert len(COSTS) == 3
+
+
+@pytest.mark.parametrize("rows", COSTS, ids=lambda rows: rows[-2][-1])
+def test_costs_add_up(rows: list[Row]) -> None:
+    *items, total, share = rows
+    for name, a_day, _, price, dollars in items:
+        assert dollars == _rounded(value(a_day) * float(price), dollars), name
+    found = sum(float(row[-1]) for row in items)
+    assert total[-1].strip("*") == f"{found:.2f}"
+    assert share[-1].strip("*") == f"{found / MILLIONS_A_DAY:.4f}"
+
+
+def test_a_wrong_product_is_noticed() -> None:
+    assert value("2 x 3 = 6") == 6
+    with pytest.raises(AssertionError):
+        value("2 x 3 = 7")
+
+
+def test_parameters_are_the_templates() -> None:
+    [rows] = [rows for head, rows in tables() if head[0] == "parameter"]
+    told = {name.strip("`"): default.strip("`") for name, default, _ in rows}
+    found = {name: str(each["Default"]) for name, each in template()["Parameters"].items()}
+    assert told == found

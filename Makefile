@@ -37,6 +37,10 @@ dev: setup ## Dagster's UI on the same home, with sensors and schedules, on 127.
 	@$(BIN)/event-pipeline env > /dev/null
 	@$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1
 
+.PHONY: twin
+twin: setup ## AWS on this machine: the template deployed into a stand-in, for target aws
+	@$(BIN)/python -m event_pipeline_tests.twin.serve
+
 .PHONY: check
 check: setup ## ruff and mypy
 	@$(BIN)/ruff format --check -q .

@@ -122,6 +122,8 @@ class AthenaQuerier(Querier):
                     raise self._too_long(query_id) from None
                 except pyathena.Error as error:
                     raise QueryError(first_line(error)) from None
+            if result.state != "SUCCEEDED":  # which this cursor takes for a result without rows
+                raise _failed(query_id, str(result.state), result.state_change_reason)
             columns = [str(column[0]) for column in result.description or []]
             return columns, [tuple(row) for row in result.fetchall()]
 
@@ -153,8 +155,7 @@ class AthenaQuerier(Querier):
                     statistics: dict[str, Any] = execution.get("Statistics", {})
                     return statistics
                 if state not in GOING:
-                    reason = execution["Status"].get("StateChangeReason") or "no reason given"
-                    raise QueryError(f"Athena query {query_id}: {state}: {reason}")
+                    raise _failed(query_id, state, execution["Status"].get("StateChangeReason"))
                 if time.monotonic() > until:
                     raise self._too_long(query_id)
                 time.sleep(self.poll_seconds)
@@ -174,6 +175,11 @@ class AthenaQuerier(Querier):
 
     def _cancel(self, query_id: str) -> None:
         aws.client("athena").stop_query_execution(QueryExecutionId=query_id)
+
+
+def _failed(query_id: str, state: str, reason: str | None) -> QueryError:
+    said = first_line(RuntimeError(reason)) if reason else "no reason given"
+    return QueryError(f"Athena query {query_id}: {state}: {said}")
 
 
 def _state(query_id: str) -> tuple[str, dict[str, Any]]:

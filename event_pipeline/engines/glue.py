@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -43,6 +44,10 @@ Json = dict[str, Any]
 GOING = {"STARTING", "RUNNING", "STOPPING", "WAITING"}
 # The pieces of work of a run that have no report get another run this often at most.
 LOST_RUNS_MOST = 3
+# Where runs have their folders, and how long: longer than a job may run, so that none is lost to
+# a worker that comes late.
+RUNS = "runs/"
+KEPT = timedelta(days=1)
 # How far clocks may differ, in seconds, when a run is looked for that its claim does not know.
 SKEW_SECONDS = 300
 
@@ -142,7 +147,6 @@ class JobRuns:
                     if run == new or lost > LOST_RUNS_MOST:
                         yield {"key": key, "error": follower.error}
                         del left[key]
-                follower.clean()
             if not runs:
                 time.sleep(self.poll_seconds)
 
@@ -206,6 +210,7 @@ class JobRuns:
     def _start(self, run: str, of: dict[str, Claim], document: Json) -> bool:
         """Starts a run, once Glue has room for it; False if others claimed its work meanwhile."""
         client, log = aws.client("s3"), dg.get_dagster_logger()
+        self._sweep()
         text = json.dumps(document).encode()
         client.put_object(Bucket=self.bucket, Key=f"{_folder(run)}/request.json", Body=text)
         arguments = {"--request": self._request_uri(run), **_pipes_arguments(self.bucket, run)}
@@ -220,6 +225,15 @@ class JobRuns:
             self.stop(next(iter(of.values())))
             return False
         return True
+
+    def _sweep(self) -> None:
+        """Removes what runs said that ended long ago. Not at once: two workers may follow one."""
+        client, oldest = aws.client("s3"), datetime.now(UTC) - KEPT
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=RUNS)
+        for page in pages:
+            old = [o["Key"] for o in page.get("Contents", []) if o["LastModified"] < oldest]
+            for key in old:
+                client.delete_object(Bucket=self.bucket, Key=key)
 
     def _confirmed(self, of: dict[str, Claim], run_id: str = "") -> bool:
         """Whether claims are still ours; they are written anew, with the id of their run."""
@@ -310,16 +324,9 @@ class _Follower:
                     to = sys.stderr if params["stream"] == "stderr" else sys.stdout
                     print(params["text"], end="", file=to)
 
-    def clean(self) -> None:
-        """Removes the run's folder, if nobody else wants anything of it; else it expires."""
-        if self._alone:
-            client = aws.client("s3")
-            for key in aws.keys(self.runs.bucket, f"{_folder(self.run)}/"):
-                client.delete_object(Bucket=self.runs.bucket, Key=key)
-
 
 def _folder(run: str) -> str:
-    return f"runs/{run}"
+    return f"{RUNS}{run}"
 
 
 def _pipes_arguments(bucket: str, run: str) -> dict[str, str]:

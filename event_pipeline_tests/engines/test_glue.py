@@ -7,6 +7,7 @@ Time passes only while a worker sleeps: each sleep is the next step of a script.
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from moto.moto_api import state_manager
 
 from event_pipeline import aws
 from event_pipeline.engines import claims as claims_module
+from event_pipeline.engines import glue
 from event_pipeline.engines.claims import Claims
 from event_pipeline.engines.glue import JobRuns, Json, Work
 
@@ -123,11 +125,11 @@ def made(work: dict[str, Work] = WORK) -> list[Json]:
     return list(worker().make(work, lambda keys: {"keys": list(keys)}))
 
 
-def left_over() -> list[str]:
-    return aws.keys(BUCKET, "")
+def claimed() -> list[str]:
+    return aws.keys(BUCKET, "claims/")
 
 
-def test_a_run_reports_and_nothing_is_left_over(
+def test_a_run_reports_and_nothing_is_claimed_any_longer(
     stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stage.script = [stage.reports({"key": "k", "rows": 1}), stage.ends("SUCCEEDED")]
@@ -135,7 +137,7 @@ def test_a_run_reports_and_nothing_is_left_over(
     [run] = stage.runs
     assert (report["rows"], report["run"]) == (1, {"glue_run": run.job_run_id})
     assert capsys.readouterr().out == "printed\n"
-    assert left_over() == []
+    assert claimed() == []
 
 
 def test_a_report_is_taken_when_it_is_there_and_not_when_the_run_ends(stage: Stage) -> None:
@@ -157,7 +159,7 @@ def test_whatever_a_run_ends_as_is_said_with_its_reason(stage: Stage, state: str
         "key": "k",
         "error": f"Glue job silver, run {run.job_run_id}: {state}: disk full",
     }
-    assert left_over() == []
+    assert claimed() == []
 
 
 def test_a_run_that_succeeded_without_its_report_has_failed(stage: Stage) -> None:
@@ -189,7 +191,7 @@ def test_a_run_whose_worker_was_killed_is_followed(stage: Stage) -> None:
     stage.script = [stage.reports({"key": "k", "rows": 2}), stage.ends("SUCCEEDED")]
     [report] = made()
     assert (report["rows"], len(stage.runs)) == (2, 1)
-    assert left_over() == []
+    assert claimed() == []
 
 
 def test_a_run_that_ended_meanwhile_is_adopted(stage: Stage) -> None:
@@ -358,18 +360,26 @@ def test_a_job_that_may_have_no_more_runs_is_waited_for(stage: Stage) -> None:
     assert len(stage.runs) == 3
 
 
-def test_two_workers_have_one_run(stage: Stage) -> None:
-    first = worker().make(WORK, lambda keys: {"keys": list(keys)})
+def test_two_workers_have_one_run_and_both_its_report(stage: Stage) -> None:
     second_made: list[Json] = []
-
-    def second() -> None:
-        stage.script.insert(0, stage.reports({"key": "k", "rows": 7}))
-        stage.script.insert(1, stage.ends("SUCCEEDED"))
-        second_made.extend(made())
-
-    stage.script = [second]
-    # The second has taken the report and cleaned up by the time that the first looks.
-    stage.script += [stage.reports({"key": "k", "rows": 7}), stage.ends("SUCCEEDED")]
-    list(first)
-    assert [report.get("rows") for report in second_made] == [7]
+    stage.script = [
+        lambda: second_made.extend(made()),
+        stage.reports({"key": "k", "rows": 7}),
+        stage.ends("SUCCEEDED"),
+    ]
+    assert [report["rows"] for report in made()] == [7]
+    assert [report["rows"] for report in second_made] == [7]
     assert len(stage.runs) == 1
+
+
+def test_what_old_runs_said_is_removed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        stage.script = [stage.reports({"key": "k"}), stage.ends("SUCCEEDED")]
+        made()
+    folders = {key.split("/")[1] for key in aws.keys(BUCKET, "runs/")}
+    assert len(folders) == 2
+    monkeypatch.setattr(glue, "KEPT", timedelta(seconds=-5))
+    stage.script = [stage.reports({"key": "k"}), stage.ends("SUCCEEDED")]
+    made()
+    [left] = {key.split("/")[1] for key in aws.keys(BUCKET, "runs/")}
+    assert left not in folders

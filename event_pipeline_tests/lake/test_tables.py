@@ -48,6 +48,14 @@ def test_a_publish_replaces_its_partition_alone(lab: Lab) -> None:
     assert lab.querier.fetch("SELECT count(*) FROM silver.events")[1] == [(2,)]
 
 
+def test_two_workers_that_publish_the_same_files_publish_them_once(lab: Lab) -> None:
+    files = write(lab, HOUR, ["a", "b"])
+    for _ in range(3):
+        lab.lake.publish(EVENTS, HOUR, files, {})
+        assert users(lab) == ["a", "b"]
+        assert lab.lake.live(EVENTS, {HOUR})[HOUR].rows == 2
+
+
 def test_an_empty_partition_is_published_and_stays(lab: Lab) -> None:
     publish(lab, [])
     publish(lab, ["a"], OTHER)

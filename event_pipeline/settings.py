@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     )
     runs_per_tick: int = Field(25, ge=1, description="Run requests that one sensor tick may make.")
     max_attempts: int = Field(3, ge=1, description="Failed runs of one input before giving up.")
+    silver_throttle_minutes: float = Field(
+        0, ge=0, description="Least minutes between two builds of one Silver partition by a sensor."
+    )
     gold_throttle_minutes: float = Field(
         0, ge=0, description="Least minutes between two refreshes of one Gold date."
     )

@@ -100,6 +100,18 @@ class TestArrivals:
         assert lab.settle("arrivals") == [HOUR]
         assert lab.rows() == 4
 
+    def test_an_hour_waits_for_the_throttle_and_is_then_built(self, tmp_path: Path) -> None:
+        with Lab.open(tmp_path, silver_throttle_minutes=60) as lab:
+            lab.arrive(HOUR, minute=0)
+            assert lab.settle("arrivals") == [HOUR]
+            lab.arrive(HOUR, minute=5)
+            tick = lab.tick("arrivals")
+            assert asked(tick) == []
+            assert "refreshed a moment ago" in str(tick.skip_message)
+            lab.now = NOW + timedelta(minutes=60)
+            assert lab.settle("arrivals") == [HOUR]
+            assert lab.rows() == 4
+
     def test_a_foreign_name_is_said_and_not_read(self, lab: Lab) -> None:
         folder = Path(lab.arrive(HOUR)).parent
         lab.put(f"{folder}/notes.txt", b"{}\n")

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from event_pipeline.errors import SettingsError
-from event_pipeline.settings import PREFIX, Settings, read_settings
+from event_pipeline.settings import OF_AWS, PREFIX, Settings, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -87,3 +87,23 @@ def test_a_misspelt_name_is_one_line_that_names_what_was_meant(
         SettingsError, match=r"EVENT_PIPELINE_FRIST_DAY; .*EVENT_PIPELINE_FIRST_DAY"
     ):
         read_settings()
+
+
+def test_aws_says_what_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PREFIX + "TARGET", "aws")
+    for name in OF_AWS:
+        monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+    monkeypatch.setenv(PREFIX + "LAKE_BUCKET", "lake")
+    with pytest.raises(SettingsError) as raised:
+        read_settings()
+    assert str(raised.value) == (
+        "EVENT_PIPELINE_TARGET=aws needs EVENT_PIPELINE_RESULTS_BUCKET,"
+        " EVENT_PIPELINE_PIPES_BUCKET, EVENT_PIPELINE_WORKGROUP, EVENT_PIPELINE_GLUE_JOB,"
+        " EVENT_PIPELINE_INGEST_FUNCTION: `event-pipeline deploy` writes a file of them"
+    )
+
+
+def test_the_lakes_root_is_a_bucket_on_aws_and_a_folder_elsewhere() -> None:
+    named = dict.fromkeys(OF_AWS, "x")
+    assert Settings(target="aws", **{**named, "lake_bucket": "lake"}).root == "s3://lake"  # type: ignore[arg-type]
+    assert Settings(lake_bucket="lake").root == str(Settings().lake)

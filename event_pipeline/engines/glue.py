@@ -1,9 +1,9 @@
 """AWS Glue: runs `jobs/transform.py` there, each piece of work by one job run at a time.
 
 A run has a folder in the Pipes bucket, `runs/<run>/`: the request, and the messages by which the
-job reports. A claim on each piece of work names the run that makes it, and is written
-before the run is started: a retry, a worker after one that was killed, and a second worker all
-find it, and follow that run or adopt what it made.
+job reports. A claim on each piece of work names the run that makes it, and is written before this
+is started: a retry, a worker after one that was killed, and a second worker all find it, and follow
+that run or adopt what it made.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from http.client import INTERNAL_SERVER_ERROR
 from typing import Any
 
 import dagster as dg
@@ -214,7 +215,7 @@ class JobRuns:
         text = json.dumps(document).encode()
         client.put_object(Bucket=self.bucket, Key=f"{_folder(run)}/request.json", Body=text)
         arguments = {"--request": self._request_uri(run), **_pipes_arguments(self.bucket, run)}
-        while not (run_id := self._try_start(run, arguments)):
+        while not (run_id := self._try_start(run, of, arguments)):
             log.info(f"{self.job}: as many runs as it may have; waiting for one to end")
             time.sleep(self.poll_seconds)
             if not self._confirmed(of):
@@ -242,7 +243,9 @@ class JobRuns:
             of[key] = self.claims.put(new, claim) or replace(new, etag="")
         return all(claim.etag for claim in of.values())
 
-    def _try_start(self, run: str, arguments: dict[str, str]) -> str | None:
+    def _try_start(
+        self, run: str, of: Mapping[str, Claim], arguments: dict[str, str]
+    ) -> str | None:
         """Glue's id of the run; None if the job may have no more runs at the same time."""
         # A call that is repeated unseen would start a second run.
         client = aws.once("glue", read_timeout=60)
@@ -256,6 +259,10 @@ class JobRuns:
         except client.exceptions.ClientError as error:
             if error.response["Error"]["Code"] == "ThrottlingException":
                 return None
+            # Of a server's own error nobody knows whether the run was started nevertheless.
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] < INTERNAL_SERVER_ERROR:
+                for claim in of.values():
+                    self.claims.release(claim)
             raise
         except aws.connection_errors():
             # The answer is lost, and with it whether the run was started.

@@ -156,6 +156,7 @@ class _Tick:
                 {key: inputs[key] for key in sorted(inputs, reverse=True) if not refused[key]},
                 most=self.settings.runs_per_tick,
                 max_attempts=self.settings.max_attempts,
+                throttle=timedelta(minutes=self.settings.silver_throttle_minutes),
                 label=f"{contract.identifier[1]} " if bronze_of(contract).uploaded else "",
             )
         )

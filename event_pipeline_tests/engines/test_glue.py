@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 from moto.glue.models import FakeJobRun, glue_backends
 from moto.moto_api import state_manager
@@ -266,6 +266,13 @@ def test_an_answer_that_is_lost_does_not_start_a_second_run(
     monkeypatch.setattr(aws, "once", lambda *_, **__: Deaf())
     stage.script = [int, stage.reports({"key": "k"}), stage.ends("SUCCEEDED")]
     assert len(made()) == len(stage.runs) == 1
+
+
+def test_a_run_that_glue_refuses_leaves_no_claim(stage: Stage) -> None:
+    runs = JobRuns("no such job", BUCKET, Claims(BUCKET, "claims"), poll_seconds=1)
+    with pytest.raises(ClientError, match="EntityNotFound"):
+        list(runs.make(WORK, lambda keys: {"keys": list(keys)}))
+    assert claimed() == []
 
 
 # --- Another version, and other workers --------------------------------------------------------

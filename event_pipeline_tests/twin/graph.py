@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import boto3
 from rich.console import Console
 
 from event_pipeline import aws
@@ -68,5 +69,6 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def _forget_clients() -> None:
+    boto3.setup_default_session()  # else it keeps the credentials that it found first
     aws.client.cache_clear()
     objects._store_at.cache_clear()

@@ -149,8 +149,8 @@ def test_the_job_that_is_deployed_transforms_a_partition(twin: Twin) -> None:
     assert first_message in reported
     assert ("s3:GetObject", f"{CODE}/transform.py") in done
     assert ("s3:GetObject", f"{LAKE}/{KEY}") in done
-    assert {action for action, _ in done} == {
-        "logs:CreateLogGroup",
+    # The twin's first run also makes the group of the logs.
+    assert {action for action, _ in done} - {"logs:CreateLogGroup"} == {
         "logs:CreateLogStream",
         "logs:PutLogEvents",
         "s3:DeleteObject",

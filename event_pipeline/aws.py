@@ -40,6 +40,11 @@ def connection_errors() -> tuple[type[Exception], ...]:
     return ConnectionError, HTTPClientError
 
 
+def status(error: Any) -> int:
+    """The HTTP status of a ClientError."""
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+
+
 def keys(bucket: str, prefix: str) -> list[str]:
     """The keys of a bucket's objects under a prefix, sorted."""
     pages = client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)

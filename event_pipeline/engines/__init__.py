@@ -16,6 +16,8 @@ from event_pipeline.lake.objects import Source
 NUMERIC_TYPES = ("int", "long", "double", "decimal")
 # Unknown fields that a report names, the most frequent first.
 UNKNOWN_MOST = 50
+# By what a step is ended from outside: what it has begun elsewhere must end too.
+INTERRUPTS = (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,11 @@ from typing import Any
 
 import dagster as dg
 import pyathena
-from dagster._core.errors import DagsterExecutionInterruptedError
 from pyathena.async_cursor import AsyncCursor
 from sqlglot import exp
 
 from event_pipeline import aws
-from event_pipeline.engines import Querier, QueryReport
+from event_pipeline.engines import INTERRUPTS, Querier, QueryReport
 from event_pipeline.engines.claims import Claim, Claims
 from event_pipeline.engines.statement import athena_query, tables_of
 from event_pipeline.errors import QueryError, first_line
@@ -28,7 +27,6 @@ from event_pipeline.lake.tables import Lake
 
 # What a query is before it has ended; whatever else it is called, it has.
 GOING = {"QUEUED", "RUNNING"}
-INTERRUPTS = (KeyboardInterrupt, DagsterExecutionInterruptedError)
 TYPES = {"int": "INTEGER", "long": "BIGINT", "string": "VARCHAR"}
 
 
@@ -53,8 +51,8 @@ class AthenaQuerier(Querier):
         started = time.monotonic()
         digest = hashlib.sha256(statement.encode()).hexdigest()[:16]
         name = f"unload/{digest}/{where[0]}={where[1]}"
-        claim = self._claimed(Claim(name, version, uuid.uuid4().hex, to))
         claims = self._claims
+        claim = self._claimed(Claim(name, version, uuid.uuid4().hex, to))
         try:
             if not claim.id:
                 # With the same token it is the same query, also if it runs already.

@@ -6,7 +6,6 @@ import json
 import time
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
-from typing import Any
 
 from event_pipeline import aws
 
@@ -69,7 +68,7 @@ class Claims:
             )
         except client.exceptions.ClientError as error:
             # 404: what was to be replaced is gone. 409: another's write is under way.
-            if _status(error) in {
+            if aws.status(error) in {
                 HTTPStatus.PRECONDITION_FAILED,
                 HTTPStatus.CONFLICT,
                 HTTPStatus.NOT_FOUND,
@@ -86,7 +85,3 @@ class Claims:
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}.json"
-
-
-def _status(error: Any) -> int:
-    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])

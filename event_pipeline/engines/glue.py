@@ -18,7 +18,6 @@ from http.client import INTERNAL_SERVER_ERROR
 from typing import Any
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster_pipes import (
     DAGSTER_PIPES_CONTEXT_CLI_ARGUMENT,
     DAGSTER_PIPES_MESSAGES_CLI_ARGUMENT,
@@ -29,6 +28,7 @@ from dagster_pipes import (
 
 from event_pipeline import aws
 from event_pipeline.engines import (
+    INTERRUPTS,
     DeriveRequest,
     PartitionReport,
     QueryReport,
@@ -260,7 +260,7 @@ class JobRuns:
             if error.response["Error"]["Code"] == "ThrottlingException":
                 return None
             # Of a server's own error nobody knows whether the run was started nevertheless.
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] < INTERNAL_SERVER_ERROR:
+            if aws.status(error) < INTERNAL_SERVER_ERROR:
                 for claim in of.values():
                     self.claims.release(claim)
             raise
@@ -298,7 +298,7 @@ class _Follower:
                 if job_run["JobRunState"] not in GOING:
                     break
                 time.sleep(self.runs.poll_seconds)
-        except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+        except INTERRUPTS:
             if self._alone:
                 self.runs.stop(first)
             raise

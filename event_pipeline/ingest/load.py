@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 
 from event_pipeline.contracts import EVENTS, Contract
-from event_pipeline.errors import LoadError
+from event_pipeline.errors import LoadError, first_line
 from event_pipeline.ingest.generator import SLOT
 from event_pipeline.ingest.handler import object_key, open_store, write_once
 from event_pipeline.lake.objects import Objects, bronze_of
@@ -146,7 +146,7 @@ def _mapped(
             _read(connection, file, loaded)
             _map(connection, sql, contract)
         except duckdb.Error as error:
-            raise LoadError(_first_line(error)) from None
+            raise LoadError(first_line(error)) from None
         yield connection, loaded, digest
 
 
@@ -293,10 +293,6 @@ def _in_order(
     """A value and the line of each mapped row."""
     cursor = connection.execute(f"SELECT {value}, line FROM mapped ORDER BY {order}")
     return itertools.chain.from_iterable(iter(lambda: cursor.fetchmany(ROWS_AT_ONCE), []))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
 
 
 assert SLOT.total_seconds() == 300, "the query above cuts slots of five minutes"  # noqa: PLR2004

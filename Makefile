@@ -50,7 +50,7 @@ check: setup ## ruff and mypy
 .PHONY: test
 test: check ## All tests that need no browser
 	@# Two at a time: a file's tests share a JVM or a twin, so they stay together.
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-ui
 test-ui: setup ## The tests in headless Chromium (Debian's package chromium)

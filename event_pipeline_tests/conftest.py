@@ -25,6 +25,14 @@ GOLD_OF_EVENTS = tuple(contract for contract in GOLD if contract.inputs == (EVEN
 
 Row = tuple[Any, ...]
 
+# These take minutes: at the end, one of two workers would have them for itself.
+FIRST = tuple(f"event_pipeline_tests/{path}" for path in ("twin/test_graph.py", "parity/", "jobs/"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+
 
 @dataclass
 class Lab:

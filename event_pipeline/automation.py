@@ -23,6 +23,8 @@ RANGE_END = "dagster/asset_partition_range_end"
 INPUT = "event_pipeline/input"
 SENSOR = "event_pipeline/sensor"
 ASKED_AT = "event_pipeline/asked_at"
+# How often the instance does a lost run again. Ours it does not: the sensor asks again, and counts.
+RETRIES = "dagster/max_retries"
 
 # SQLite takes at most 32,766 values in one statement.
 BATCH = 1000
@@ -128,7 +130,12 @@ def request_runs(
                     run_key=f"{sensor}/{label}{key}/{version}/{len(own)}",
                     partition_key=key,
                     asset_selection=list(assets),
-                    tags={SENSOR: sensor, INPUT: version, ASKED_AT: now.isoformat()},
+                    tags={
+                        SENSOR: sensor,
+                        INPUT: version,
+                        ASKED_AT: now.isoformat(),
+                        RETRIES: "0",
+                    },
                 )
             )
     return requests

@@ -75,7 +75,11 @@ def _on_aws(settings: Settings) -> Resources:
         ingester=LambdaIngester(function=settings.ingest_function),
         objects=Objects(root=settings.root),
         lake=lake,
-        transformer=GlueTransformer(job=settings.glue_job, bucket=settings.pipes_bucket),
+        transformer=GlueTransformer(
+            job=settings.glue_job,
+            log_group=settings.glue_log_group,
+            bucket=settings.pipes_bucket,
+        ),
         querier=AthenaQuerier(
             lake=lake,
             workgroup=settings.workgroup,

@@ -22,6 +22,7 @@ OF_AWS = (
     "pipes_bucket",
     "workgroup",
     "glue_job",
+    "glue_log_group",
     "ingest_function",
 )
 
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
     )
     workgroup: str = Field("", description="aws: Athena's workgroup.")
     glue_job: str = Field("", description="aws: name of the Glue job.")
+    glue_log_group: str = Field("", description="aws: log group of what its runs say.")
     ingest_function: str = Field("", description="aws: name of the Lambda that feeds Bronze.")
     query_timeout_minutes: float = Field(
         30, gt=0, description="aws: minutes after which an Athena query is cancelled."

@@ -11,7 +11,7 @@ from event_pipeline.settings import PREFIX
 
 ENV_FILE = Path(".env.aws")
 # Outputs that a deployment or a person needs, but not the pipeline.
-NO_SETTINGS = ("ArtifactsBucket", "DagsterRole")
+NO_SETTINGS = ("AlarmTopic", "ArtifactsBucket", "DagsterRole")
 
 
 def environment(outputs: Mapping[str, str], region: str) -> dict[str, str]:

@@ -51,6 +51,8 @@ RUNS = "runs/"
 KEPT = timedelta(days=1)
 # How far clocks may differ, in seconds, when a run is looked for that its claim does not know.
 SKEW_SECONDS = 300
+# Lines of a failed run's log that are shown.
+LOG_LINES = 200
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,13 @@ class Work:
 
 
 class GlueTransformer(Transformer):
-    """Runs Spark SQL by the Glue job `job`; requests and reports go through `bucket`."""
+    """Runs Spark SQL by the Glue job `job`; requests and reports go through `bucket`.
+
+    `log_group` is CloudWatch's, in which each run has a stream.
+    """
 
     job: str
+    log_group: str
     bucket: str
     poll_seconds: float = 5
 
@@ -103,7 +109,7 @@ class GlueTransformer(Transformer):
     @property
     def _runs(self) -> "JobRuns":
         claims = Claims(bucket=self.bucket, prefix="claims")
-        return JobRuns(self.job, self.bucket, claims, self.poll_seconds)
+        return JobRuns(self.job, self.log_group, self.bucket, claims, self.poll_seconds)
 
 
 def _digest(document: Mapping[str, Any], aside: Collection[str] = ()) -> str:
@@ -116,6 +122,7 @@ class JobRuns:
     """The runs of one Glue job, by the claims on what they make."""
 
     job: str
+    log_group: str
     bucket: str
     claims: Claims
     poll_seconds: float
@@ -303,7 +310,9 @@ class _Follower:
                 self.runs.stop(first)
             raise
         state = job_run["JobRunState"]
-        said = job_run.get("ErrorMessage") or "no reason given; see the job's logs in CloudWatch"
+        said = job_run.get("ErrorMessage") or "no reason given"
+        if wanted:
+            self._print_log(str(run_id))
         if state == "SUCCEEDED":
             said = "ended without its report"
         self.error = f"Glue job {self.runs.job}, run {run_id}: {state}: {said}"
@@ -330,6 +339,20 @@ class _Follower:
                 elif message["method"] == "log_external_stream":
                     to = sys.stderr if params["stream"] == "stderr" else sys.stdout
                     print(params["text"], end="", file=to)
+
+    def _print_log(self, run_id: str) -> None:
+        """Prints the end of the run's log: what a job cannot report whose process died."""
+        client, group = aws.client("logs"), self.runs.log_group
+        try:
+            log = client.get_log_events(
+                logGroupName=group, logStreamName=run_id, limit=LOG_LINES, startFromHead=False
+            )
+        except client.exceptions.ClientError as error:
+            dg.get_dagster_logger().warning(f"{group}: the log of {run_id} is not read: {error}")
+            return
+        print(f"--- The end of {group}, {run_id}:", file=sys.stderr)
+        for event in log["events"]:
+            print(event["message"].rstrip("\n"), file=sys.stderr)
 
 
 def _folder(run: str) -> str:

@@ -32,7 +32,7 @@ def test_a_shell_reads_what_was_written(nowhere: Path, name: str) -> None:
     assert done.stdout == ODD + "\n"
 
 
-def test_outputs_are_settings_but_for_two(nowhere: Path) -> None:
+def test_outputs_are_settings_but_for_those_that_are_not(nowhere: Path) -> None:
     told = {"LakeBucket": "lake", "GlueJob": "job", "ArtifactsBucket": "code", "DagsterRole": "arn"}
     assert environment(told, "eu-west-1") == {
         "EVENT_PIPELINE_TARGET": "aws",

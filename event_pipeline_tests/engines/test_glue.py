@@ -22,7 +22,7 @@ from event_pipeline.engines import glue
 from event_pipeline.engines.claims import Claims
 from event_pipeline.engines.glue import JobRuns, Json, Work
 
-BUCKET, JOB, REGION, ACCOUNT = "pipes", "silver", "us-east-1", "1" * 12
+BUCKET, JOB, LOGS, REGION, ACCOUNT = "pipes", "silver", "/logs", "us-east-1", "1" * 12
 WORK = {"k": Work("silver/events/k", "v1")}
 
 
@@ -118,7 +118,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 
 
 def worker() -> JobRuns:
-    return JobRuns(JOB, BUCKET, Claims(BUCKET, "claims"), poll_seconds=1)
+    return JobRuns(JOB, LOGS, BUCKET, Claims(BUCKET, "claims"), poll_seconds=1)
 
 
 def made(work: dict[str, Work] = WORK) -> list[Json]:
@@ -160,6 +160,50 @@ def test_whatever_a_run_ends_as_is_said_with_its_reason(stage: Stage, state: str
         "error": f"Glue job silver, run {run.job_run_id}: {state}: disk full",
     }
     assert claimed() == []
+
+
+def logged(run_id: str, *lines: str) -> None:
+    """What CloudWatch has of a run."""
+    logs, place = aws.client("logs"), {"logGroupName": LOGS, "logStreamName": run_id}
+    logs.create_log_group(logGroupName=LOGS)
+    logs.create_log_stream(**place)
+    now = int(time.time() * 1000)
+    events = [{"timestamp": now, "message": line} for line in lines]
+    logs.put_log_events(**place, logEvents=events)
+
+
+def test_of_a_run_that_failed_the_end_of_its_log_is_shown(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(glue, "LOG_LINES", 2)
+    stage.script = [
+        lambda: logged(stage.runs[0].job_run_id, "Launching", "Traceback", "ImportError: no zip"),
+        stage.ends("FAILED"),
+    ]
+    [report] = made()
+    [run] = stage.runs
+    assert report["error"].endswith("FAILED: no reason given")
+    shown = capsys.readouterr().err.splitlines()
+    head = f"--- The end of /logs, {run.job_run_id}:"
+    assert shown[shown.index(head) :] == [head, "Traceback", "ImportError: no zip"]
+
+
+def test_a_log_that_is_not_there_hides_no_failure(stage: Stage) -> None:
+    stage.script = [stage.ends("FAILED", "disk full")]
+    [report] = made()
+    assert report["error"].endswith("FAILED: disk full")
+
+
+def test_of_a_run_that_made_everything_no_log_is_read(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.script = [
+        lambda: logged(stage.runs[0].job_run_id, "Launching"),
+        stage.reports({"key": "k"}),
+        stage.ends("SUCCEEDED"),
+    ]
+    made()
+    assert "Launching" not in capsys.readouterr().err
 
 
 def test_a_run_that_succeeded_without_its_report_has_failed(stage: Stage) -> None:
@@ -269,7 +313,7 @@ def test_an_answer_that_is_lost_does_not_start_a_second_run(
 
 
 def test_a_run_that_glue_refuses_leaves_no_claim(stage: Stage) -> None:
-    runs = JobRuns("no such job", BUCKET, Claims(BUCKET, "claims"), poll_seconds=1)
+    runs = JobRuns("no such job", LOGS, BUCKET, Claims(BUCKET, "claims"), poll_seconds=1)
     with pytest.raises(ClientError, match="EntityNotFound"):
         list(runs.make(WORK, lambda keys: {"keys": list(keys)}))
     assert claimed() == []

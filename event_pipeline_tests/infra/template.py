@@ -1,4 +1,4 @@
-"""The template as CloudFormation would see it: conditions decided, parameters put in.
+"""A template as CloudFormation would see it: conditions decided, parameters put in.
 
 What a resource is asked for is written by its name: `<Key>`, `<LakeBucket.Arn>`.
 """
@@ -13,7 +13,8 @@ from typing import Any
 
 from cfnlint.decode import decode_str  # type: ignore[import-untyped]
 
-TEMPLATE = Path(__file__).parents[2] / "infra" / "data_plane.yaml"
+INFRA = Path(__file__).parents[2] / "infra"
+DATA_PLANE, CONTROL_PLANE = INFRA / "data_plane.yaml", INFRA / "control_plane.yaml"
 
 PSEUDO = {
     "AWS::AccountId": "ACCOUNT",
@@ -44,10 +45,10 @@ class Statement:
 
 
 class Stack:
-    """The template with these parameters, the others at their defaults."""
+    """A template with these parameters, the others at their defaults."""
 
-    def __init__(self, **given: str) -> None:
-        self.template = template()
+    def __init__(self, path: Path = DATA_PLANE, **given: str) -> None:
+        self.template = template(path)
         self.parameters = {
             name: given.pop(name, str(each.get("Default", "")))
             for name, each in self.template["Parameters"].items()
@@ -134,8 +135,16 @@ class Stack:
             "Ref": self._ref,
             "Fn::GetAtt": self._attribute,
             "Fn::If": self._if,
-            "Fn::Sub": lambda text: re.sub(r"\$\{(!?)([\w.:]+)\}", self._sub, text),
+            "Fn::Select": lambda of: self._value(of[1])[int(of[0])],
+            "Fn::Split": lambda of: self._value(of[1]).split(of[0]),
+            "Fn::Sub": self._filled,
         }
+
+    def _filled(self, of: Json) -> str:
+        text, names = (of, {}) if isinstance(of, str) else of
+        for name, value in names.items():
+            text = text.replace(f"${{{name}}}", self._value(value))
+        return re.sub(r"\$\{(!?)([\w.:]+)\}", self._sub, text)
 
     def _if(self, of: Json) -> Json:
         condition, yes, no = of
@@ -166,9 +175,9 @@ class Stack:
 
 
 @cache
-def template() -> Json:
-    """The template as it is written, functions in their long form."""
-    found, errors = decode_str(TEMPLATE.read_text())
+def template(path: Path = DATA_PLANE) -> Json:
+    """A template as it is written, functions in their long form."""
+    found, errors = decode_str(path.read_text())
     assert not errors
     return found
 

@@ -1,11 +1,12 @@
-"""The README's tables: the parameters are the template's, and every sum is what it says."""
+"""The two documents' tables: the parameters are the templates', and every sum is what it says."""
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from event_pipeline_tests.infra.template import TEMPLATE, template
+from event_pipeline_tests.infra.template import CONTROL_PLANE, DATA_PLANE, INFRA, template
 
 MILLIONS_A_DAY = 180
 ARITHMETIC = re.compile(r"[\d.]+(?: [x/] [\d.]+)*")
@@ -13,10 +14,10 @@ ARITHMETIC = re.compile(r"[\d.]+(?: [x/] [\d.]+)*")
 Row = list[str]
 
 
-def tables() -> Iterator[tuple[Row, list[Row]]]:
+def tables(document: str = "README.md") -> Iterator[tuple[Row, list[Row]]]:
     """Head and rows of each table, as cells."""
     found: list[Row] = []
-    for line in [*TEMPLATE.with_name("README.md").read_text().splitlines(), ""]:
+    for line in [*(INFRA / document).read_text().splitlines(), ""]:
         if line.startswith("|"):
             found.append([cell.strip() for cell in line.strip("|").split("|")])
         elif found:
@@ -60,8 +61,19 @@ def test_a_wrong_product_is_noticed() -> None:
         value("2 x 3 = 7")
 
 
-def test_parameters_are_the_templates() -> None:
-    [rows] = [rows for head, rows in tables() if head[0] == "parameter"]
+@pytest.mark.parametrize(
+    ("document", "path"), [("README.md", DATA_PLANE), ("CONTROL_PLANE.md", CONTROL_PLANE)]
+)
+def test_parameters_with_a_default_are_the_templates(document: str, path: Path) -> None:
+    [rows] = [rows for head, rows in tables(document) if head[0] == "parameter"]
     told = {name.strip("`"): default.strip("`") for name, default, _ in rows}
-    found = {name: str(each["Default"]) for name, each in template()["Parameters"].items()}
-    assert told == found
+    found = template(path)["Parameters"].items()
+    assert told == {name: str(each["Default"]) for name, each in found if "Default" in each}
+
+
+def test_costs_of_the_control_plane_add_up() -> None:
+    [rows] = [rows for head, rows in tables("CONTROL_PLANE.md") if head[-1] == "USD a month"]
+    *items, total = rows
+    for name, a_month, _, price, dollars in items:
+        assert dollars == _rounded(value(a_month) * float(price), dollars), name
+    assert total[-1].strip("*") == f"{sum(float(row[-1]) for row in items):.2f}"

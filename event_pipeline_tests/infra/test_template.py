@@ -9,7 +9,7 @@ from cfnlint.api import ManualArgs, lint  # type: ignore[import-untyped]
 
 from event_pipeline.contracts import EVENTS, GOLD
 from event_pipeline.ingest import handler
-from event_pipeline_tests.infra.template import TEMPLATE, Json, Stack
+from event_pipeline_tests.infra.template import DATA_PLANE, Json, Stack
 
 RELEASED = Stack(Release="r1")
 KEY = "<Key.Arn>"
@@ -39,9 +39,10 @@ SETTINGS = {
     "DatabasePrefix": "EVENT_PIPELINE_DATABASE_PREFIX",
     "Workgroup": "EVENT_PIPELINE_WORKGROUP",
     "GlueJob": "EVENT_PIPELINE_GLUE_JOB",
+    "GlueLogGroup": "EVENT_PIPELINE_GLUE_LOG_GROUP",
     "IngestFunction": "EVENT_PIPELINE_INGEST_FUNCTION",
 }
-NO_SETTINGS = {"ArtifactsBucket", "DagsterRole"}
+NO_SETTINGS = {"AlarmTopic", "ArtifactsBucket", "DagsterRole"}
 
 
 def properties(name: str, stack: Stack = RELEASED) -> Json:
@@ -55,21 +56,21 @@ def properties(name: str, stack: Stack = RELEASED) -> Json:
 def test_cfn_lint_finds_nothing() -> None:
     # I4010 wants the reasons, which stand in comments, as metadata that would be deployed.
     checks = ManualArgs(include_checks=["I"], ignore_checks=["I4010"])
-    assert lint(TEMPLATE.read_text(), config=checks) == []
+    assert lint(DATA_PLANE.read_text(), config=checks) == []
 
 
 def test_cfn_lint_would_find_something() -> None:
-    wrong = TEMPLATE.read_text().replace("Runtime: python3.13", "Runtime: python2.7")
+    wrong = DATA_PLANE.read_text().replace("Runtime: python3.13", "Runtime: python2.7")
     assert lint(wrong) != []
 
 
 def test_it_fits_into_a_request() -> None:
     # The most that CloudFormation takes without a bucket, and the first time there is none.
-    assert len(TEMPLATE.read_bytes()) <= 51_200
+    assert len(DATA_PLANE.read_bytes()) <= 51_200
 
 
 def test_it_names_no_account_and_holds_no_credential() -> None:
-    text = TEMPLATE.read_text()
+    text = DATA_PLANE.read_text()
     assert re.findall(r"\b\d{12}\b", text) == []
     assert re.findall(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}\b|(?i:secret|password)", text) == []
 

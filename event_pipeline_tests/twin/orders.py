@@ -1,5 +1,6 @@
 """What a test asks the twin for: runs and queries that take longer, and calls that fail."""
 
+import asyncio
 import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -14,7 +15,8 @@ class Fault:
     """Calls that are answered with an error, without being done.
 
     Of calls of `action` (as `s3:PutObject`) whose resource holds the text `resource`, the first
-    `skip` are done, and the next `times` fail with `code` and the HTTP status `status`.
+    `skip` are done, and the next `times` fail after `seconds` with `code` and the HTTP status
+    `status`.
     """
 
     action: str
@@ -23,9 +25,11 @@ class Fault:
     times: int = 1
     skip: int = 0
     resource: str = ""
+    seconds: float = 0
 
-    def response(self) -> tuple[int, dict[str, str], bytes]:
+    async def response(self) -> tuple[int, dict[str, str], bytes]:
         """The error in the protocol of the action's service."""
+        await asyncio.sleep(self.seconds)
         responses = service("core.responses")
         if self.action.startswith("s3:"):
             found = responses.error_response_xml(self.code, "as ordered", self.status)

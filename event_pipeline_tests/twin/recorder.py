@@ -37,7 +37,7 @@ def hook(to: Path) -> None:
         about = {"time": datetime.now(UTC).isoformat(), "principal": callers.principal(key)}
         fault = next(filter(None, (ORDERS.fault(c["action"], c["resource"]) for c in calls)), None)
         response: Response = (
-            fault.response()
+            await fault.response()
             if fault
             else await old(method, path, headers, body, query_params, request_id)
         )

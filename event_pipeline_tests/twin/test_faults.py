@@ -1,5 +1,7 @@
 """What goes wrong between a worker and AWS: kill -9, throttling, conflicts, very many objects."""
 
+import gzip
+import json
 import signal
 import subprocess
 import sys
@@ -14,8 +16,10 @@ from typing import Any
 import pytest
 
 from event_pipeline.contracts import COMMERCE_USERS, EVENTS
+from event_pipeline.deploy import artifacts
 from event_pipeline.engines.claims import Claim, Claims
-from event_pipeline.ingest.handler import S3Store, object_key
+from event_pipeline.engines.glue import JobRuns, Work
+from event_pipeline.ingest.handler import S3Store, manifest_key, object_key
 from event_pipeline.ingest.ingester import LambdaIngester
 from event_pipeline.lake.objects import Objects
 from event_pipeline_tests.twin.conftest import LAKE, RESULTS, job, role
@@ -37,7 +41,7 @@ boto3.client("s3").put_object(Bucket=to["bucket"], Key=to["key_prefix"] + "/1.js
 WORKER = f"""
 from event_pipeline.engines.claims import Claims
 from event_pipeline.engines.glue import JobRuns, Work
-runs = JobRuns("slow", "{RESULTS}", Claims("{RESULTS}", "claims"), 0.2)
+runs = JobRuns("slow", "/aws-glue/jobs/error", "{RESULTS}", Claims("{RESULTS}", "claims"), 0.2)
 work = {{"k": Work("silver/events/k", "v1")}}
 for report in runs.make(work, lambda keys: {{"keys": list(keys)}}):
     print(report["rows"], report["run"]["glue_run"], flush=True)
@@ -149,15 +153,73 @@ def test_ten_thousand_objects_are_listed(aws: Twin) -> None:
     assert len(asked) == 2 * count // 1_000  # once for each listing
 
 
+def test_a_run_that_dies_before_it_can_report_shows_its_log(
+    aws: Twin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    allowed = role(aws, "dies", "glue.amazonaws.com")
+    job(aws, "dies", "import no_such_module", role=allowed)
+    claims = Claims(RESULTS, "claims-of-the-dead")
+    made = JobRuns("dies", "/aws-glue/jobs/error", RESULTS, claims, 0.2)
+    [report] = made.make({"k": Work("silver/events/k", "v1")}, lambda keys: {"keys": list(keys)})
+    why = "ModuleNotFoundError: No module named 'no_such_module'"
+    assert why in report["error"]
+    shown = capsys.readouterr().err.splitlines()
+    assert "Traceback (most recent call last):" in shown
+    assert why in shown
+
+
+def function(twin: Twin, name: str, handler: str, code: bytes, **more: Any) -> None:
+    """Makes a Lambda of a zip file."""
+    twin.client("lambda").create_function(
+        FunctionName=name,
+        Runtime="python3.13",
+        Role=role(twin, name, "lambda.amazonaws.com"),
+        Handler=handler,
+        Code={"ZipFile": code},
+        **more,
+    )
+
+
+def test_a_lambda_whose_time_is_over_half_way_is_repaired_by_the_next_call(aws: Twin) -> None:
+    variables = {"EVENT_PIPELINE_LAKE": f"s3://{LAKE}", "EVENT_PIPELINE_EVENTS_PER_SLOT": "50"}
+    function(
+        aws,
+        "half-way",
+        "event_pipeline.ingest.handler.handler",
+        artifacts.build().files["lambda.zip"],
+        Timeout=3,
+        Environment={"Variables": variables},
+    )
+    slot = SLOT.replace(day=6)
+    key = object_key(slot)
+    # Of the object's manifest, which is written after the object.
+    slow = {"action": "s3:PutObject", "resource": "bronze/_manifests/", "seconds": 8}
+    aws.order(faults=[{**slow, "code": "InternalError", "status": 500}])
+    event = json.dumps({"slot": slot.isoformat()}).encode()
+
+    def call() -> tuple[bool, Any]:
+        answer = aws.client("lambda").invoke(FunctionName="half-way", Payload=event)
+        return "FunctionError" in answer, json.loads(answer["Payload"].read())
+
+    failed, answer = call()
+    assert (failed, "timed out" in answer["errorMessage"]) == (True, True)
+    store = S3Store(LAKE)
+    assert store.exists(key)
+    assert not store.exists(manifest_key(key))
+    failed, answer = call()
+    [result] = answer["results"]
+    assert (failed, result["status"]) == (False, "repaired")
+    data = store.read(key)
+    manifest = store.read(manifest_key(key))
+    assert data
+    assert manifest
+    lines = gzip.decompress(data[0]).count(b"\n")
+    assert json.loads(manifest[0])["lines"] == result["lines"] == lines > 0
+
+
 def test_a_lambda_that_fails_says_why(aws: Twin) -> None:
     with zipfile.ZipFile(data := BytesIO(), "w") as file:
         file.writestr("fails.py", FAILS)
-    aws.client("lambda").create_function(
-        FunctionName="fails",
-        Runtime="python3.13",
-        Role=role(aws, "fails", "lambda.amazonaws.com"),
-        Handler="fails.handler",
-        Code={"ZipFile": data.getvalue()},
-    )
+    function(aws, "fails", "fails.handler", data.getvalue())
     with pytest.raises(RuntimeError, match=r"fails, 2026-01-02T03:00Z: .*no lake 2026"):
         LambdaIngester(function="fails").ingest_hour("2026-01-02-03:00")

@@ -38,7 +38,9 @@ UNUSED = {
     "ListBucketMultipartUploads": "likewise, by Athena",
     "kms:": "ministack asks nobody for a key",
     "sqs:SendMessage": "of calls that failed for good",
-    "logs:": "ministack writes the Lambda's logs itself",
+    "IngestRole logs:": "ministack writes the Lambda's logs itself",
+    "logs:AssociateKmsKey": "ministack asks nobody for a key",
+    "logs:GetLogEvents": "of runs that failed",
     "cloudwatch:PutMetricData": "Glue's own",
     "glue:BatchStopJobRun": "of runs that are interrupted",
     "glue:GetJobRuns": "after a worker that was killed",
@@ -186,6 +188,15 @@ def test_every_allowed_action_was_used_or_is_explained(ran: Ran) -> None:
     assert {each for each in unused if not any(text in each for text in UNUSED)} == set()
     # No explanation is of what needs none.
     assert {text for text in UNUSED if not any(text in each for each in unused)} == set()
+
+
+def test_dagster_may_read_what_runs_said(ran: Ran) -> None:
+    """Which it does when one has failed, and here none has."""
+    name = ran.values["EVENT_PIPELINE_GLUE_JOB"]
+    run = ran.twin.client("glue").get_job_runs(JobName=name)["JobRuns"][0]
+    group = ran.values["EVENT_PIPELINE_GLUE_LOG_GROUP"]
+    logs = ran.twin.client("logs", ran.role("DagsterRole"))
+    assert logs.get_log_events(logGroupName=group, logStreamName=run["Id"])["events"]
 
 
 def put(bucket: str, key: str) -> tuple[str, str, dict[str, Any]]:

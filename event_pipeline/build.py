@@ -4,7 +4,6 @@ A partition whose input and statement are those that it was built from is left a
 published that does not balance.
 """
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from event_pipeline.contracts import Contract, Total
+from event_pipeline.digests import short_digest
 from event_pipeline.engines import (
     DeriveRequest,
     PartitionReport,
@@ -254,7 +254,7 @@ def _gold(
 def gold_digest(contract: Contract, lake: Lake, day: str) -> str:
     """Version of what a Gold date is made of: of the live files that may hold rows of it."""
     files = [path for each in _files(contract, lake, day).values() for path in each]
-    return hashlib.sha256("\n".join(files).encode()).hexdigest()[:16]
+    return short_digest("\n".join(files))
 
 
 def _files(contract: Contract, lake: Lake, day: str) -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 from rich.console import Console
 
+from event_pipeline import aws
 from event_pipeline.contracts import EVENTS, SILVER, TABLES, Contract
 from event_pipeline.errors import UsageError
 from event_pipeline.settings import Settings, read_settings
@@ -60,8 +61,11 @@ def _clear_errors(command: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except UsageError as error:
-            err.print(f"event-pipeline: {error}", style="red", markup=False, soft_wrap=True)
+        except Exception as error:
+            said = str(error) if isinstance(error, UsageError) else aws.complaint(error)
+            if said is None:
+                raise
+            err.print(f"event-pipeline: {said}", style="red", markup=False, soft_wrap=True)
             raise typer.Exit(USAGE) from None
 
     return run

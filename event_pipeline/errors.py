@@ -12,7 +12,7 @@ def in_short(texts: Sequence[str]) -> str:
     return "; ".join([*texts[:NAMED], *more])
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error, which says what is wrong."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 

@@ -8,21 +8,13 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 
-from event_pipeline.aws import RETRIES
+from event_pipeline.aws import RETRIES, complaint
 from event_pipeline.errors import UsageError
 
 # Of the first call, which tells soon if AWS cannot be reached from here.
 FIRST_CALL = Config(connect_timeout=5, retries={"mode": "standard", "max_attempts": 2})
-# How services say that credentials were good once.
-EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 
 
 class DeployError(UsageError):
@@ -77,29 +69,11 @@ def clear_errors() -> Iterator[None]:
     """Raises DeployError for what boto3 raises."""
     try:
         yield
-    except NoRegionError:
-        raise DeployError("no region is set: set AWS_REGION, as AWS_REGION=eu-west-1") from None
-    except (NoCredentialsError, PartialCredentialsError) as error:
-        raise DeployError(
-            f"{error}: set AWS_PROFILE, or sign in with aws sso login or aws configure"
-        ) from None
-    except ClientError as error:
-        raise DeployError(_told(error)) from error
-    except BotoCoreError as error:
-        raise DeployError(str(error)) from error
+    except (BotoCoreError, ClientError) as error:
+        raise DeployError(complaint(error)) from error
 
 
 def is_missing(error: ClientError) -> bool:
     """Whether CloudFormation says that there is no such stack."""
     found = error.response["Error"]
     return found["Code"] == "ValidationError" and "does not exist" in found["Message"]
-
-
-def _told(error: ClientError) -> str:
-    found = error.response["Error"]
-    if found["Code"] in EXPIRED:
-        return (
-            "the AWS credentials have expired: sign in again and give the same command once more; "
-            "what CloudFormation has begun goes on meanwhile"
-        )
-    return f"{error.operation_name}: {found['Code']}: {found['Message']}"

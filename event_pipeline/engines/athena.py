@@ -4,7 +4,7 @@ A claim on what is unloaded is written before its query is started: a retry, a w
 that was killed, and a second worker follow that query, and its result is theirs.
 """
 
-import hashlib
+import logging
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -19,11 +19,15 @@ from pyathena.async_cursor import AsyncCursor
 from sqlglot import exp
 
 from event_pipeline import aws
+from event_pipeline.digests import short_digest
 from event_pipeline.engines import INTERRUPTS, Querier, QueryReport
 from event_pipeline.engines.claims import Claim, Claims
 from event_pipeline.engines.statement import athena_query, tables_of
 from event_pipeline.errors import QueryError, first_line
 from event_pipeline.lake.tables import Lake
+
+# Where nobody listens it prints the traceback of what it then raises.
+logging.getLogger("pyathena").addHandler(logging.NullHandler())
 
 # What a query is before it has ended; whatever else it is called, it has.
 GOING = {"QUEUED", "RUNNING"}
@@ -49,7 +53,7 @@ class AthenaQuerier(Querier):
     ) -> QueryReport:
         """Writes Parquet files under `to`, or under where the query writes that is found."""
         started = time.monotonic()
-        digest = hashlib.sha256(statement.encode()).hexdigest()[:16]
+        digest = short_digest(statement)
         name = f"unload/{digest}/{where[0]}={where[1]}"
         claims = self._claims
         claim = self._claimed(Claim(name, version, uuid.uuid4().hex, to))

@@ -6,7 +6,6 @@ is started: a retry, a worker after one that was killed, and a second worker all
 that run or adopt what it made.
 """
 
-import hashlib
 import json
 import sys
 import time
@@ -27,6 +26,7 @@ from dagster_pipes import (
 )
 
 from event_pipeline import aws
+from event_pipeline.digests import short_digest
 from event_pipeline.engines import (
     INTERRUPTS,
     DeriveRequest,
@@ -114,7 +114,7 @@ class GlueTransformer(Transformer):
 
 def _digest(document: Mapping[str, Any], aside: Collection[str] = ()) -> str:
     kept = {name: value for name, value in document.items() if name not in aside}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+    return short_digest(json.dumps(kept, sort_keys=True))
 
 
 @dataclass

@@ -1,7 +1,6 @@
 """Bronze objects: what lies under a partition's prefix, and the digest that stands for it."""
 
 import difflib
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -20,6 +19,7 @@ from pydantic import PrivateAttr
 
 from event_pipeline import aws
 from event_pipeline.contracts import SILVER, Bronze, Contract
+from event_pipeline.digests import short_digest
 from event_pipeline.errors import UsageError
 from event_pipeline.ingest.handler import manifest_key
 from event_pipeline.lake.uploads import READ_AT_ONCE, Verdict, judge
@@ -56,14 +56,14 @@ class Listing:
     def digest(self) -> str:
         """Version of the set of objects: equal exactly when keys and versions are equal."""
         text = "\n".join(sorted(f"{o.key} {o.etag}" for o in self.objects))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return short_digest(text)
 
     @cached_property
     def version(self) -> str:
         """Version of all that lies there, foreign objects too; without them it is the digest."""
         if not self.foreign:
             return self.digest
-        return hashlib.sha256("\n".join((self.digest, *self.foreign)).encode()).hexdigest()[:16]
+        return short_digest("\n".join((self.digest, *self.foreign)))
 
 
 EMPTY = Listing(())
@@ -241,7 +241,7 @@ def _judged(root: str, key: str, etag: str, fields: tuple[str, ...]) -> Verdict:
 
 
 def _opened(root: str, key: str) -> IO[bytes]:
-    if not _in_s3(root):
+    if not aws.in_s3(root):
         return open(f"{root}/{key}", "rb")
     return BufferedReader(_Reader(open_reader(_store_at(root), key)), READ_AT_ONCE)
 
@@ -270,14 +270,10 @@ class _Reader(RawIOBase):
         return self._reader.tell()
 
 
-def _in_s3(root: str) -> bool:
-    return root.startswith("s3://")
-
-
 @cache
 def _store_at(root: str) -> ObjectStore:
     """The store of a lake's root."""
-    if not _in_s3(root):
+    if not aws.in_s3(root):
         return LocalStore(root, mkdir=True)
     return aws.object_store(root.removeprefix("s3://"))
 

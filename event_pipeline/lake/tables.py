@@ -109,7 +109,7 @@ class Lake(dg.ConfigurableResource[Any]):
 
     @property
     def _in_glue(self) -> bool:
-        return self.root.startswith("s3://")
+        return aws.in_s3(self.root)
 
     @cached_property
     def _catalog(self) -> Catalog:

@@ -1,6 +1,5 @@
 """Arrival sensors: what lies in Bronze is compared with what each partition was built from."""
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from event_pipeline.assets.bronze import arrival, foreign_files, upload_evaluati
 from event_pipeline.assets.keys import asset_key, bronze_key
 from event_pipeline.automation import Requests, recorded_versions, request_runs
 from event_pipeline.contracts import Contract
+from event_pipeline.digests import short_digest
 from event_pipeline.lake.objects import EMPTY, Listing, Objects, bronze_of
 from event_pipeline.lake.uploads import in_one_line
 from event_pipeline.partitions import HOUR
@@ -168,7 +168,7 @@ def _judgement(
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """The check of a dataset's files, if it says something else than before."""
     asset = bronze_key(contract).to_user_string()
-    digest = hashlib.sha256(json.dumps(sorted(unread.items())).encode()).hexdigest()[:16]
+    digest = short_digest(json.dumps(sorted(unread.items())))
     if state.told.get(asset) != digest:
         state.told[asset] = digest
         yield upload_evaluation(contract, unread, serious)

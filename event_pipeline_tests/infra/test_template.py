@@ -493,6 +493,9 @@ CATALOG = "arn:aws:glue:REGION:ACCOUNT"
         ("s3:DeleteObject", "<PipesBucket.Arn>/runs/1/request.json", {"DagsterRole"}),
         ("s3:PutObject", "<PipesBucket.Arn>/claims/x.json", {"DagsterRole"}),
         ("s3:GetObject", "<ResultsBucket.Arn>/athena/1.csv", {"DagsterRole"}),
+        ("s3:GetBucketLocation", LAKE, {"GlueRole", "DagsterRole"}),
+        ("s3:GetBucketLocation", "<ArtifactsBucket.Arn>", {"GlueRole"}),
+        ("logs:GetLogEvents", "<GlueErrorLogGroup.Arn>", {"DagsterRole"}),
         ("kms:Decrypt", KEY, set(ROLES)),
         ("kms:GenerateDataKey", KEY, set(ROLES)),
         # The catalog is the publisher's, and databases are the stack's.

@@ -94,14 +94,17 @@ def _calls(method: str, path: str, headers: Json, body: bytes, query: Json) -> I
 def _resources(name: str, headers: Json, body: bytes, found: str) -> list[str]:
     """The resources of which AWS asks a call's permission, the narrowest last.
 
-    ministack finds one, `found`: of Glue it takes databases for tables and the other way round,
-    and of a query it does not look for the workgroup.
+    ministack finds one, `found`: of Glue it takes databases for tables and the other way round, of
+    a query it does not look for the workgroup, and of logs it takes a group for its stream.
     https://docs.aws.amazon.com/glue/latest/dg/glue-specifying-resource-arns.html
     """
-    if name not in ("glue", "athena"):
+    if name not in ("glue", "athena", "logs"):
         return [found]
     with suppress(ValueError):
         asked: Json = json.loads(body or b"{}")
+        if name == "logs":
+            stream = asked.get("logStreamName")
+            return [f"{found}:log-stream:{stream}" if stream else found]
         responses = service("core.responses")
         arn = f"arn:aws:{name}:{responses.get_region()}:{responses.get_account_id()}"
         operation = headers.get("x-amz-target", "").rsplit(".", 1)[-1]

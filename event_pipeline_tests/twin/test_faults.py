@@ -181,7 +181,10 @@ def function(twin: Twin, name: str, handler: str, code: bytes, **more: Any) -> N
 
 
 def test_a_lambda_whose_time_is_over_half_way_is_repaired_by_the_next_call(aws: Twin) -> None:
-    variables = {"EVENT_PIPELINE_LAKE": f"s3://{LAKE}", "EVENT_PIPELINE_EVENTS_PER_SLOT": "50"}
+    variables = {
+        "EVENT_PIPELINE_LAKE": f"s3://{LAKE}/half-way",
+        "EVENT_PIPELINE_EVENTS_PER_SLOT": "50",
+    }
     function(
         aws,
         "half-way",
@@ -190,12 +193,11 @@ def test_a_lambda_whose_time_is_over_half_way_is_repaired_by_the_next_call(aws: 
         Timeout=3,
         Environment={"Variables": variables},
     )
-    slot = SLOT.replace(day=6)
-    key = object_key(slot)
+    key = object_key(SLOT)
     # Of the object's manifest, which is written after the object.
-    slow = {"action": "s3:PutObject", "resource": "bronze/_manifests/", "seconds": 8}
+    slow = {"action": "s3:PutObject", "resource": "half-way/bronze/_manifests/", "seconds": 8}
     aws.order(faults=[{**slow, "code": "InternalError", "status": 500}])
-    event = json.dumps({"slot": slot.isoformat()}).encode()
+    event = json.dumps({"slot": SLOT.isoformat()}).encode()
 
     def call() -> tuple[bool, Any]:
         answer = aws.client("lambda").invoke(FunctionName="half-way", Payload=event)
@@ -203,7 +205,7 @@ def test_a_lambda_whose_time_is_over_half_way_is_repaired_by_the_next_call(aws: 
 
     failed, answer = call()
     assert (failed, "timed out" in answer["errorMessage"]) == (True, True)
-    store = S3Store(LAKE)
+    store = S3Store(LAKE, "half-way")
     assert store.exists(key)
     assert not store.exists(manifest_key(key))
     failed, answer = call()

@@ -33,6 +33,7 @@ DROP = (datetime.now(UTC) - timedelta(1)).date()
 # Why a policy allows what the twin, or one run, has no use for.
 UNUSED = {
     "IngestRole s3:ListBucket": "so that S3 says what is missing; ministack says it to everyone",
+    "GlueRole s3:GetBucketLocation": "of Glue's own file system",
     "AbortMultipartUpload": "of uploads in parts, which begin at some megabytes",
     "ListMultipartUploadParts": "likewise",
     "ListBucketMultipartUploads": "likewise, by Athena",

@@ -88,6 +88,22 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
+def log_end(group: str, stream: str, lines: int) -> list[str]:
+    """The last lines of a log's stream in CloudWatch; none if there is no such stream."""
+    logs, page = client("logs"), {"startFromHead": False}
+    while True:
+        try:
+            answer = logs.get_log_events(
+                logGroupName=group, logStreamName=stream, limit=lines, **page
+            )
+        except logs.exceptions.ResourceNotFoundException:
+            return []
+        # A page may be empty and not the last.
+        if answer["events"] or answer["nextBackwardToken"] == page.get("nextToken"):
+            return [event["message"].rstrip("\n") for event in answer["events"]]
+        page["nextToken"] = answer["nextBackwardToken"]
+
+
 def in_s3(root: str) -> bool:
     """Whether a lake's root is a bucket, s3://bucket, and no folder."""
     return root.startswith("s3://")

@@ -77,7 +77,7 @@ def _on_aws(settings: Settings) -> Resources:
         lake=lake,
         transformer=GlueTransformer(
             job=settings.glue_job,
-            log_group=settings.glue_log_group,
+            logs=settings.glue_logs,
             bucket=settings.pipes_bucket,
         ),
         querier=AthenaQuerier(

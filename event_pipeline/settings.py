@@ -22,7 +22,7 @@ OF_AWS = (
     "pipes_bucket",
     "workgroup",
     "glue_job",
-    "glue_log_group",
+    "glue_logs",
     "ingest_function",
 )
 
@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     )
     workgroup: str = Field("", description="aws: Athena's workgroup.")
     glue_job: str = Field("", description="aws: name of the Glue job.")
-    glue_log_group: str = Field("", description="aws: log group of what its runs say.")
+    glue_logs: str = Field("", description="aws: its log groups, without /output and /error.")
     ingest_function: str = Field("", description="aws: name of the Lambda that feeds Bronze.")
     query_timeout_minutes: float = Field(
         30, gt=0, description="aws: minutes after which an Athena query is cancelled."

@@ -51,7 +51,7 @@ RUNS = "runs/"
 KEPT = timedelta(days=1)
 # How far clocks may differ, in seconds, when a run is looked for that its claim does not know.
 SKEW_SECONDS = 300
-# Lines of a failed run's log that are shown.
+# Lines of each of a failed run's logs that are shown.
 LOG_LINES = 200
 
 
@@ -66,11 +66,11 @@ class Work:
 class GlueTransformer(Transformer):
     """Runs Spark SQL by the Glue job `job`; requests and reports go through `bucket`.
 
-    `log_group` is CloudWatch's, in which each run has a stream.
+    `logs` begins the names of the job's two log groups, which end in /output and /error.
     """
 
     job: str
-    log_group: str
+    logs: str
     bucket: str
     poll_seconds: float = 5
 
@@ -109,7 +109,7 @@ class GlueTransformer(Transformer):
     @property
     def _runs(self) -> "JobRuns":
         claims = Claims(bucket=self.bucket, prefix="claims")
-        return JobRuns(self.job, self.log_group, self.bucket, claims, self.poll_seconds)
+        return JobRuns(self.job, self.logs, self.bucket, claims, self.poll_seconds)
 
 
 def _digest(document: Mapping[str, Any], aside: Collection[str] = ()) -> str:
@@ -122,7 +122,7 @@ class JobRuns:
     """The runs of one Glue job, by the claims on what they make."""
 
     job: str
-    log_group: str
+    logs: str
     bucket: str
     claims: Claims
     poll_seconds: float
@@ -312,7 +312,7 @@ class _Follower:
         state = job_run["JobRunState"]
         said = job_run.get("ErrorMessage") or "no reason given"
         if wanted:
-            self._print_log(str(run_id))
+            self._print_logs(str(run_id))
         if state == "SUCCEEDED":
             said = "ended without its report"
         self.error = f"Glue job {self.runs.job}, run {run_id}: {state}: {said}"
@@ -340,19 +340,21 @@ class _Follower:
                     to = sys.stderr if params["stream"] == "stderr" else sys.stdout
                     print(params["text"], end="", file=to)
 
-    def _print_log(self, run_id: str) -> None:
-        """Prints the end of the run's log: what a job cannot report whose process died."""
-        client, group = aws.client("logs"), self.runs.log_group
-        try:
-            log = client.get_log_events(
-                logGroupName=group, logStreamName=run_id, limit=LOG_LINES, startFromHead=False
-            )
-        except client.exceptions.ClientError as error:
-            dg.get_dagster_logger().warning(f"{group}: the log of {run_id} is not read: {error}")
-            return
-        print(f"--- The end of {group}, {run_id}:", file=sys.stderr)
-        for event in log["events"]:
-            print(event["message"].rstrip("\n"), file=sys.stderr)
+    def _print_logs(self, run_id: str) -> None:
+        """Prints the ends of the run's logs: what a job cannot report whose process died.
+
+        The job's own output is in the first, what Spark and Java have to say in the second.
+        """
+        for group in (f"{self.runs.logs}/output", f"{self.runs.logs}/error"):
+            try:
+                # Glue 5 names a driver's stream so; those before gave it the run's name alone.
+                for stream in (f"{run_id}-driver", run_id):
+                    if lines := aws.log_end(group, stream, LOG_LINES):
+                        print(
+                            f"--- The end of {group}, {stream}:", *lines, sep="\n", file=sys.stderr
+                        )
+            except aws.client("logs").exceptions.ClientError as error:
+                dg.get_dagster_logger().warning(f"{group} cannot be read: {error}")
 
 
 def _folder(run: str) -> str:

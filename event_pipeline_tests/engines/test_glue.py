@@ -162,30 +162,56 @@ def test_whatever_a_run_ends_as_is_said_with_its_reason(stage: Stage, state: str
     assert claimed() == []
 
 
-def logged(run_id: str, *lines: str) -> None:
+def logged(group: str, stream: str, *lines: str) -> None:
     """What CloudWatch has of a run."""
-    logs, place = aws.client("logs"), {"logGroupName": LOGS, "logStreamName": run_id}
-    logs.create_log_group(logGroupName=LOGS)
+    logs, place = aws.client("logs"), {"logGroupName": group, "logStreamName": stream}
+    logs.create_log_group(logGroupName=group)
     logs.create_log_stream(**place)
     now = int(time.time() * 1000)
     events = [{"timestamp": now, "message": line} for line in lines]
     logs.put_log_events(**place, logEvents=events)
 
 
-def test_of_a_run_that_failed_the_end_of_its_log_is_shown(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("suffix", ["-driver", ""])
+def test_of_a_run_that_failed_the_ends_of_its_logs_are_shown(
+    suffix: str,
+    stage: Stage,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(glue, "LOG_LINES", 2)
-    stage.script = [
-        lambda: logged(stage.runs[0].job_run_id, "Launching", "Traceback", "ImportError: no zip"),
-        stage.ends("FAILED"),
-    ]
+
+    def log() -> None:
+        stream = stage.runs[0].job_run_id + suffix
+        logged(f"{LOGS}/output", stream, "began", "Traceback", "ImportError: no zip")
+        logged(f"{LOGS}/error", stream, "OutOfMemoryError")
+
+    stage.script = [log, stage.ends("FAILED")]
     [report] = made()
     [run] = stage.runs
     assert report["error"].endswith("FAILED: no reason given")
     shown = capsys.readouterr().err.splitlines()
-    head = f"--- The end of /logs, {run.job_run_id}:"
-    assert shown[shown.index(head) :] == [head, "Traceback", "ImportError: no zip"]
+    head = f"--- The end of /logs/output, {run.job_run_id}{suffix}:"
+    assert shown[shown.index(head) :] == [
+        head,
+        "Traceback",
+        "ImportError: no zip",
+        head.replace("output", "error"),
+        "OutOfMemoryError",
+    ]
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ThrottlingException"])
+def test_a_log_that_cannot_be_read_hides_no_failure(
+    code: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": code, "Message": "-"}}, "GetLogEvents")
+
+    monkeypatch.setattr(aws.client("logs"), "get_log_events", refuse)
+    stage.script = [stage.ends("FAILED", "disk full")]
+    [report] = made()
+    assert report["error"].endswith("FAILED: disk full")
 
 
 def test_a_log_that_is_not_there_hides_no_failure(stage: Stage) -> None:
@@ -198,7 +224,7 @@ def test_of_a_run_that_made_everything_no_log_is_read(
     stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stage.script = [
-        lambda: logged(stage.runs[0].job_run_id, "Launching"),
+        lambda: logged(f"{LOGS}/output", stage.runs[0].job_run_id, "Launching"),
         stage.reports({"key": "k"}),
         stage.ends("SUCCEEDED"),
     ]

@@ -23,7 +23,7 @@ GIVEN = {
     "PipesBucket": "pipes",
     "Workgroup": "shop",
     "GlueJob": "transform",
-    "GlueLogGroup": "logs",
+    "GlueLogs": "logs",
     "IngestFunction": "ingest",
 }
 SERVICES = {"CodeService": "CodeTask", "DaemonService": "DaemonTask", "WebService": "WebTask"}

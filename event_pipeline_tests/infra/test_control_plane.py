@@ -309,7 +309,7 @@ def test_the_pipelines_tasks_have_the_settings_of_the_target(
         "pipes_bucket": "pipes",
         "workgroup": "shop",
         "glue_job": "transform",
-        "glue_log_group": "logs",
+        "glue_logs": "logs",
         "ingest_function": "ingest",
     }
     # Who only runs runs need not know where the lake is.

@@ -39,7 +39,7 @@ SETTINGS = {
     "DatabasePrefix": "EVENT_PIPELINE_DATABASE_PREFIX",
     "Workgroup": "EVENT_PIPELINE_WORKGROUP",
     "GlueJob": "EVENT_PIPELINE_GLUE_JOB",
-    "GlueLogGroup": "EVENT_PIPELINE_GLUE_LOG_GROUP",
+    "GlueLogs": "EVENT_PIPELINE_GLUE_LOGS",
     "IngestFunction": "EVENT_PIPELINE_INGEST_FUNCTION",
 }
 NO_SETTINGS = {"AlarmTopic", "ArtifactsBucket", "DagsterRole"}
@@ -262,6 +262,7 @@ def test_the_jobs_log_groups_are_those_that_glue_will_name(stand_in: str) -> Non
         prefix = f"{prefix}/{security}-role/{role}"
     groups = {g.get("LogGroupName") for g in stack.of_type("Logs::LogGroup").values()}
     assert groups == {None, f"{prefix}/error", f"{prefix}/output"}
+    assert stack.outputs["GlueLogs"]["Value"] == prefix
     for action in ("CreateLogStream", "PutLogEvents", "AssociateKmsKey"):
         group = f"arn:aws:logs:REGION:ACCOUNT:log-group:{prefix}/error:log-stream:x"
         assert stack.allows("GlueRole", f"logs:{action}", group)
@@ -496,6 +497,8 @@ CATALOG = "arn:aws:glue:REGION:ACCOUNT"
         ("s3:GetBucketLocation", LAKE, {"GlueRole", "DagsterRole"}),
         ("s3:GetBucketLocation", "<ArtifactsBucket.Arn>", {"GlueRole"}),
         ("logs:GetLogEvents", "<GlueErrorLogGroup.Arn>", {"DagsterRole"}),
+        ("logs:GetLogEvents", "<GlueOutputLogGroup.Arn>", {"DagsterRole"}),
+        ("logs:GetLogEvents", "<IngestLogGroup.Arn>", set()),
         ("kms:Decrypt", KEY, set(ROLES)),
         ("kms:GenerateDataKey", KEY, set(ROLES)),
         # The catalog is the publisher's, and databases are the stack's.

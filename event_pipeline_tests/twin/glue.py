@@ -179,29 +179,30 @@ class _Run:
         return f"Error Category: UNCLASSIFIED_ERROR; {why}"
 
     def _log(self, logs: Any) -> None:
-        """What the process printed, to CloudWatch. A role that may not write it has no log."""
-        for name in ("output", "error"):
-            file = self.folder / name
-            if not file.exists():
-                continue
-            place = {
-                "logGroupName": f"{self.record['LogGroupName']}/{name}",
-                "logStreamName": self.record["Id"],
-            }
-            now = int(time.time() * 1000)
-            lines = [line for line in file.read_text(errors="replace").splitlines() if line.strip()]
-            try:
-                with suppress(logs.exceptions.ResourceAlreadyExistsException):
-                    logs.create_log_group(logGroupName=place["logGroupName"])
-                logs.create_log_stream(**place)
-                for n in range(0, len(lines), LINES_AT_ONCE):
-                    events = [
-                        {"timestamp": now, "message": line[:LONGEST_LINE]}
-                        for line in lines[n : n + LINES_AT_ONCE]
-                    ]
-                    logs.put_log_events(**place, logEvents=events)
-            except ClientError as error:
-                print(f"{self.record['Id']} is not logged: {error}", flush=True)
+        """What the process printed, to CloudWatch. A role that may not write it has no log.
+
+        Both streams to the group of output, as Glue 5 does; the other is for what Spark logs.
+        """
+        place = {
+            "logGroupName": f"{self.record['LogGroupName']}/output",
+            "logStreamName": f"{self.record['Id']}-driver",
+        }
+        printed = [self.folder / name for name in ("output", "error")]
+        texts = [file.read_text(errors="replace") for file in printed if file.exists()]
+        lines = [line for text in texts for line in text.splitlines() if line.strip()]
+        now = int(time.time() * 1000)
+        try:
+            with suppress(logs.exceptions.ResourceAlreadyExistsException):
+                logs.create_log_group(logGroupName=place["logGroupName"])
+            logs.create_log_stream(**place)
+            for n in range(0, len(lines), LINES_AT_ONCE):
+                events = [
+                    {"timestamp": now, "message": line[:LONGEST_LINE]}
+                    for line in lines[n : n + LINES_AT_ONCE]
+                ]
+                logs.put_log_events(**place, logEvents=events)
+        except ClientError as error:
+            print(f"{self.record['Id']} is not logged: {error}", flush=True)
 
     def _end(self, state: str, why: str = "") -> None:
         now = time.time()

@@ -41,7 +41,7 @@ boto3.client("s3").put_object(Bucket=to["bucket"], Key=to["key_prefix"] + "/1.js
 WORKER = f"""
 from event_pipeline.engines.claims import Claims
 from event_pipeline.engines.glue import JobRuns, Work
-runs = JobRuns("slow", "/aws-glue/jobs/error", "{RESULTS}", Claims("{RESULTS}", "claims"), 0.2)
+runs = JobRuns("slow", "/aws-glue/jobs", "{RESULTS}", Claims("{RESULTS}", "claims"), 0.2)
 work = {{"k": Work("silver/events/k", "v1")}}
 for report in runs.make(work, lambda keys: {{"keys": list(keys)}}):
     print(report["rows"], report["run"]["glue_run"], flush=True)
@@ -159,7 +159,7 @@ def test_a_run_that_dies_before_it_can_report_shows_its_log(
     allowed = role(aws, "dies", "glue.amazonaws.com")
     job(aws, "dies", "import no_such_module", role=allowed)
     claims = Claims(RESULTS, "claims-of-the-dead")
-    made = JobRuns("dies", "/aws-glue/jobs/error", RESULTS, claims, 0.2)
+    made = JobRuns("dies", "/aws-glue/jobs", RESULTS, claims, 0.2)
     [report] = made.make({"k": Work("silver/events/k", "v1")}, lambda keys: {"keys": list(keys)})
     why = "ModuleNotFoundError: No module named 'no_such_module'"
     assert why in report["error"]

@@ -135,7 +135,7 @@ def test_the_job_that_is_deployed_transforms_a_partition(twin: Twin) -> None:
     searched = {text for table in read for text in table["search_query"].to_pylist()}
     assert searched == {f"é{n}" for n in range(50)}
     logs = twin.client("logs").get_log_events(
-        logGroupName=f"{run['LogGroupName']}/output", logStreamName=run_id
+        logGroupName=f"{run['LogGroupName']}/output", logStreamName=f"{run_id}-driver"
     )
     assert any('"user_id_missing": 1' in event["message"] for event in logs["events"])
 

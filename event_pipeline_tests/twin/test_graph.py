@@ -16,6 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 from rich.console import Console
 
+from event_pipeline import aws
 from event_pipeline.contracts import GOLD, SILVER
 from event_pipeline.demo import run_sync
 from event_pipeline.ingest.drops import FILES, DropProfile, write_drop
@@ -195,9 +196,10 @@ def test_dagster_may_read_what_runs_said(ran: Ran) -> None:
     """Which it does when one has failed, and here none has."""
     name = ran.values["EVENT_PIPELINE_GLUE_JOB"]
     run = ran.twin.client("glue").get_job_runs(JobName=name)["JobRuns"][0]
-    group = ran.values["EVENT_PIPELINE_GLUE_LOG_GROUP"]
-    logs = ran.twin.client("logs", ran.role("DagsterRole"))
-    assert logs.get_log_events(logGroupName=group, logStreamName=run["Id"])["events"]
+    group = ran.values["EVENT_PIPELINE_GLUE_LOGS"]
+    with environment(ran.role("DagsterRole")):
+        assert aws.log_end(f"{group}/output", f"{run['Id']}-driver", 10)
+        assert aws.log_end(f"{group}/error", f"{run['Id']}-driver", 10) == []
 
 
 def put(bucket: str, key: str) -> tuple[str, str, dict[str, Any]]:

@@ -1,10 +1,12 @@
 """A laboratory: one lake with its real parts, in a folder of its own."""
 
 import gzip
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,6 +34,11 @@ FIRST = tuple(f"event_pipeline_tests/{path}" for path in ("twin/test_graph.py", 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest files first."""
     items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+
+
+def clock(sleep: Callable[[float], object]) -> SimpleNamespace:
+    """What a module may know as `time`, with another `sleep`: its own is Spark's threads' too."""
+    return SimpleNamespace(**{**vars(time), "sleep": sleep})
 
 
 @dataclass

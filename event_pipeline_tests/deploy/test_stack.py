@@ -14,6 +14,7 @@ from rich.console import Console
 
 from event_pipeline.deploy.account import Account, DeployError, clear_errors
 from event_pipeline.deploy.stack import Stack
+from event_pipeline_tests.conftest import clock
 from event_pipeline_tests.deploy.conftest import shown
 
 Json = dict[str, Any]
@@ -326,7 +327,7 @@ def test_an_interrupt_says_that_it_goes_on(
         if next(naps):  # the first is before the change set is ready
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("event_pipeline.deploy.stack.time.sleep", interrupted)
+    monkeypatch.setattr("event_pipeline.deploy.stack.time", clock(interrupted))
     with pytest.raises(KeyboardInterrupt):
         stack.change(BODY, [], new=True)
     assert "shop goes on without this command; the same one again waits for it" in shown(console)
@@ -335,7 +336,7 @@ def test_an_interrupt_says_that_it_goes_on(
 def test_throttled_calls_are_made_again(
     signed_in: Account, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(botocore.endpoint.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(botocore.endpoint, "time", clock(lambda seconds: None))
     answers = iter([throttled(), throttled(), answer(described_xml())])
     cloudformation = signed_in.cloudformation
     cloudformation.meta.events.register("before-send.cloudformation", lambda **_: next(answers))

@@ -21,6 +21,7 @@ from event_pipeline.engines import claims as claims_module
 from event_pipeline.engines import glue
 from event_pipeline.engines.claims import Claims
 from event_pipeline.engines.glue import JobRuns, Json, Work
+from event_pipeline_tests.conftest import clock
 
 BUCKET, JOB, LOGS, REGION, ACCOUNT = "pipes", "silver", "/logs", "us-east-1", "1" * 12
 WORK = {"k": Work("silver/events/k", "v1")}
@@ -37,7 +38,7 @@ class Stage:
         self.script: list[Callable[[], Any]] = []
         self.sleeps = 0
         self.most_at_once = 0
-        monkeypatch.setattr(time, "sleep", self._sleep)
+        monkeypatch.setattr(glue, "time", clock(self._sleep))
 
     def _sleep(self, _: float) -> None:
         self.sleeps += 1

@@ -29,6 +29,7 @@ from botocore.config import Config
 from event_pipeline.ingest import generator, handler
 from event_pipeline.ingest.generator import SLOT, Profile, event_count, generate
 from event_pipeline.ingest.handler import FolderStore, S3Store, ingest, manifest_key, object_key
+from event_pipeline_tests.conftest import clock
 
 START = datetime(2025, 11, 19, 17, 50, tzinfo=UTC)
 KEY = "bronze/events/year=2025/month=11/day=19/hour=17/minute=50/events-20251119-175000.jsonl.gz"
@@ -36,6 +37,7 @@ MANIFEST = (
     "bronze/_manifests/events/year=2025/month=11/day=19/hour=17/minute=50/"
     "events-20251119-175000.jsonl.gz.json"
 )
+
 PROFILE = Profile(3000, seed=5, late_share=0.01, fault_share=0.01)
 
 Store = FolderStore | S3Store
@@ -291,7 +293,7 @@ def test_a_killed_writer_leaves_nothing_that_a_reader_sees(tmp_path: Path) -> No
 
 
 def test_a_conflict_is_tried_again(s3: S3StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr("event_pipeline.ingest.handler.time", clock(lambda _: None))
     s3.conflicts = 3
     assert ingest(START, s3_store(s3), PROFILE)["status"] == "written"
     s3.conflicts = 1000

@@ -14,7 +14,7 @@ from event_pipeline.contracts import DAILY_USER_ACTIVITY, EVENTS
 from event_pipeline.lake import tables
 from event_pipeline.lake.tables import Lake, PublishError
 from event_pipeline.partitions import HOURLY
-from event_pipeline_tests.conftest import HOUR, Lab
+from event_pipeline_tests.conftest import HOUR, Lab, clock
 
 OTHER = "2026-01-01-11:00"
 
@@ -221,7 +221,7 @@ def test_a_publish_that_loses_every_race_leaves_what_was_live(
 
     with monkeypatch.context() as patch:
         patch.setattr(Lake, "_commit", lose)
-        patch.setattr("event_pipeline.lake.tables.time.sleep", lambda _: None)
+        patch.setattr("event_pipeline.lake.tables.time", clock(lambda _: None))
         with pytest.raises(PublishError, match=r"silver/events 2026-01-01-10:00: other writers"):
             publish(lab, ["b"])
     assert (users(lab), len(lost)) == (["a"], tables.COMMIT_ATTEMPTS)

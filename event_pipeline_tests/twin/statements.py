@@ -21,7 +21,7 @@ from sqlglot import exp
 
 from event_pipeline.engines.duckdb.session import connect, literal, literals, parquet
 from event_pipeline.errors import first_line
-from event_pipeline_tests.twin.athena import UNLOAD, Query, QueryFailedError
+from event_pipeline_tests.twin.query import UNLOAD, Query, QueryFailedError
 
 Json = dict[str, Any]
 

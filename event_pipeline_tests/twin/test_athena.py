@@ -17,8 +17,8 @@ from pyiceberg.types import NestedField
 
 from event_pipeline.contracts import EVENTS, GOLD
 from event_pipeline_tests.conftest import jsonl
-from event_pipeline_tests.twin.athena import Query
 from event_pipeline_tests.twin.conftest import ENDED, LAKE, RESULTS, keys
+from event_pipeline_tests.twin.query import Query
 from event_pipeline_tests.twin.server import Twin
 
 GROUP = "queries"

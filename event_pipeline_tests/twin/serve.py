@@ -1,8 +1,11 @@
 """`make twin`: the twin with the data plane deployed, until it is interrupted."""
 
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 
+from event_pipeline.ingest.generator import SLOT
+from event_pipeline.ingest.handler import last_whole_slot
 from event_pipeline.settings import read_settings
 from event_pipeline.terminal import stdout
 from event_pipeline_tests.twin.graph import deployed
@@ -11,11 +14,12 @@ from event_pipeline_tests.twin.server import Twin
 ENV_FILE = Path(".env.twin")
 NEXT = """
 The twin is at {endpoint}; what is in it stays in {folder}.
+Its schedule feeds Bronze every five minutes, first at {first:%H:%M} UTC.
 In another shell, everything below works on it as on AWS:
 
-  set -a; . {env_file}; set +a
+  set -a; . ./{env_file}; set +a
   make dev
-      the UI: the schedule feeds Bronze every five minutes, and the sensors do the rest
+      the UI, in which the sensors do the rest
   event-pipeline sync
       the same at once, without the UI (after: source .venv/bin/activate)
   event-pipeline query hourly_revenue
@@ -31,7 +35,12 @@ def main() -> None:
         deployed(twin, ENV_FILE, EventsPerSlot="2000")
         with ENV_FILE.open("a") as file:
             file.write(f"EVENT_PIPELINE_HOME={folder / 'home'}\n")
-        text = NEXT.format(endpoint=twin.endpoint, folder=folder, env_file=ENV_FILE)
+        text = NEXT.format(
+            endpoint=twin.endpoint,
+            folder=folder,
+            first=last_whole_slot(datetime.now(UTC)) + 2 * SLOT,
+            env_file=ENV_FILE,
+        )
         stdout().print(text, highlight=False, soft_wrap=True)
         try:
             signal.pause()

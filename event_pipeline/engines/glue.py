@@ -353,7 +353,7 @@ class _Follower:
                         print(
                             f"--- The end of {group}, {stream}:", *lines, sep="\n", file=sys.stderr
                         )
-            except aws.client("logs").exceptions.ClientError as error:
+            except (aws.client("logs").exceptions.ClientError, *aws.connection_errors()) as error:
                 dg.get_dagster_logger().warning(f"{group} cannot be read: {error}")
 
 

@@ -202,12 +202,18 @@ def test_of_a_run_that_failed_the_ends_of_its_logs_are_shown(
     ]
 
 
-@pytest.mark.parametrize("code", ["AccessDeniedException", "ThrottlingException"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "AccessDeniedException", "Message": "-"}}, "GetLogEvents"),
+        EndpointConnectionError(endpoint_url="http://logs"),
+    ],
+)
 def test_a_log_that_cannot_be_read_hides_no_failure(
-    code: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    error: Exception, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**_: Any) -> None:
-        raise ClientError({"Error": {"Code": code, "Message": "-"}}, "GetLogEvents")
+        raise error
 
     monkeypatch.setattr(aws.client("logs"), "get_log_events", refuse)
     stage.script = [stage.ends("FAILED", "disk full")]

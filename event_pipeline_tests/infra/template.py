@@ -16,6 +16,24 @@ from cfnlint.decode import decode_str  # type: ignore[import-untyped]
 INFRA = Path(__file__).parents[2] / "infra"
 DATA_PLANE, CONTROL_PLANE = INFRA / "data_plane.yaml", INFRA / "control_plane.yaml"
 
+# What may name everything, and why.
+WILDCARD_RESOURCES = {
+    DATA_PLANE: {
+        "AccountThroughIam": "in a key's policy it is the key",
+        "LogsAreEncrypted": "in a key's policy it is the key",
+        "AlarmsReachTheTopic": "in a key's policy it is the key",
+        "EventsReachTheTopic": "in a key's policy it is the key",
+        "JobReportsMetrics": "PutMetricData has no resources; the namespace holds it",
+    },
+    CONTROL_PLANE: {
+        "AccountThroughIam": "in a key's policy it is the key",
+        "LogsAreEncrypted": "in a key's policy it is the key",
+        "EcsEntersTheRegistry": "GetAuthorizationToken has no resources",
+        "LauncherReadsDefinitions": "DescribeTaskDefinition has no resources",
+        "LauncherFindsItsNetwork": "DescribeNetworkInterfaces has no resources",
+    },
+}
+
 PSEUDO = {
     "AWS::AccountId": "ACCOUNT",
     "AWS::Partition": "aws",

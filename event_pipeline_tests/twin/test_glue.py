@@ -19,6 +19,7 @@ from event_pipeline.engines import PartitionRequest, TransformRequest
 from event_pipeline.engines.requests import as_json
 from event_pipeline.lake.objects import Source
 from event_pipeline_tests.conftest import HOUR, jsonl
+from event_pipeline_tests.jobs.test_transform import EVENT
 from event_pipeline_tests.twin.conftest import (
     CODE,
     LAKE,
@@ -32,13 +33,6 @@ from event_pipeline_tests.twin.server import Twin
 
 KEY = "bronze/events/year=2026/month=01/day=01/hour=10/minute=00/events-20260101-100000.jsonl.gz"
 ROWS, REFUSED = "silver/events/data/h/run", "quarantine/events/data/h/run"
-EVENT = {
-    "timestamp": "2026-01-01T10:00:00Z",
-    "user_id": "u",
-    "session_id": "s",
-    "event_type": "search",
-    "search_query": "é",
-}
 # One line twice, and one without a user.
 LINES = [json.dumps({**EVENT, "search_query": f"é{n}"}) for n in (*range(50), 0)]
 BAD = json.dumps({**EVENT, "user_id": None})

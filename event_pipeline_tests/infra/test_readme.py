@@ -41,6 +41,13 @@ def _rounded(result: float, like: str) -> str:
     return f"{result:.{len(like.partition('.')[2])}f}"
 
 
+def sum_of(items: list[Row]) -> float:
+    """Dollars of the items, each of which must be its amount times its price."""
+    for name, amount, _, price, dollars in items:
+        assert dollars == _rounded(value(amount) * float(price), dollars), name
+    return sum(float(row[-1]) for row in items)
+
+
 def test_there_is_a_model_of_this_design_twice_and_of_the_original() -> None:
     assert len(COSTS) == 3
 
@@ -48,9 +55,7 @@ def test_there_is_a_model_of_this_design_twice_and_of_the_original() -> None:
 @pytest.mark.parametrize("rows", COSTS, ids=lambda rows: rows[-2][-1])
 def test_costs_add_up(rows: list[Row]) -> None:
     *items, total, share = rows
-    for name, a_day, _, price, dollars in items:
-        assert dollars == _rounded(value(a_day) * float(price), dollars), name
-    found = sum(float(row[-1]) for row in items)
+    found = sum_of(items)
     assert total[-1].strip("*") == f"{found:.2f}"
     assert share[-1].strip("*") == f"{found / MILLIONS_A_DAY:.4f}"
 
@@ -74,6 +79,4 @@ def test_parameters_with_a_default_are_the_templates(document: str, path: Path) 
 def test_costs_of_the_control_plane_add_up() -> None:
     [rows] = [rows for head, rows in tables("CONTROL_PLANE.md") if head[-1] == "USD a month"]
     *items, total = rows
-    for name, a_month, _, price, dollars in items:
-        assert dollars == _rounded(value(a_month) * float(price), dollars), name
-    assert total[-1].strip("*") == f"{sum(float(row[-1]) for row in items):.2f}"
+    assert total[-1].strip("*") == f"{sum_of(items):.2f}"

@@ -17,17 +17,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.dataset import dataset
-from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
 from pyiceberg.expressions import AlwaysFalse, AlwaysTrue, BooleanExpression, parser
 from pyiceberg.expressions.visitors import inclusive_projection, manifest_evaluator
+from pyiceberg.io import PY_IO_IMPL, load_file_io
 from pyiceberg.io.pyarrow import PyArrowFileIO, parquet_file_to_data_file, schema_to_pyarrow
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.partitioning import PartitionField, PartitionSpec
@@ -114,7 +115,9 @@ class Lake(dg.ConfigurableResource[Any]):
     @cached_property
     def _catalog(self) -> Catalog:
         if self._in_glue:
-            return load_catalog("lake", type="glue", **self._properties)
+            from pyiceberg.catalog.glue import GlueCatalog  # imports boto3
+
+            return GlueCatalog("lake", client=aws.client("glue"), **self._properties)
         Path(self.root).mkdir(parents=True, exist_ok=True)
         with self._alone():
             # Waiting is right: another process commits in milliseconds.
@@ -124,15 +127,12 @@ class Lake(dg.ConfigurableResource[Any]):
 
     @cached_property
     def _properties(self) -> dict[str, str]:
-        """What PyIceberg must know to reach files: it reads less of the environment than boto3."""
-        if not self._in_glue:
-            return {}
-        found = {"s3.endpoint": aws.s3_endpoint(), "s3.region": aws.client("s3").meta.region_name}
-        return {name: value for name, value in found.items() if value}
+        """How PyIceberg reaches files: in S3 as boto3 would, of which it knows less by itself."""
+        return {PY_IO_IMPL: "event_pipeline.lake.s3.S3FileIO"} if self._in_glue else {}
 
     @cached_property
     def _io(self) -> PyArrowFileIO:
-        return PyArrowFileIO(self._properties)
+        return cast(PyArrowFileIO, load_file_io(self._properties))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

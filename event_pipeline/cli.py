@@ -164,7 +164,7 @@ def sample_drop(
     settings = read_settings()
     day = given_drop(settings, drop).date()
     profile = DropProfile(records, settings.seed, settings.fault_share, settings.unknown_share)
-    for name, lines in write_drop(open_store(settings.root), day, profile).items():
+    for name, lines in write_drop(open_store(settings.root, aws.client), day, profile).items():
         out.print(f"{name}.json: {lines:,} records")
 
 

@@ -182,6 +182,46 @@ def test_what_is_wrong_in_the_configuration_is_a_line(
     assert len(found.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("config", "values", "endpoint"),
+    [
+        ("", {}, "https://s3.eu-west-1.amazonaws.com"),
+        ("", {"AWS_REGION": "cn-north-1"}, "https://s3.cn-north-1.amazonaws.com.cn"),
+        ("", {"AWS_ENDPOINT_URL": "http://all:1"}, "http://all:1"),
+        (
+            "",
+            {"AWS_ENDPOINT_URL": "http://all:1", "AWS_ENDPOINT_URL_S3": "http://s3:1"},
+            "http://s3:1",
+        ),
+        ("", {"AWS_ENDPOINT_URL_GLUE": "http://glue:1"}, "https://s3.eu-west-1.amazonaws.com"),
+        (
+            "[default]\nservices = near\n[services near]\ns3 =\n  endpoint_url = http://near:1\n",
+            {},
+            "http://near:1",
+        ),
+        (
+            "[default]\nregion = us-east-2\nuse_fips_endpoint = true\n",
+            {},
+            "https://s3-fips.us-east-2.amazonaws.com",
+        ),
+    ],
+)
+def test_obstore_and_pyarrow_go_where_boto3_goes(
+    config: str,
+    values: dict[str, str],
+    endpoint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, str] = {}
+    monkeypatch.setattr("pyarrow.fs.S3FileSystem", lambda **options: given.update(options))
+    keys = {name: value for name, value in KEYS.items() if "region" not in config or "KEY" in name}
+    with machine(tmp_path, config, {"AWS_ENDPOINT_URL": "", **keys, **values}):
+        assert aws.object_store("lake").config["endpoint"] == endpoint
+        aws.filesystem()
+    assert given["endpoint_override"] == endpoint
+
+
 def test_who_has_signed_in_again_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sso, refreshed = botocore.credentials.SSOProvider, botocore.credentials.SSOCredentialFetcher
     monkeypatch.setattr(sso, "_SSO_TOKEN_CACHE_DIR", str(tmp_path))

@@ -25,6 +25,7 @@ import botocore.tokens
 import pytest
 from botocore.exceptions import ClientError
 from botocore.utils import JSONFileCache
+from pyarrow.fs import S3FileSystem
 
 from event_pipeline import aws
 from event_pipeline.contracts import EVENTS
@@ -33,6 +34,7 @@ from event_pipeline.ingest.handler import object_key
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.partitions import HOURLY
+from event_pipeline_tests.twin import wires
 from event_pipeline_tests.twin.conftest import LAKE, RESULTS, allow
 from event_pipeline_tests.twin.emulator import REGION
 from event_pipeline_tests.twin.graph import environment
@@ -326,17 +328,31 @@ class Work:
     def publish(self) -> None:
         """Lists Bronze, and publishes a partition."""
         with self._recorded():
-            assert [item.key for item in self.objects.partition(EVENTS, HOUR).objects] == [KEY]
+            self.list()
             prefix = self.lake.new_prefix(EVENTS, HOUR, "digest")
             columns = [(column.name, column.type) for column in EVENTS.columns]
             file = self.lake.write_no_rows(columns, prefix)
             self.lake.publish(EVENTS, HOUR, [file], {"prefix": prefix})
             assert self.lake.receipt(self.lake.live(EVENTS)[HOUR]) == {"prefix": prefix}
 
+    def list(self) -> None:
+        """Lists Bronze, which is obstore's."""
+        assert [item.key for item in self.objects.partition(EVENTS, HOUR).objects] == [KEY]
+
+    def count(self) -> None:
+        """Reads a file of a table, which is PyArrow's."""
+        file = self.lake.write_no_rows([("n", "long")], f"s3://{LAKE}/gold")
+        assert self.lake.count([file]) == 0
+
+    def databases(self) -> None:
+        """Lists the databases, which is boto3's."""
+        [found] = aws.client("glue").get_databases()["DatabaseList"]
+        assert found["Name"] == "shop_silver"
+
     def read(self) -> None:
         """Lists Bronze, and reads the table."""
         with self._recorded():
-            assert [item.key for item in self.objects.partition(EVENTS, HOUR).objects] == [KEY]
+            self.list()
             assert self.lake.read(EVENTS, self.lake.live(EVENTS)[HOUR].paths).num_rows == 0
 
     def query(self) -> None:
@@ -401,9 +417,49 @@ def test_all_clients_sign_with_them_and_renew_them(
         place.account.end(aws.credentials().access_key)
         with pytest.raises(ClientError, match="ExpiredToken"):
             aws.keys(LAKE, "bronze/")
-        minutes_later(55, monkeypatch)
+        with monkeypatch.context() as patch:
+            minutes_later(55, patch)
+            aws.credentials()
         work.read()
-        assert (work.callers, work.refused) == ({who}, set())
+        assert (work.callers, work.refused, work.sessions(who)) == ({who}, set(), 0)
+
+
+def test_athena_is_asked_with_them(place: Place) -> None:
+    who = role_and_source_profile(place)
+    with environment(place.variables):
+        work = Work(place.account)
+        work.query()
+    assert (work.callers, work.refused) == ({who}, set())
+
+
+def test_what_is_unsigned_is_refused(place: Place) -> None:
+    in_the_environment(place)
+    before = len(place.account.twin.calls())
+    with environment(place.variables):
+        # As PyArrow does by itself with a profile that it does not know.
+        unsigned = S3FileSystem(anonymous=True, endpoint_override=place.account.twin.endpoint)
+        with pytest.raises(OSError, match="ACCESS_DENIED"):
+            unsigned.get_file_info(f"{LAKE}/{KEY}")
+    calls = place.account.twin.calls()[before:]
+    assert {(call.principal, call.status) for call in calls} == {("nobody", 403)}
+
+
+def test_all_clients_trust_the_same_and_go_by_the_same_proxy(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_the_environment(place)
+    port = int(place.account.twin.endpoint.rsplit(":", 1)[-1])
+    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with wires.tls(port, place.home) as (secure, authority), wires.proxy() as (proxy, asked):
+        place.variables["AWS_ENDPOINT_URL"] = f"https://127.0.0.1:{secure}"
+        place.variables["AWS_CA_BUNDLE"] = str(authority)
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy}")
+        for act in (Work.list, Work.count, Work.databases):
+            asked.clear()
+            with environment(place.variables):
+                act(Work(place.account))
+            assert set(asked) == {f"127.0.0.1:{secure}"}
 
 
 def minutes_later(minutes: int, patch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +25,7 @@ import botocore.credentials
 import botocore.tokens
 import pytest
 from botocore.exceptions import ClientError
+from botocore.loaders import JSONFileLoader
 from botocore.utils import JSONFileCache
 from pyarrow.fs import S3FileSystem
 
@@ -122,6 +124,16 @@ def account() -> Iterator[Account]:
         with environment(twin.environment):
             Work(Account(twin)).lake.table(EVENTS)
         yield Account(twin)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _models_are_read_once() -> Iterator[None]:
+    """As each test has a session of its own, boto3 would read its models of services in each."""
+    read = JSONFileLoader.load_file
+    once = cache(lambda path: read(JSONFileLoader(), path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: once(path))
+        yield
 
 
 class Portal(BaseHTTPRequestHandler):

@@ -22,7 +22,7 @@ from event_pipeline.engines import (
     Transformer,
     TransformRequest,
 )
-from event_pipeline.errors import QueryError
+from event_pipeline.errors import LakeError, QueryError
 from event_pipeline.lake.objects import Listing, Objects
 from event_pipeline.lake.tables import Lake, Live, PublishError
 from event_pipeline.lake.uploads import in_one_line
@@ -65,17 +65,23 @@ def build_silver(
     reported as touched, so that none is lost to a process that died after its publish.
     """
     quarantine = contract.quarantine()
-    live = lake.live(contract, set(keys))
+    try:
+        lake.open()
+        live, kept = lake.live(contract, set(keys)), lake.live(quarantine, set(keys))
+    except LakeError as refused_by:
+        yield from [Built(key, "failed", {}, str(refused_by)) for key in keys]
+        return
     receipts = {key: receipt for key, found in live.items() if (receipt := lake.receipt(found))}
-    kept = lake.live(quarantine, set(keys))
+    broken = {**lake.broken(kept), **lake.broken(live)}
     pending: dict[str, Listing] = {}
     for key in keys:
         listing, receipt = objects.partition(contract, key), receipts.get(key)
         made = (listing.digest, contract.version)
         # The quarantine too: two writers, or a rollback, may have left another build's.
         quarantined = lake.receipt(kept[key]) if key in kept else None
-        if receipt and quarantined and _made(receipt) == _made(quarantined) == made:
-            yield Built(key, "unchanged", receipt)
+        made_of = [_made(each) for each in (receipt, quarantined) if each]
+        if key not in broken and made_of == [made, made]:
+            yield Built(key, "unchanged", receipts[key])
         elif refused := objects.refused(contract, listing):
             # What is live stays: a file that nobody can read is no reason to take it away.
             yield Built(key, "failed", {}, in_one_line(refused))
@@ -191,18 +197,18 @@ def build_gold(
     lake: Lake,
 ) -> Iterator[Built]:
     """Builds dates of a Gold table, one result a date."""
-    live = lake.live(contract, set(keys))
     for key in keys:
         try:
+            lake.open()
             yield _gold(
                 contract,
                 key,
-                live.get(key),
+                lake.live(contract, {key}).get(key),
                 transformer=transformer,
                 querier=querier,
                 lake=lake,
             )
-        except (QueryError, OSError) as error:
+        except (LakeError, QueryError, OSError) as error:
             yield Built(key, "failed", {}, str(error))
 
 
@@ -218,7 +224,8 @@ def _gold(
     digest = gold_digest(contract, lake, day)
     if live:
         receipt = lake.receipt(live)
-        if receipt and _made(receipt) == (digest, contract.version):
+        made = receipt and _made(receipt)
+        if receipt and made == (digest, contract.version) and not lake.broken({day: live}):
             return Built(day, "unchanged", receipt)
     if missing := _not_there(contract, lake, day):
         return Built(day, "failed", {}, f"incomplete: {', '.join(missing)} of {day} not built")
@@ -258,8 +265,9 @@ def gold_digest(contract: Contract, lake: Lake, day: str) -> str:
 
     Their paths are as under the lake's root: where the lake lies changes no row.
     """
+    address = lake.address
     files = [
-        path.removeprefix(f"{lake.root}/")
+        path.removeprefix(f"{address}/")
         for each in _files(contract, lake, day).values()
         for path in each
     ]

@@ -25,6 +25,14 @@ class SettingsError(UsageError):
     """A setting has a value that cannot be used; the message names it and the choices."""
 
 
+class LakeError(UsageError):
+    """A lake that cannot be read or written as it is; the message says what mends it."""
+
+
+class DamagedError(LakeError):
+    """Something of a lake that is lost or cannot be read."""
+
+
 class QueryError(UsageError):
     """A query that cannot be run."""
 

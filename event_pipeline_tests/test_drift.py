@@ -166,7 +166,7 @@ def test_two_processes_that_find_a_new_column_add_it_once(lab: Lab, tmp_path: Pa
     lab.lake.table(EVENTS)
     evolved = with_coupon(tmp_path)
     stale = Lake(root=lab.lake.root)
-    held = stale._catalog.load_table(EVENTS.identifier)
+    held = stale.open().load_table(EVENTS.identifier)
     lab.lake.table(evolved)
     from event_pipeline.lake import tables
 

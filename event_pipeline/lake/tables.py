@@ -6,25 +6,26 @@ live together, so what a partition was built from can never disagree with the ro
 see, whatever is killed, rolled back or expired.
 """
 
-import fcntl
+import hashlib
 import json
+import os
 import random
+import stat
 import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.dataset import dataset
 from pyiceberg.catalog import Catalog
-from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
 from pyiceberg.expressions import AlwaysFalse, AlwaysTrue, BooleanExpression, parser
 from pyiceberg.expressions.visitors import inclusive_projection, manifest_evaluator
@@ -40,10 +41,15 @@ from pyiceberg.types import NestedField
 
 from event_pipeline import aws
 from event_pipeline.contracts import Contract
-from event_pipeline.errors import UsageError
+from event_pipeline.errors import DamagedError, LakeError, UsageError, in_short
+from event_pipeline.lake import folder
+from event_pipeline.lake.folder_io import NEW, OLD, FolderIO, moved
+from event_pipeline.lake.salvage import UNREADABLE, files_of, moved_file, salvage
 from event_pipeline.partitions import DAILY, DAY
 
 RECEIPT = "receipt.json"
+# In a receipt, the digests of its data files, by name.
+SHA256 = "sha256"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 PROPERTIES = {
@@ -59,6 +65,7 @@ PROPERTIES = {
 SNAPSHOTS_KEPT = 100
 SNAPSHOTS_MOST = 150
 COMMIT_ATTEMPTS = 30
+READS_MOST = 3
 
 
 class PublishError(RuntimeError):
@@ -92,6 +99,13 @@ class Live:
         return self.prefix.rsplit("/", 1)[-1].rpartition("-")[0]
 
 
+class Stored(NamedTuple):
+    """A file as it is stored: its size in bytes and when it was last written (seconds, UTC)."""
+
+    bytes: int
+    modified: float
+
+
 @dataclass(frozen=True)
 class Version:
     """One published state of a table that it can be rolled back to."""
@@ -117,18 +131,24 @@ class Lake(dg.ConfigurableResource[Any]):
     def _in_glue(self) -> bool:
         return aws.in_s3(self.root)
 
-    @cached_property
-    def _catalog(self) -> Catalog:
-        if self._in_glue:
-            from pyiceberg.catalog.glue import GlueCatalog  # imports boto3
+    @property
+    def address(self) -> str:
+        """The name of `root` by which the lake's tables know where they lie."""
+        return self.root if self._in_glue else folder.address(self.root)
 
-            return GlueCatalog("lake", client=aws.client("glue"), **self._properties)
-        Path(self.root).mkdir(parents=True, exist_ok=True)
-        with self._alone():
-            # Waiting is right: another process commits in milliseconds.
-            return SqlCatalog(
-                "lake", uri=f"sqlite:///{self.root}/catalog.db?timeout=60", warehouse=self.root
-            )
+    def open(self) -> Catalog:
+        """The catalog, to be written to.
+
+        A lake that was made elsewhere is adopted, a catalog that is lost or damaged is made anew
+        of what lies there. Raises LakeError if it cannot be written to.
+        """
+        return self._glue if self._in_glue else folder.open_for_writing(self.root)
+
+    @cached_property
+    def _glue(self) -> Catalog:
+        from pyiceberg.catalog.glue import GlueCatalog  # imports boto3
+
+        return GlueCatalog("lake", client=aws.client("glue"), **self._properties)
 
     @cached_property
     def _properties(self) -> dict[str, str]:
@@ -137,14 +157,15 @@ class Lake(dg.ConfigurableResource[Any]):
 
     @cached_property
     def _io(self) -> PyArrowFileIO:
-        return cast(PyArrowFileIO, load_file_io(self._properties))
+        return cast(PyArrowFileIO, load_file_io(self._properties)) if self._in_glue else FolderIO()
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keeps other processes out while catalog or table is made: PyIceberg looks, then makes."""
-        with open(f"{self.root}/catalog.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    def _alone(self) -> AbstractContextManager[None]:
+        """Keeps other processes out while a table is made: PyIceberg looks, then makes."""
+        # Glue's databases are the stack's, and it refuses to make a table twice.
+        return nullcontext() if self._in_glue else folder.alone(self.root)
+
+    def _as_it_is(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._in_glue else folder.as_it_is(self.root)
 
     def identifier(self, contract: Contract) -> tuple[str, str]:
         """Database and name of the contract's table in the catalog."""
@@ -156,35 +177,78 @@ class Lake(dg.ConfigurableResource[Any]):
 
         Raises UsageError if a column's type is another in the table than in the contract.
         """
+        catalog = self.open()
+        with self._clear_errors():
+            table = _readable(catalog, self.identifier(contract))
+            if table is None:
+                with self._alone():
+                    table = self._made(catalog, contract)
+            return _evolved(table, contract)
+
+    def _made(self, catalog: Catalog, contract: Contract, *, deep: bool = False) -> Table:
+        """The table that is not there yet, or cannot be read: of what lies there, or empty."""
+        identifier = self.identifier(contract)
+        if isinstance(catalog, folder.FolderCatalog):
+            if (table := _readable(catalog, identifier, deep=deep)) is not None:
+                return table  # Another process was faster.
+            if folder.mend_table(self.root, catalog, contract.asset):
+                folder.say(f"{contract.table} is made anew of what can be read of it")
+                return catalog.load_table(identifier)
+            catalog.create_namespace_if_not_exists(contract.identifier[0])
+        schema = _schema(contract)
+        source = schema.find_field(contract.partition).field_id
+        field = PartitionField(source, 1000, IdentityTransform(), contract.partition)
+        return catalog.create_table_if_not_exists(
+            identifier,
+            schema,
+            location=f"{self.address}/{contract.asset}",
+            partition_spec=PartitionSpec(field),
+            properties={
+                **PROPERTIES,
+                TableProperties.DEFAULT_NAME_MAPPING: schema.name_mapping.model_dump_json(),
+                "comment": contract.description,
+            },
+        )
+
+    def _mended(self, contract: Contract) -> bool:
+        """Makes a table anew if some of it cannot be read; False if all of it can."""
+        catalog = self.open()
+        if not isinstance(catalog, folder.FolderCatalog):
+            return False
+        with self._alone():
+            if _readable(catalog, self.identifier(contract), deep=True) is not None:
+                return False
+            self._made(catalog, contract, deep=True)
+        return True
+
+    def _clear_errors(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._in_glue else folder.clear_errors(self.root)
+
+    def _there(self, contract: Contract) -> Table | None:
+        """The table as it is; None if it is not there. It is not made, nor is anything changed.
+
+        Raises LakeError if it cannot be read, and UsageError as `table`.
+        """
+        catalog = self._glue if self._in_glue else folder.open_for_reading(self.root)
+        if catalog is None:
+            return None
         try:
-            return _evolved(self._catalog.load_table(self.identifier(contract)), contract)
+            with self._clear_errors():
+                table = _loaded(catalog, self.identifier(contract))
         except NoSuchTableError:
-            schema = _schema(contract)
-            source = schema.find_field(contract.partition).field_id
-            field = PartitionField(source, 1000, IdentityTransform(), contract.partition)
-            # Glue's databases are the stack's, and it refuses to make a table twice.
-            with nullcontext() if self._in_glue else self._alone():
-                if not self._in_glue:
-                    self._catalog.create_namespace_if_not_exists(contract.identifier[0])
-                return self._catalog.create_table_if_not_exists(
-                    self.identifier(contract),
-                    schema,
-                    location=f"{self.root}/{contract.asset}",
-                    partition_spec=PartitionSpec(field),
-                    properties={
-                        **PROPERTIES,
-                        TableProperties.DEFAULT_NAME_MAPPING: schema.name_mapping.model_dump_json(),
-                        "comment": contract.description,
-                    },
-                )
+            return None
+        _check_columns(table, contract)
+        return table
 
     def new_prefix(self, contract: Contract, key: str, digest: str) -> str:
         """A fresh folder for one run's files of one partition."""
         partition = key.replace(":", "")
         run = f"{digest}-{uuid.uuid4().hex[:8]}"
-        prefix = f"{self.root}/{contract.asset}/data/{partition}/{run}"
+        self.open()  # A lake from elsewhere has an address of its own from now on.
+        prefix = f"{self.address}/{contract.asset}/data/{partition}/{run}"
         if not self._in_glue:
-            Path(prefix).mkdir(parents=True)
+            with folder.writing(self.root):
+                Path(prefix).mkdir(parents=True)
         return prefix
 
     def publish(
@@ -198,8 +262,9 @@ class Lake(dg.ConfigurableResource[Any]):
         """
         prefix = files[0].rsplit("/", 1)[0]
         table = self.table(contract)
+        written = {**receipt, SHA256: self._sha256(files)}
         with table.io.new_output(f"{prefix}/{RECEIPT}").create(overwrite=True) as out:
-            out.write(json.dumps(receipt, default=str).encode())
+            out.write(json.dumps(written, default=str).encode())
         added = [_data_file(table, path, contract, key) for path in files]
         summary = {
             "event-pipeline.partition": key,
@@ -207,10 +272,18 @@ class Lake(dg.ConfigurableResource[Any]):
         }
         for attempt in range(COMMIT_ATTEMPTS):
             try:
-                self._commit(table, contract, key, added, summary)
+                with self._clear_errors(), self._as_it_is():
+                    self._commit(table, contract, key, added, summary)
                 return
             except (CommitFailedException, ValidationException):
                 time.sleep(random.uniform(0, 0.05 * (attempt + 1)))
+                table = self.table(contract)
+            except LakeError:
+                raise
+            except Exception:
+                # The commit reads every manifest, and more can be wrong with one than `table` sees.
+                if not self._mended(contract):
+                    raise
                 table = self.table(contract)
         raise PublishError(f"{contract.asset} {key}: other writers won {COMMIT_ATTEMPTS} times")
 
@@ -235,17 +308,26 @@ class Lake(dg.ConfigurableResource[Any]):
             _expire(table)
 
     def live(self, contract: Contract, keys: Collection[str] | None = None) -> dict[str, Live]:
-        """What is live of each partition, or of those among `keys`, by partition key."""
-        return self._live(self.table(contract), contract, keys)
+        """What is live of each partition, or of those among `keys`, by partition key.
+
+        What a lost or unreadable file of the table's own spoke of is not live any more: `damage`
+        names it, and the next build makes it anew.
+        """
+        try:
+            table = self._there(contract)
+        except DamagedError:
+            return {}
+        return self._live(table, contract, keys) if table else {}
 
     def _live(
         self, table: Table, contract: Contract, keys: Collection[str] | None
     ) -> dict[str, Live]:
         found: dict[str, list[DataFile]] = {}
-        for file in _files(table, _partition_filter(contract, keys)):
+        old, new = table.io.properties.get(OLD, ""), table.io.properties.get(NEW, "")
+        for file in _files(table, _partition_filter(contract, keys), strict=self._in_glue):
             key = _key(contract, file.partition[0])
             if keys is None or key in keys:
-                found.setdefault(key, []).append(file)
+                found.setdefault(key, []).append(moved_file(file, old, new))
         return {key: Live(tuple(files)) for key, files in sorted(found.items())}
 
     def receipt(self, live: Live) -> dict[str, Any] | None:
@@ -253,6 +335,11 @@ class Lake(dg.ConfigurableResource[Any]):
 
         None where it is lost or unreadable: nobody knows then what the partition was made of.
         """
+        found = self._receipt(live)
+        return found and {name: value for name, value in found.items() if name != SHA256}
+
+    def _receipt(self, live: Live) -> dict[str, Any] | None:
+        """The receipt as it was written, with the digests of the data files."""
         try:
             with self._io.new_input(f"{live.prefix}/{RECEIPT}").open() as file:
                 found = json.loads(file.read())
@@ -266,9 +353,24 @@ class Lake(dg.ConfigurableResource[Any]):
         return found if isinstance(found, dict) and found else None
 
     def scan(self, contract: Contract, row_filter: str | None = None) -> list[str]:
-        """Paths of the live files that may hold rows that the filter admits, sorted."""
-        scan = self.table(contract).scan(row_filter or AlwaysTrue())
-        return sorted(task.file.file_path for task in scan.plan_files())
+        """Paths of the live files that may hold rows that the filter admits, sorted.
+
+        Raises DamagedError if not all of the table can be read.
+        """
+        table = self._there(contract)
+        if table is None:
+            return []
+        if why := flaw_of(table):
+            raise DamagedError(f"{contract.table}: {why}: {folder.MEND}")
+        old, new = table.io.properties.get(OLD, ""), table.io.properties.get(NEW, "")
+        scan = table.scan(row_filter or AlwaysTrue())
+        try:
+            tasks = list(scan.plan_files())
+        except Exception:
+            if why := flaw_of(table, deep=True):
+                raise DamagedError(f"{contract.table}: {why}: {folder.MEND}") from None
+            raise
+        return sorted(moved(task.file.file_path, old, new) for task in tasks)
 
     def read(
         self,
@@ -279,11 +381,98 @@ class Lake(dg.ConfigurableResource[Any]):
     ) -> pa.Table:
         """Files of a table as one, in order; `rows` bounds how many rows are read."""
         schema = schema_to_pyarrow(_schema(contract), include_field_ids=False)
-        scheme, netloc, _ = PyArrowFileIO.parse_location(self.root)
-        paths = [PyArrowFileIO.parse_location(file)[2] for file in files]
+        scheme, netloc, _ = self._io.parse_location(self.root)
+        paths = [self._io.parse_location(file)[2] for file in files]
         filesystem = self._io.fs_by_scheme(scheme, netloc)
         data = dataset(paths, schema=schema, format="parquet", filesystem=filesystem)
         return data.to_table(columns) if rows is None else data.head(rows, columns=columns)
+
+    def look(self) -> None:
+        """Raises DamagedError if there is no catalog that can be read, though there are tables."""
+        if not self._in_glue:
+            folder.open_for_reading(self.root)
+
+    def flaw(self, contract: Contract, *, deep: bool = False) -> str | None:
+        """Why the table as such cannot be read as a whole; None if it can, or is not there."""
+        try:
+            table = self._there(contract)
+        except DamagedError as error:
+            return str(error)
+        if table is None:
+            lies = not self._in_glue and salvage(self.root, contract.asset, None)
+            return "it lies there, and the catalog does not have it" if lies else None
+        return flaw_of(table, deep=deep)
+
+    def broken(self, live: Mapping[str, Live], *, deep: bool = False) -> dict[str, str]:
+        """Partitions whose files are not those that were published, by key, and why.
+
+        Sizes and receipts are looked at, and in a folder the content of a file that was written
+        to since; with `deep` that of each file.
+        """
+        found = {}
+        for key, each in live.items():
+            if why := self._flaw(each, self._stored(each), deep=deep):
+                found[key] = why
+        return found
+
+    def _flaw(self, live: Live, stored: Mapping[str, Stored], *, deep: bool) -> str | None:
+        receipt, digests = stored.get(f"{live.prefix}/{RECEIPT}"), {}
+        for file in live.files:
+            name, there = file.file_path.rsplit("/", 1)[1], stored.get(file.file_path)
+            if there is None:
+                return f"{name} is lost"
+            if there.bytes != file.file_size_in_bytes:
+                return f"{name} has {there.bytes:,} bytes, not {file.file_size_in_bytes:,}"
+        if receipt is None or (content := self._receipt(live)) is None:
+            return f"{RECEIPT} is lost or unreadable"
+        digests = content.get(SHA256, {})
+        for file in live.files:
+            name, there = file.file_path.rsplit("/", 1)[1], stored[file.file_path]
+            suspect = deep or (name in digests and there.modified > receipt.modified)
+            if suspect and not self._is_as_written(file, digests.get(name)):
+                return f"{name} is not as it was written"
+        return None
+
+    def _is_as_written(self, file: DataFile, sha256: str | None) -> bool:
+        if sha256:
+            return self._sha256([file.file_path]) == {file.file_path.rsplit("/", 1)[1]: sha256}
+        try:
+            rows: int = self._metadata(file.file_path).num_rows
+        except (OSError, ValueError):
+            return False
+        return rows == file.record_count
+
+    def _stored(self, live: Live) -> dict[str, Stored]:
+        """What is stored of a partition's live files and receipt, by path."""
+        if self._in_glue:
+            bucket, _, prefix = live.prefix.removeprefix("s3://").partition("/")
+            pages = aws.object_store(bucket).list(f"{prefix}/")
+            return {
+                f"s3://{bucket}/{meta['path']}": Stored(
+                    meta["size"], meta["last_modified"].timestamp()
+                )
+                for page in pages
+                for meta in page
+            }
+        found = {}
+        for path in (*live.paths, f"{live.prefix}/{RECEIPT}"):
+            try:
+                status = os.stat(path)
+            except OSError:
+                continue
+            if stat.S_ISREG(status.st_mode):
+                found[path] = Stored(status.st_size, status.st_mtime)
+        return found
+
+    def _sha256(self, files: Sequence[str]) -> dict[str, str]:
+        """The digests of files by name, of a lake in a folder; S3 keeps what it was given."""
+        if self._in_glue:
+            return {}
+        found = {}
+        for path in files:
+            with open(path, "rb") as file:
+                found[path.rsplit("/", 1)[1]] = hashlib.file_digest(file, "sha256").hexdigest()
+        return found
 
     def count(self, files: Sequence[str]) -> int:
         """The rows of Parquet files, which need be of no table yet."""
@@ -304,7 +493,9 @@ class Lake(dg.ConfigurableResource[Any]):
 
     def versions(self, contract: Contract) -> list[Version]:
         """The states that the table can be rolled back to, latest first."""
-        table = self.table(contract)
+        table = self._there(contract)
+        if table is None:
+            return []
         current = table.metadata.current_snapshot_id
         return [
             Version(
@@ -339,20 +530,70 @@ def _schema(contract: Contract) -> Schema:
     )
 
 
-def _evolved(table: Table, contract: Contract) -> Table:
-    """The table, to which the columns that are new in its contract are added, each in its place.
+def _loaded(catalog: Catalog, identifier: tuple[str, str]) -> Table:
+    """A table of the catalog. Raises NoSuchTableError, and DamagedError if it cannot be read."""
+    for attempt in range(READS_MOST):
+        try:
+            return catalog.load_table(identifier)
+        except UNREADABLE as error:
+            if isinstance(error, PermissionError):
+                raise LakeError(f"{'.'.join(identifier)}: {error}") from error
+            if isinstance(error, OSError) and not isinstance(catalog, folder.FolderCatalog):
+                raise  # S3 may have been out of reach.
+            # Other writers may have committed so often that what was to be read is removed.
+            if attempt == READS_MOST - 1:
+                raise DamagedError(
+                    f"{'.'.join(identifier)}: its metadata is lost or unreadable: {folder.MEND}"
+                ) from error
+    raise AssertionError
 
-    Older files read as null in them; a column that left the contract stays in the table.
+
+def _readable(catalog: Catalog, identifier: tuple[str, str], *, deep: bool = False) -> Table | None:
+    """A table, None if it is not there or some of it cannot be read."""
+    try:
+        table = _loaded(catalog, identifier)
+    except NoSuchTableError:
+        return None
+    except DamagedError:
+        if isinstance(catalog, folder.FolderCatalog):
+            return None
+        raise
+    return None if flaw_of(table, deep=deep) else table
+
+
+def flaw_of(table: Table, *, deep: bool = False) -> str | None:
+    """Why a table in a folder cannot be read as a whole; `deep` reads all of its manifests."""
+    snapshot = table.current_snapshot()
+    if snapshot is None or not isinstance(table.io, FolderIO):
+        return None
+    if (read := files_of(snapshot, table.io, sizes_only=not deep)) is None:
+        return f"{Path(snapshot.manifest_list).name} is lost or unreadable"
+    lost = [Path(path).name for path in read[1]]
+    return f"{in_short(lost)}: lost or unreadable" if lost else None
+
+
+def _check_columns(table: Table, contract: Contract) -> list[NestedField]:
+    """The columns of the contract that the table does not have yet.
+
+    Raises UsageError if a column's type is another in the table than in the contract.
     """
-    there, wanted = table.schema(), _schema(contract)
-    kinds = {field.name: field.field_type for field in there.fields}
-    for field in wanted.fields:
+    kinds = {field.name: field.field_type for field in table.schema().fields}
+    wanted = _schema(contract).fields
+    for field in wanted:
         if kinds.get(field.name, field.field_type) != field.field_type:
             raise UsageError(
                 f"{contract.table}: {field.name} is {kinds[field.name]} in the table and"
                 f" {field.field_type} in its contract; give the new column another name"
             )
-    new = [field for field in wanted.fields if field.name not in kinds]
+    return [field for field in wanted if field.name not in kinds]
+
+
+def _evolved(table: Table, contract: Contract) -> Table:
+    """The table, to which the columns that are new in its contract are added, each in its place.
+
+    Older files read as null in them; a column that left the contract stays in the table.
+    """
+    new = _check_columns(table, contract)
     if not new:
         return table
     names = contract.column_names
@@ -398,11 +639,11 @@ def _partition_filter(contract: Contract, keys: Collection[str] | None) -> Boole
     return parser.parse(f"{contract.partition} IN ({values})") if keys else AlwaysFalse()
 
 
-def _files(table: Table, row_filter: BooleanExpression) -> Iterator[DataFile]:
+def _files(table: Table, row_filter: BooleanExpression, *, strict: bool) -> Iterator[DataFile]:
     """Live data files of the current snapshot, manifests pruned by partition.
 
     A scan would not do: it leaves out files without rows, and those are how an empty partition
-    says that it was made.
+    says that it was made. What cannot be read is left out, unless `strict`.
     """
     snapshot = table.current_snapshot()
     if snapshot is None:
@@ -411,10 +652,8 @@ def _files(table: Table, row_filter: BooleanExpression) -> Iterator[DataFile]:
     matches = manifest_evaluator(
         spec, schema, inclusive_projection(schema, spec)(row_filter), case_sensitive=True
     )
-    for manifest in snapshot.manifests(table.io):
-        if matches(manifest):
-            for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
-                yield entry.data_file
+    read = files_of(snapshot, table.io, matches, strict=strict)
+    yield from read[0] if read else ()
 
 
 def _data_file(table: Table, path: str, contract: Contract, key: str) -> DataFile:

@@ -15,6 +15,7 @@ from event_pipeline.engines import PartitionRequest, TransformRequest
 from event_pipeline.engines.duckdb.session import literal, literals
 from event_pipeline.engines.statement import carrying
 from event_pipeline.lake.text import LONGEST_LINE, Unreadable, make_readable
+from event_pipeline.scratch import plain_path
 
 # No JSON text holds this raw byte, so a line is one field; an object that has it is made readable.
 NOT_IN_JSON = "chr(1)"
@@ -57,7 +58,7 @@ def readable(
     unreadable: dict[str, str] = {}
     for n, source in enumerate(partition.sources):
         if source.key not in copied:
-            files.append(BronzeFile(source.uri, source.key, source.gzipped))
+            files.append(BronzeFile(plain_path(source.uri), source.key, source.gzipped))
             continue
         copy = f"{scratch}/{n}.jsonl.gz"
         try:

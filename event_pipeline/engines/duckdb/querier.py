@@ -17,6 +17,7 @@ from event_pipeline.engines.duckdb.session import (
 )
 from event_pipeline.engines.statement import athena_query, tables_of
 from event_pipeline.lake.tables import Lake
+from event_pipeline.scratch import plain_path
 
 
 class DuckDBQuerier(Querier):
@@ -56,8 +57,9 @@ def _tables(
     """A connection in which the tables that a query names are views of their live files."""
     with session(querier.memory_mb, querier.threads) as connection:
         # As in Athena, a query reads tables and no other files.
-        folder = literals([f"{querier.lake.root}/"])
-        connection.execute(f"SET allowed_directories=[{folder}]")
+        folders = {querier.lake.root, querier.lake.address}
+        allowed = literals([f"{plain_path(each)}/" for each in folders])
+        connection.execute(f"SET allowed_directories=[{allowed}]")
         connection.execute("SET enable_external_access=false")
         for contract in tables_of(query):
             day_only = f"{contract.date} = '{day}'" if day and contract.date else None

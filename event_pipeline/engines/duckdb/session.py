@@ -1,6 +1,5 @@
 """Connections, and how files and texts are written in DuckDB's SQL."""
 
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from sqlglot import exp
 from event_pipeline.contracts import Contract
 from event_pipeline.engines import QueryReport
 from event_pipeline.errors import QueryError, first_line
+from event_pipeline.scratch import plain_path, scratch
 
 # Columns of many values gain nothing by a dictionary or a Bloom filter, and cost time and bytes.
 PARQUET = (
@@ -52,17 +52,15 @@ def literals(texts: Sequence[str]) -> str:
 
 def parquet(files: Sequence[str], *, by_name: bool = False) -> str:
     """A table function that reads Parquet files; `by_name` if their columns may differ."""
-    # A folder called x=y above the lake must not become a column.
-    return f"read_parquet([{literals(files)}], hive_partitioning=false, union_by_name={by_name})"
+    # A folder called x=y above the lake must not become a column, nor one with a * a pattern.
+    paths = literals([plain_path(file) for file in files])
+    return f"read_parquet([{paths}], hive_partitioning=false, union_by_name={by_name})"
 
 
 @contextmanager
 def session(memory_mb: int, threads: int | None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection whose spilled data is gone afterwards."""
-    with (
-        tempfile.TemporaryDirectory(prefix="event-pipeline-") as scratch,
-        connect(memory_mb, threads, scratch) as connection,
-    ):
+    with scratch() as folder, connect(memory_mb, threads, folder) as connection:
         yield connection
 
 
@@ -84,7 +82,7 @@ def scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:
 
 def copy(connection: duckdb.DuckDBPyConnection, query: str, path: str) -> int:
     """Writes a query's rows to a Parquet file; returns their number."""
-    return scalar(connection, f"COPY ({query}) TO '{quoted(path)}' {PARQUET}")
+    return scalar(connection, f"COPY ({query}) TO {literal(plain_path(path))} {PARQUET}")
 
 
 def make_view(

@@ -1,6 +1,5 @@
 """Silver statements over Bronze objects, and Gold's that joins Silver tables."""
 
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -40,6 +39,7 @@ from event_pipeline.engines.duckdb.session import (
     unload,
 )
 from event_pipeline.errors import first_line
+from event_pipeline.scratch import scratch
 
 
 class DuckDBTransformer(Transformer):
@@ -68,19 +68,19 @@ class DuckDBTransformer(Transformer):
             return unload(connection, query, request.columns, request.where, request.prefix)
 
     def _partition(self, request: TransformRequest, partition: PartitionRequest) -> PartitionReport:
-        with tempfile.TemporaryDirectory(prefix="event-pipeline-") as scratch:
+        with scratch() as folder:
             arrays = {source.key for source in partition.sources if source.array}
-            files, unreadable = readable(partition, arrays, scratch)
+            files, unreadable = readable(partition, arrays, folder)
             try:
-                return self._attempt(request, partition, files, unreadable, scratch)
+                return self._attempt(request, partition, files, unreadable, folder)
             except duckdb.Error:
                 # Some object is not UTF-8 lines. Which, and how much of it can be read, is worth
                 # finding out only now.
                 _empty(partition.rows_prefix)
                 _empty(partition.quarantine_prefix)
                 every = {source.key for source in partition.sources}
-                files, unreadable = readable(partition, every, scratch)
-                return self._attempt(request, partition, files, unreadable, scratch)
+                files, unreadable = readable(partition, every, folder)
+                return self._attempt(request, partition, files, unreadable, folder)
 
     def _attempt(
         self,
@@ -88,13 +88,13 @@ class DuckDBTransformer(Transformer):
         partition: PartitionRequest,
         files: Sequence[BronzeFile],
         unreadable: Mapping[str, str],
-        scratch: str,
+        folder: str,
     ) -> PartitionReport:
         """One try over `files`, with objects already known unreadable, by key."""
         report = PartitionReport(partition.key, bytes=sum(s.bytes for s in partition.sources))
         with (
-            connect(self.memory_mb, self.threads, scratch) as connection,
-            Collected(partition, request, files, scratch) as collected,
+            connect(self.memory_mb, self.threads, folder) as connection,
+            Collected(partition, request, files, folder) as collected,
         ):
             collected.register(connection)
             for key, error in unreadable.items():

@@ -1,0 +1,31 @@
+"""Damage: what the lake's tables speak of and is lost, or is not what was written."""
+
+from dataclasses import dataclass
+
+from event_pipeline.contracts import TABLES
+from event_pipeline.errors import DamagedError
+from event_pipeline.lake.tables import Lake
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Where something is wrong, and what: in a partition, in a table as such, or the catalog."""
+
+    table: str
+    partition: str
+    why: str
+
+
+def damages(lake: Lake, *, deep: bool = False) -> list[Damage]:
+    """What is damaged in the lake's tables, in order; with `deep` each file is read."""
+    try:
+        lake.look()
+    except DamagedError as error:
+        return [Damage("catalog.db", "", str(error))]
+    found = []
+    for name, contract in sorted(TABLES.items()):
+        if why := lake.flaw(contract, deep=deep):
+            found.append(Damage(name, "", why))
+        broken = lake.broken(lake.live(contract), deep=deep)
+        found += [Damage(name, key, why) for key, why in sorted(broken.items())]
+    return found

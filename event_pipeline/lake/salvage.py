@@ -1,0 +1,149 @@
+"""What can still be read of a table in a folder, and tables made anew of that."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import ValidationError
+from pyiceberg.io import FileIO
+from pyiceberg.manifest import DataFile, ManifestFile
+from pyiceberg.serializers import FromInputFile, ToOutputFile
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Snapshot
+
+from event_pipeline.lake.folder_io import NEW, OLD, FolderIO, moved
+
+# What reading a metadata file that is lost or damaged raises.
+UNREADABLE = (OSError, ValueError, ValidationError)
+
+
+@dataclass(frozen=True)
+class Salvaged:
+    """A table's latest state that can be read: where it is, its files here, and what is lost."""
+
+    path: str
+    metadata: TableMetadata
+    old: str
+    files: tuple[DataFile, ...]
+    lost: tuple[str, ...]
+
+
+def salvage(root: str, asset: str, current: str | None) -> Salvaged | None:
+    """The latest state of a table that can be read; None if there is none.
+
+    `current` is the metadata that the catalog has, if there is one: it is tried first.
+    """
+    for path, metadata in _states(root, asset, current):
+        old = metadata.location.removesuffix(f"/{asset}")
+        snapshot = metadata.current_snapshot()
+        if snapshot is None:
+            return Salvaged(path, metadata, old, (), ())
+        read = files_of(snapshot, FolderIO({OLD: old, NEW: root}))
+        if read is not None:
+            files, lost = read
+            here = tuple(moved_file(file, old, root) for file in files)
+            return Salvaged(path, metadata, old, here, tuple(lost))
+    return None
+
+
+def _states(root: str, asset: str, current: str | None) -> Iterator[tuple[str, TableMetadata]]:
+    """A table's metadata files that can be read, the latest first."""
+    folder, found = Path(root, asset, "metadata"), []
+    for path in folder.glob("*.metadata.json"):
+        try:
+            metadata = FromInputFile.table_metadata(FolderIO().new_input(str(path)))
+        except UNREADABLE:
+            continue
+        if metadata.location.endswith(f"/{asset}"):
+            is_current = current is not None and path.name == Path(current).name
+            age = (
+                is_current,
+                getattr(metadata, "last_sequence_number", 0),
+                metadata.last_updated_ms,
+            )
+            found.append((age, str(path), metadata))
+    found.sort(key=lambda each: each[0], reverse=True)
+    return ((path, metadata) for _, path, metadata in found)
+
+
+def files_of(
+    snapshot: Snapshot,
+    io: FileIO,
+    wanted: Callable[[ManifestFile], bool] = lambda _: True,
+    *,
+    strict: bool = False,
+    sizes_only: bool = False,
+) -> tuple[list[DataFile], list[str]] | None:
+    """A snapshot's live files, and the manifests that cannot be read; None if it has no list.
+
+    Of the manifests that are `wanted`; with `sizes_only` they are not opened, and there are no
+    files. If `strict`, what cannot be read raises its error.
+    """
+    try:
+        manifests = snapshot.manifests(io)
+    except Exception:  # whatever a reader of Avro meets in bytes that are none
+        if strict:
+            raise
+        return None
+    files: list[DataFile] = []
+    lost = []
+    for manifest in filter(wanted, manifests):
+        try:
+            if len(io.new_input(manifest.manifest_path)) != manifest.manifest_length:
+                lost.append(manifest.manifest_path)
+            elif not sizes_only:
+                files += [entry.data_file for entry in manifest.fetch_manifest_entry(io)]
+        except Exception:  # as above
+            if strict:
+                raise
+            lost.append(manifest.manifest_path)
+    return files, lost
+
+
+def moved_file(file: DataFile, old: str, new: str) -> DataFile:
+    """A data file at the new address."""
+    if old == new:
+        return file
+    values = [file[n] for n in range(len(file))]
+    values[_FILE_PATH] = moved(file.file_path, old, new)
+    found = DataFile(*values)
+    found.spec_id = file.spec_id
+    return found
+
+
+def make_table(catalog: Catalog, root: str, asset: str, found: Salvaged) -> None:
+    """Makes a table of what was salvaged: as it was where it lies as it was, else of its files."""
+    identifier = tuple(asset.split("/"))
+    catalog.create_namespace_if_not_exists(identifier[0])
+    if found.old == root and not found.lost:
+        catalog.register_table(identifier, found.path)
+        return
+    # Field ids, partition specs and sequence numbers go on; snapshots speak of elsewhere.
+    fresh = found.metadata.model_copy(
+        update={
+            "location": f"{root}/{asset}",
+            "table_uuid": uuid.uuid4(),
+            "last_updated_ms": int(time.time() * 1000),
+            "current_snapshot_id": None,
+            **{name: [] for name in _OF_HISTORY},
+            "refs": {},
+        }
+    )
+    path = f"{root}/{asset}/metadata/00000-{uuid.uuid4()}.metadata.json"
+    ToOutputFile.table_metadata(fresh, FolderIO().new_output(path))
+    table = catalog.register_table(identifier, path)
+    if found.files:
+        with (
+            table.transaction() as transaction,
+            transaction.update_snapshot().fast_append() as producer,
+        ):
+            for file in found.files:
+                producer.append_data_file(file)
+
+
+# Where DataFile.file_path is read from.
+_FILE_PATH = 1
+_OF_HISTORY = ("snapshots", "snapshot_log", "metadata_log", "statistics", "partition_statistics")

@@ -218,11 +218,24 @@ def rollback(
 
 @app.command()
 @_clear_errors
+def repair(
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file to its end.")] = False,
+) -> None:
+    """Names what is lost or damaged in the lake, and makes it anew; then does as sync."""
+    from event_pipeline.repair import run_repair
+
+    if not run_repair(read_settings(), out, verify=verify):
+        raise typer.Exit(1)
+
+
+@app.command()
+@_clear_errors
 def env() -> None:
     """Makes the home and prints what a shell needs to use it: eval "$(event-pipeline env)"."""
-    from event_pipeline.home import ensure_home
+    from event_pipeline.home import check_for_dagster, ensure_home
 
     settings = read_settings()
+    check_for_dagster(settings)
     ensure_home(settings)
     print(f"export EVENT_PIPELINE_HOME={shlex.quote(str(settings.home.absolute()))}")
     print(f"export DAGSTER_HOME={shlex.quote(str(settings.dagster_home))}")

@@ -10,6 +10,7 @@ from event_pipeline.assets.silver import silver_asset
 from event_pipeline.contracts import GOLD, SILVER
 from event_pipeline.lake.objects import bronze_of
 from event_pipeline.partitions import DAILY, HOURLY
+from event_pipeline.repair import repair_job
 from event_pipeline.resources import resources
 from event_pipeline.schedules import ingest_schedule
 from event_pipeline.sensors import sensors
@@ -32,6 +33,7 @@ def definitions(settings: Settings) -> dg.Definitions:
         ],
         asset_checks=[upload_check(contract) for contract in uploaded],
         sensors=sensors(settings),
+        jobs=[repair_job(settings)],
         schedules=[ingest_schedule()],
         resources=resources(settings).by_key(),
         # Steps are short and the engine uses every core: a process for each would cost more.

@@ -30,7 +30,11 @@ class LakeError(UsageError):
 
 
 class DamagedError(LakeError):
-    """Something of a lake that is lost or cannot be read."""
+    """Something of a lake that is lost or cannot be read: `what` is wrong `where`."""
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(f"{where}: {what}: event-pipeline repair makes it anew of what lies there")
+        self.what = what
 
 
 class QueryError(UsageError):

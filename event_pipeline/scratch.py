@@ -15,8 +15,8 @@ from event_pipeline.digests import short_digest
 from event_pipeline.errors import UsageError
 
 ALIVE = "alive"
-# What DuckDB takes for a pattern where it reads, and what its patterns cannot spell.
-PATTERN = re.compile(r"[*?\[\\]")
+# What DuckDB takes for a pattern, which cannot spell all of them, and Dagster for a part of a URL.
+ODD = re.compile(r"[*?\[\\%#]")
 # Locks are held as long as their files are open.
 _held: list[int] = []
 
@@ -29,8 +29,8 @@ def scratch() -> Iterator[str]:
 
 
 def plain_path(path: str) -> str:
-    """A path of the same file that no reader takes for a pattern: by a link, where it must be."""
-    last = max(map(re.Match[str].end, PATTERN.finditer(path)), default=0)
+    """A path of the same file that nobody takes for a pattern or URL: by a link, if it must be."""
+    last = max(map(re.Match[str].end, ODD.finditer(path)), default=0)
     if not last:
         return path
     end = path.find("/", last)
@@ -41,8 +41,8 @@ def plain_path(path: str) -> str:
 def _link(process: int, path: str) -> str:
     """A link to a file or folder, which lasts as long as this process."""
     link = f"{_of_process(process)}/links/{short_digest(path)}"
-    if PATTERN.search(link):
-        raise UsageError(f"TMPDIR={tempfile.gettempdir()} holds one of * ? [ \\: set another")
+    if ODD.search(link):
+        raise UsageError(f"TMPDIR={tempfile.gettempdir()} holds one of * ? [ \\ % #: set another")
     os.symlink(path, link)
     return link
 

@@ -6,7 +6,8 @@ from typing import Any
 import dagster as dg
 
 from event_pipeline.contracts import GOLD, SILVER, TABLES, Contract
-from event_pipeline.home import open_instance
+from event_pipeline.home import reading_instance
+from event_pipeline.lake.damage import damages
 from event_pipeline.lake.objects import EMPTY, Listing, Objects, bronze_of
 from event_pipeline.lake.tables import Lake, Live
 from event_pipeline.promotion import incomplete
@@ -63,6 +64,7 @@ def status_records(settings: Settings) -> dict[str, list[dict[str, Any]]]:
             "Foreign objects: their names are no dataset's",
             [{"object": key} for key in sorted(foreign)],
         ),
+        **_section("Damaged in the lake", [vars(found) for found in damages(lake)]),
         **_section("Runs that failed", _failed_runs(settings)),
     }
 
@@ -103,7 +105,8 @@ def _why_waiting(listing: Listing, live: Live | None, receipt: dict[str, Any] | 
 
 def _failed_runs(settings: Settings) -> list[dict[str, Any]]:
     filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])
-    runs = open_instance(settings).get_runs(filters=filters, limit=SHOWN)
+    with reading_instance(settings) as instance:
+        runs = instance.get_runs(filters=filters, limit=SHOWN)
     return [
         {
             "run": run.run_id[:8],

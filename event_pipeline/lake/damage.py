@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 from event_pipeline.contracts import TABLES
 from event_pipeline.errors import DamagedError
+from event_pipeline.lake.folder import CATALOG
 from event_pipeline.lake.tables import Lake
+
+__all__ = ["CATALOG", "Damage", "damages"]
 
 
 @dataclass(frozen=True)
@@ -15,13 +18,16 @@ class Damage:
     partition: str
     why: str
 
+    def __str__(self) -> str:
+        return f"{self.table} {self.partition}".rstrip() + f": {self.why}"
+
 
 def damages(lake: Lake, *, deep: bool = False) -> list[Damage]:
     """What is damaged in the lake's tables, in order; with `deep` each file is read."""
     try:
         lake.look()
     except DamagedError as error:
-        return [Damage("catalog.db", "", str(error))]
+        return [Damage(CATALOG, "", error.what)]
     found = []
     for name, contract in sorted(TABLES.items()):
         if why := lake.flaw(contract, deep=deep):

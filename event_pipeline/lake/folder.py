@@ -37,7 +37,6 @@ BESIDE = f"{CATALOG}.new"
 LOCK = "catalog.lock"
 # Another process commits in milliseconds.
 LOCK_SECONDS = 60
-MEND = "event-pipeline repair makes it anew of what lies there"
 READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -85,7 +84,7 @@ def _rows(root: str) -> list[_Row] | None:
     if not os.path.exists(path):
         return None
     if not os.path.isfile(path):
-        raise DamagedError(f"{path}: no file: {MEND}")
+        raise DamagedError(path, "no file")
     with clear_errors(root):
         try:
             found = _select(path, "ro")
@@ -121,7 +120,7 @@ def clear_errors(root: str) -> Iterator[None]:
         elif "unable to open" in said:
             advice = "it, or its folder, may not be read or written by this user"
         else:
-            raise DamagedError(f"{path}: {said}: {MEND}") from None
+            raise DamagedError(path, said) from None
         raise LakeError(f"{path}: {said}: {advice}") from None
 
 
@@ -167,7 +166,7 @@ def open_for_reading(root: str) -> FolderCatalog | None:
     rows = _rows(root)
     if rows is None:
         if tables_in(root):
-            raise DamagedError(f"{root}/{CATALOG}: lost, though the lake has tables: {MEND}")
+            raise DamagedError(f"{root}/{CATALOG}", "lost, though the lake has tables")
         return None
     old = _old(root, rows)
     if not old or _same(old, root):

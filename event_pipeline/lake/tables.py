@@ -210,8 +210,11 @@ class Lake(dg.ConfigurableResource[Any]):
             },
         )
 
-    def _mended(self, contract: Contract) -> bool:
-        """Makes a table anew if some of it cannot be read; False if all of it can."""
+    def mend(self, contract: Contract) -> bool:
+        """Makes a table anew if some of it cannot be read; False if all of it can.
+
+        Of a lake in a folder; of S3 False, where a bucket keeps the versions of its objects.
+        """
         catalog = self.open()
         if not isinstance(catalog, folder.FolderCatalog):
             return False
@@ -282,7 +285,7 @@ class Lake(dg.ConfigurableResource[Any]):
                 raise
             except Exception:
                 # The commit reads every manifest, and more can be wrong with one than `table` sees.
-                if not self._mended(contract):
+                if not self.mend(contract):
                     raise
                 table = self.table(contract)
         raise PublishError(f"{contract.asset} {key}: other writers won {COMMIT_ATTEMPTS} times")
@@ -361,14 +364,14 @@ class Lake(dg.ConfigurableResource[Any]):
         if table is None:
             return []
         if why := flaw_of(table):
-            raise DamagedError(f"{contract.table}: {why}: {folder.MEND}")
+            raise DamagedError(contract.table, why)
         old, new = table.io.properties.get(OLD, ""), table.io.properties.get(NEW, "")
         scan = table.scan(row_filter or AlwaysTrue())
         try:
             tasks = list(scan.plan_files())
         except Exception:
             if why := flaw_of(table, deep=True):
-                raise DamagedError(f"{contract.table}: {why}: {folder.MEND}") from None
+                raise DamagedError(contract.table, why) from None
             raise
         return sorted(moved(task.file.file_path, old, new) for task in tasks)
 
@@ -396,8 +399,8 @@ class Lake(dg.ConfigurableResource[Any]):
         """Why the table as such cannot be read as a whole; None if it can, or is not there."""
         try:
             table = self._there(contract)
-        except DamagedError as error:
-            return str(error)
+        except DamagedError:
+            return "its metadata is lost or unreadable"
         if table is None:
             lies = not self._in_glue and salvage(self.root, contract.asset, None)
             return "it lies there, and the catalog does not have it" if lies else None
@@ -543,7 +546,7 @@ def _loaded(catalog: Catalog, identifier: tuple[str, str]) -> Table:
             # Other writers may have committed so often that what was to be read is removed.
             if attempt == READS_MOST - 1:
                 raise DamagedError(
-                    f"{'.'.join(identifier)}: its metadata is lost or unreadable: {folder.MEND}"
+                    ".".join(identifier), "its metadata is lost or unreadable"
                 ) from error
     raise AssertionError
 

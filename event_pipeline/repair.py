@@ -1,0 +1,161 @@
+"""Repair: names what is damaged in the lake, and makes it anew of what lies there and of Bronze."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from rich.console import Console
+
+from event_pipeline import report
+from event_pipeline.assets.keys import asset_key
+from event_pipeline.automation import DATA_VERSION, recorded_versions
+from event_pipeline.build import Built, build_gold, build_silver
+from event_pipeline.contracts import GOLD, SILVER, TABLES, Contract
+from event_pipeline.engines import Querier, Transformer
+from event_pipeline.home import open_instance
+from event_pipeline.lake.damage import CATALOG, Damage, damages
+from event_pipeline.lake.objects import Objects
+from event_pipeline.lake.tables import Lake
+from event_pipeline.resources import lake_of
+from event_pipeline.settings import Settings
+
+
+class Verify(dg.Config):
+    """`verify`: reads every file, where otherwise sizes and times tell which to read."""
+
+    verify: bool = False
+
+
+@dataclass(frozen=True)
+class _Repair:
+    """One repair: what it works with, and the run in which it puts on record what it makes."""
+
+    context: dg.OpExecutionContext
+    objects: Objects
+    transformer: Transformer
+    querier: Querier
+    lake: Lake
+    redelivery_hours: int
+
+    def all(self, *, verify: bool) -> Iterator[str]:
+        """Mends catalog, tables and partitions; says of each what was wrong. Raises LakeError."""
+        found = damages(self.lake, deep=verify)
+        self.lake.open()
+        if found and found[0].table == CATALOG:
+            yield f"{found[0]}: made anew"
+            found = damages(self.lake, deep=verify)
+        if as_such := [each for each in found if not each.partition]:
+            for each in as_such:
+                self.lake.mend(TABLES[each.table])
+                yield f"{each}: made anew of what can be read"
+            found = damages(self.lake, deep=verify)
+        for contract in SILVER:
+            tables = (contract.table, contract.quarantine().table)
+            yield from self._silver(contract, [each for each in found if each.table in tables])
+        for contract in GOLD:
+            yield from self._gold(
+                contract, [each for each in found if each.table == contract.table]
+            )
+
+    def _silver(self, contract: Contract, found: list[Damage]) -> Iterator[str]:
+        keys = sorted({each.partition for each in found if each.partition})
+        if not keys:
+            return
+        quarantine = contract.quarantine()
+        builds = build_silver(
+            contract,
+            keys,
+            objects=self.objects,
+            transformer=self.transformer,
+            lake=self.lake,
+            recorded=recorded_versions(self.context.instance, asset_key(contract), keys),
+            redelivery_hours=self.redelivery_hours,
+        )
+        for built in builds:
+            if not built.error:
+                self._record(contract, built, report.silver_metadata(contract, built, self.lake))
+                metadata = report.quarantine_metadata(contract, built, self.lake)
+                self._record(quarantine, built, metadata)
+            yield _said(built, found)
+
+    def _gold(self, contract: Contract, found: list[Damage]) -> Iterator[str]:
+        keys = sorted({each.partition for each in found if each.partition})
+        builds = build_gold(
+            contract, keys, transformer=self.transformer, querier=self.querier, lake=self.lake
+        )
+        for built in builds:
+            if not built.error:
+                self._record(contract, built, report.gold_metadata(contract, built, self.lake))
+            yield _said(built, found)
+
+    def _record(self, contract: Contract, built: Built, metadata: dict[str, Any]) -> None:
+        self.context.log_event(
+            dg.AssetMaterialization(
+                asset_key(contract),
+                partition=built.key,
+                metadata=metadata,
+                tags={DATA_VERSION: str(built.receipt["digest"])},
+            )
+        )
+
+
+def _said(built: Built, found: list[Damage]) -> str:
+    what = "; ".join(str(each) for each in found if each.partition == built.key)
+    return f"{what}: {built.error or 'made anew'}"
+
+
+def repair_job(settings: Settings) -> dg.JobDefinition:
+    """The job that repairs the lake, in one run that has on record what it made."""
+
+    @dg.op(
+        name="repair_lake",
+        description="Makes anew what is lost or damaged; says of each what was wrong.",
+        required_resource_keys={"objects", "transformer", "querier", "lake"},
+        out=dg.Out(list[str]),
+    )
+    def repair_lake(context: dg.OpExecutionContext, config: Verify) -> Any:
+        used = context.resources
+        repair = _Repair(
+            context,
+            used.objects,
+            used.transformer,
+            used.querier,
+            used.lake,
+            settings.late_window_hours,
+        )
+        said = []
+        for line in repair.all(verify=config.verify):
+            context.log.info(line)
+            said.append(line)
+        left = damages(used.lake)
+        yield dg.Output(said, metadata={"repaired": len(said), "left": len(left)})
+
+    @dg.job(
+        name="repair",
+        description="Names what is lost or damaged in the lake, and makes it anew from Bronze.",
+        executor_def=dg.in_process_executor,
+    )
+    def repair() -> None:
+        repair_lake()
+
+    return repair
+
+
+def run_repair(settings: Settings, console: Console, *, verify: bool) -> bool:
+    """Repairs the lake, then does what `sync` does; False if something is left to be done."""
+    from event_pipeline.definitions import definitions
+    from event_pipeline.demo import QUIET, run_sync
+
+    job = definitions(settings).resolve_job_def("repair")
+    config = {**QUIET, "ops": {"repair_lake": {"config": {"verify": verify}}}}
+    with open_instance(settings) as instance:
+        result = job.execute_in_process(run_config=config, instance=instance)
+        said = result.output_for_node("repair_lake")
+    for line in said or ["nothing is damaged"]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    synced = run_sync(settings, console)
+    left = damages(lake_of(settings), deep=verify)
+    for each in left:
+        console.print(f"left: {each}", style="red", markup=False, soft_wrap=True)
+    return synced and not left

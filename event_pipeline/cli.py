@@ -230,6 +230,20 @@ def repair(
 
 @app.command()
 @_clear_errors
+def maintenance() -> None:
+    """Removes files of killed and replaced runs, to which no state of a table refers any more."""
+    from event_pipeline.lake.leftovers import remove_leftovers
+    from event_pipeline.maintenance import in_words
+
+    found = remove_leftovers(_lake(read_settings()))
+    for each in found:
+        out.print(in_words(each), highlight=False)
+    if not found:
+        out.print("nothing to remove")
+
+
+@app.command()
+@_clear_errors
 def env() -> None:
     """Makes the home and prints what a shell needs to use it: eval "$(event-pipeline env)"."""
     from event_pipeline.home import check_for_dagster, ensure_home

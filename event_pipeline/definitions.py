@@ -9,6 +9,7 @@ from event_pipeline.assets.gold import gold_asset
 from event_pipeline.assets.silver import silver_asset
 from event_pipeline.contracts import GOLD, SILVER
 from event_pipeline.lake.objects import bronze_of
+from event_pipeline.maintenance import maintenance, maintenance_schedule
 from event_pipeline.partitions import DAILY, HOURLY
 from event_pipeline.repair import repair_job
 from event_pipeline.resources import resources
@@ -33,8 +34,8 @@ def definitions(settings: Settings) -> dg.Definitions:
         ],
         asset_checks=[upload_check(contract) for contract in uploaded],
         sensors=sensors(settings),
-        jobs=[repair_job(settings)],
-        schedules=[ingest_schedule()],
+        jobs=[repair_job(settings), maintenance],
+        schedules=[ingest_schedule(), maintenance_schedule()],
         resources=resources(settings).by_key(),
         # Steps are short and the engine uses every core: a process for each would cost more.
         executor=dg.in_process_executor,

@@ -13,8 +13,8 @@ import random
 import stat
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -448,15 +448,7 @@ class Lake(dg.ConfigurableResource[Any]):
     def _stored(self, live: Live) -> dict[str, Stored]:
         """What is stored of a partition's live files and receipt, by path."""
         if self._in_glue:
-            bucket, _, prefix = live.prefix.removeprefix("s3://").partition("/")
-            pages = aws.object_store(bucket).list(f"{prefix}/")
-            return {
-                f"s3://{bucket}/{meta['path']}": Stored(
-                    meta["size"], meta["last_modified"].timestamp()
-                )
-                for page in pages
-                for meta in page
-            }
+            return self._listed(live.prefix)
         found = {}
         for path in (*live.paths, f"{live.prefix}/{RECEIPT}"):
             try:
@@ -466,6 +458,57 @@ class Lake(dg.ConfigurableResource[Any]):
             if stat.S_ISREG(status.st_mode):
                 found[path] = Stored(status.st_size, status.st_mtime)
         return found
+
+    def stored(self, contract: Contract) -> dict[str, Stored]:
+        """All that is stored of a table, by path; a folder's ends in a slash, and has no bytes."""
+        root = f"{self.address}/{contract.asset}"
+        if self._in_glue:
+            return self._listed(root)
+        found = {}
+        for folder_path, _, names in os.walk(root):
+            for name in ("", *names):
+                path = f"{folder_path}/{name}"
+                with suppress(FileNotFoundError):
+                    status = os.lstat(path)
+                    size = status.st_size if name else 0
+                    found[path] = Stored(size, status.st_mtime)
+        return found
+
+    def _listed(self, prefix: str) -> dict[str, Stored]:
+        bucket, _, key = prefix.removeprefix("s3://").partition("/")
+        return {
+            f"s3://{bucket}/{meta['path']}": Stored(meta["size"], meta["last_modified"].timestamp())
+            for page in aws.object_store(bucket).list(f"{key}/")
+            for meta in page
+        }
+
+    def remove(
+        self, contract: Contract, choose: Callable[[set[str]], Iterable[Sequence[str]]]
+    ) -> list[str]:
+        """Removes what is chosen of a table, given the paths to which its kept states refer.
+
+        Nothing is published meanwhile, and nothing removed of a table that cannot be read.
+        Returns the paths that are gone.
+        """
+        with self._alone():
+            try:
+                table = self._there(contract)
+            except DamagedError:
+                table = None
+            referred = referred_by(table) if table else None
+            chosen = [path for paths in choose(referred) for path in paths] if referred else []
+            if self._in_glue:
+                aws.object_store(self.root.removeprefix("s3://")).delete(
+                    [path.removeprefix(f"{self.root}/") for path in chosen]
+                )
+                return chosen
+            for path in sorted(chosen, reverse=True):  # a folder after what is in it
+                with suppress(OSError):
+                    if path.endswith("/"):
+                        Path(path).rmdir()
+                    else:
+                        Path(path).unlink()
+        return chosen
 
     def _sha256(self, files: Sequence[str]) -> dict[str, str]:
         """The digests of files by name, of a lake in a folder; S3 keeps what it was given."""
@@ -573,6 +616,20 @@ def flaw_of(table: Table, *, deep: bool = False) -> str | None:
         return f"{Path(snapshot.manifest_list).name} is lost or unreadable"
     lost = [Path(path).name for path in read[1]]
     return f"{in_short(lost)}: lost or unreadable" if lost else None
+
+
+def referred_by(table: Table) -> set[str] | None:
+    """Paths to which any kept state of a table refers; None if one cannot be read."""
+    snapshots = table.metadata.snapshots
+    found = {table.metadata_location, *(each.metadata_file for each in table.metadata.metadata_log)}
+    try:
+        # Most manifests are in many states, and are read once.
+        manifests = {m.manifest_path: m for s in snapshots for m in s.manifests(table.io)}
+        for manifest in manifests.values():
+            found.update(e.data_file.file_path for e in manifest.fetch_manifest_entry(table.io))
+    except Exception:  # whatever a reader of Avro meets in bytes that are none
+        return None
+    return found | manifests.keys() | {snapshot.manifest_list for snapshot in snapshots}
 
 
 def _check_columns(table: Table, contract: Contract) -> list[NestedField]:

@@ -57,7 +57,7 @@ def reading_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
             shutil.copytree(home, copy, dirs_exist_ok=True, copy_function=shutil.copyfile)
             for folder in (copy, *map(str, Path(copy).rglob("*/"))):
                 os.chmod(folder, stat.S_IRWXU)  # which a copy takes from what may not be written
-        else:
+        if not os.path.exists(f"{copy}/dagster.yaml"):
             shutil.copyfile(INSTANCE_FILE, f"{copy}/dagster.yaml")
         with _instance(copy) as instance:
             yield instance

@@ -52,6 +52,10 @@ test: check ## All tests that need no browser
 	@# Two at a time: a file's tests share a JVM or a twin, so they stay together.
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+.PHONY: torture
+torture: setup ## Kills runs, processes and a daemon's session, and asks that nothing is lost; 20 minutes
+	@$(BIN)/python -m event_pipeline_tests.torture
+
 .PHONY: test-ui
 test-ui: setup ## The tests in headless Chromium (Debian's package chromium)
 	@$(BIN)/pytest -m ui event_pipeline_tests/ui

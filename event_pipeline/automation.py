@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from event_pipeline.errors import in_short
+from event_pipeline.runs import ENDED, FAILED, UNFINISHED, is_lost
 
 DATA_VERSION = "dagster/data_version"
 PARTITION = "dagster/partition"
@@ -29,12 +30,10 @@ RETRIES = "dagster/max_retries"
 # SQLite takes at most 32,766 values in one statement.
 BATCH = 1000
 
-FAILED = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
-ENDED = {*FAILED, dg.DagsterRunStatus.SUCCESS}
-WAITING = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED}
-# A run whose process was killed stays started for ever: Dagster's default launcher cannot tell.
-# Asking too early does no harm, the second run finds the partition unchanged.
-LOST_AFTER = timedelta(hours=1)
+# Runs of one input that may be lost, their processes gone, before it is given up: one that takes
+# its process along, as for want of memory, would do so for ever.
+LOST_MOST = 20
+UNDER_WAY = "a run is under way"
 
 
 def recorded_versions(
@@ -55,17 +54,28 @@ def recorded_versions(
 
 @dataclass
 class Requests:
-    """What a tick asks for, and in words what it does not ask for and why."""
+    """What a tick asks for, and in words what it does not ask for and why.
+
+    `given_up` and `unusable`, which are files that keep a partition from being built, stay so until
+    a person does something.
+    """
 
     runs: list[dg.RunRequest] = field(default_factory=list)
     given_up: dict[str, str] = field(default_factory=dict)
+    unusable: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
+
+    @property
+    def under_way(self) -> list[str]:
+        """What waits for a run that has not ended."""
+        return [key for key, why in self.waiting.items() if why == UNDER_WAY]
 
     def add(self, other: "Requests") -> None:
         """Takes in what is asked for of other assets."""
         self.runs += other.runs
         self.given_up |= other.given_up
+        self.unusable |= other.unusable
         self.waiting |= other.waiting
         self.done += other.done
 
@@ -93,33 +103,36 @@ def request_runs(
     At most `most`, in the mapping's order. A partition waits while a run of it is under way, its
     own or a range's, and until `throttle` has passed since its last one was asked for; after
     `max_attempts` failed runs for the same input it is given up, until its input changes or a
-    person runs it. With `until_success`, a partition is `done` once a run of all the assets, the
-    sensor's or a person's, has used its input; without, the caller knows better whether it is.
-    `label` tells the assets from others of the same sensor: it stands before a partition where
-    the message names it, and in the run's key.
+    person runs it. A run that was lost, its process gone, is none of these: its partition is asked
+    for again at once, LOST_MOST times. With `until_success`, a partition is `done` once a run of
+    all the assets, the sensor's or a person's, has used its input; without, the caller knows better
+    whether it is. `label` tells the assets from others of the same sensor: it stands before a
+    partition where the message names it, and in the run's key.
     """
     requests = Requests()
     now = datetime.now(UTC)
     history = _runs(instance, inputs)
     for key, version in inputs.items():
         runs = [r for r in history[key] if not _selection(r) or _selection(r) & set(assets)]
-        failed = [r for r in runs if _has_failed(r, now)]
         succeeded = [r for r in runs if r.dagster_run.status == dg.DagsterRunStatus.SUCCESS]
         asked = [r for r in runs if r.dagster_run.tags.get(SENSOR) == sensor]
         own = [r for r in asked if r.dagster_run.tags.get(INPUT) == version]
-        failures = [r for r in own if r in failed]
+        failed = [r for r in own if r.dagster_run.status in FAILED]
+        lost = [r for r in failed if is_lost(r.dagster_run)]
+        counts = {"failed": (len(failed) - len(lost), max_attempts), "lost": (len(lost), LOST_MOST)}
+        too_many = [f"{n} {how} runs" for how, (n, limit) in counts.items() if n >= limit]
         # Whatever is younger than the first run for this input has seen it too.
         used = [r for r in succeeded if own and r.storage_id >= own[-1].storage_id]
         if until_success and any(not _selection(r) or _selection(r) >= set(assets) for r in used):
             requests.done.append(key)
-        elif len(failed) + len(succeeded) < len(runs):
-            requests.waiting[label + key] = "a run is under way"
-        elif len(failures) >= max_attempts:
+        elif any(r.dagster_run.status not in ENDED for r in runs):
+            requests.waiting[label + key] = UNDER_WAY
+        elif too_many:
             requests.given_up[label + key] = (
-                f"given up after {len(failures)} failed runs, the last is "
-                f"{failures[0].dagster_run.run_id[:8]}; mend the cause and materialize it"
+                f"given up after {' and '.join(too_many)}, the last is "
+                f"{failed[0].dagster_run.run_id[:8]}; mend the cause and materialize it"
             )
-        elif asked and now - _asked_at(asked) < throttle:
+        elif now - _asked_at(r for r in asked if not is_lost(r.dagster_run)) < throttle:
             requests.waiting[label + key] = "refreshed a moment ago"
         elif len(requests.runs) >= most:
             requests.waiting[label + key] = "its turn comes at a later tick"
@@ -148,7 +161,7 @@ def _runs(
     keys, found = list(partitions), defaultdict(list)
     if keys:
         # These have no tag for each partition. Those that ended are on record by partition.
-        unfinished = dg.RunsFilter(statuses=[s for s in dg.DagsterRunStatus if s not in ENDED])
+        unfinished = dg.RunsFilter(statuses=list(UNFINISHED))
         for record in instance.get_run_records(unfinished):
             tags = record.dagster_run.tags
             first, last = tags.get(RANGE_START, ""), tags.get(RANGE_END, "")
@@ -168,14 +181,7 @@ def _selection(record: dg.RunRecord) -> AbstractSet[dg.AssetKey]:
     return record.dagster_run.asset_selection or frozenset()
 
 
-def _has_failed(record: dg.RunRecord, now: datetime) -> bool:
-    """Whether a run failed, or was lost: begun, and not heard of since."""
-    status = record.dagster_run.status
-    if status in FAILED:
-        return True
-    begun = status not in ENDED and status not in WAITING
-    return begun and now - record.update_timestamp > LOST_AFTER
-
-
-def _asked_at(runs: list[dg.RunRecord]) -> datetime:
-    return max(datetime.fromisoformat(r.dagster_run.tags[ASKED_AT]) for r in runs)
+def _asked_at(runs: Iterable[dg.RunRecord]) -> datetime:
+    """When the last of some runs was asked for."""
+    times = (datetime.fromisoformat(r.dagster_run.tags[ASKED_AT]) for r in runs)
+    return max(times, default=datetime.min.replace(tzinfo=UTC))

@@ -19,6 +19,7 @@ from rich.console import Console
 from event_pipeline import aws
 from event_pipeline.contracts import EVENTS, SILVER, TABLES, Contract
 from event_pipeline.errors import UsageError
+from event_pipeline.interrupts import quitting
 from event_pipeline.settings import Settings, read_settings
 from event_pipeline.terminal import print_records, stdout
 
@@ -77,9 +78,11 @@ def demo(
     hours: Annotated[int, typer.Option(min=1, max=24, help="Whole hours to make.")] = 3,
 ) -> None:
     """Runs the main job: ingest, arrivals, Silver, Gold; shows the five answers and the ledger."""
-    from event_pipeline.demo import run_demo
+    with quitting():
+        from event_pipeline.demo import run_demo
 
-    if not run_demo(read_settings(), hours, out):
+        ok = run_demo(read_settings(), hours, out)
+    if not ok:
         raise typer.Exit(1)
 
 
@@ -171,10 +174,15 @@ def sample_drop(
 @app.command()
 @_clear_errors
 def sync() -> None:
-    """Does now what the sensors would: compares all of Bronze, and runs what changed."""
-    from event_pipeline.demo import run_sync
+    """Does now what the sensors would: compares all of Bronze, and runs what changed.
 
-    if not run_sync(read_settings(), out):
+    Exits 1 if a run failed or something is left unbuilt, 130 at Ctrl-C, 143 at SIGTERM.
+    """
+    with quitting():
+        from event_pipeline.sync import run_sync
+
+        ok = run_sync(read_settings(), out)
+    if not ok:
         raise typer.Exit(1)
 
 
@@ -351,8 +359,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, date | datetime):
         return value.isoformat()
     return value if isinstance(value, int | float | str | bool | None) else str(value)
-
-
-def main() -> None:
-    """Entry point of `event-pipeline`."""
-    app()

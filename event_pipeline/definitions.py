@@ -8,6 +8,7 @@ from event_pipeline.assets.bronze import bronze_events, upload_check, uploaded_a
 from event_pipeline.assets.gold import gold_asset
 from event_pipeline.assets.silver import silver_asset
 from event_pipeline.contracts import GOLD, SILVER
+from event_pipeline.executor import living_executor
 from event_pipeline.lake.objects import bronze_of
 from event_pipeline.maintenance import maintenance, maintenance_schedule
 from event_pipeline.partitions import DAILY, HOURLY
@@ -37,8 +38,7 @@ def definitions(settings: Settings) -> dg.Definitions:
         jobs=[repair_job(settings), maintenance],
         schedules=[ingest_schedule(), maintenance_schedule()],
         resources=resources(settings).by_key(),
-        # Steps are short and the engine uses every core: a process for each would cost more.
-        executor=dg.in_process_executor,
+        executor=living_executor,
     )
 
 

@@ -1,26 +1,13 @@
 """The main job, watched: ingest, arrivals, Silver, Gold, with real runs in the home's instance."""
 
-import os
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
-import dagster as dg
-from dagster._core.definitions.sensor_definition import SensorExecutionData
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import Progress
 
 from event_pipeline.contracts import GOLD, SILVER, Contract
-from event_pipeline.definitions import definitions
 from event_pipeline.engines import Querier
-from event_pipeline.home import open_instance
 from event_pipeline.ingest.drops import FILES, DropProfile, file_key, write_drop
 from event_pipeline.ingest.handler import open_store
 from event_pipeline.ingest.ingester import Ingester
@@ -28,20 +15,11 @@ from event_pipeline.partitions import DAY, HOUR, HOURLY
 from event_pipeline.report import ledger_records
 from event_pipeline.resources import resources
 from event_pipeline.settings import Settings
+from event_pipeline.sync import Work, working
 from event_pipeline.terminal import print_records
 
-# Dagster's own log of every event would bury the progress; it is all in the UI.
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 SHOWN_ROWS = 10
 SHOWN_COLUMNS = 8
-# Sensors in the order in which one's runs are another's input.
-STAGES = {
-    "arrivals": "Silver  arrival hours",
-    "gold_refresh": "Gold    days",
-    "drops": "Silver  tables of drops",
-    "promotion": "Gold    complete drops",
-}
-PROCESS = "event_pipeline/process"
 NEXT = """\
   make dev
       everything above in Dagster's UI, to click through
@@ -53,14 +31,17 @@ NEXT = """\
 
 
 def run_demo(settings: Settings, hours: int, console: Console) -> bool:
-    """Runs the last whole hours of events and a drop through the graph; False if a run fails."""
+    """Runs the last whole hours of events and a drop through the graph.
+
+    False, and says why, if a run failed or something is left unbuilt. Stops as `sync` does.
+    """
     started = time.monotonic()
     used = resources(settings)
     console.print(f"Home: {settings.home.absolute()}", highlight=False)
-    with open_instance(settings) as instance, _progress(console) as progress:
-        _ingest(used.ingester, hours, progress)
-        _drop(settings, progress)
-        ok = _follow_sensors(_eager(settings), instance, progress)
+    with working(settings, console) as work:
+        _ingest(used.ingester, hours, work)
+        _drop(settings, work.progress)
+        work.follow_sensors()
     for contract in GOLD:
         _show(used.querier, contract, console)
     print_records(
@@ -69,42 +50,20 @@ def run_demo(settings: Settings, hours: int, console: Console) -> bool:
     _show_quarantine(used.querier, console)
     took = time.monotonic() - started
     console.print(f"\nDone in {took:.0f} s. Next:\n{NEXT}", highlight=False, markup=False)
-    return ok
+    return not work.problems
 
 
-def run_sync(settings: Settings, console: Console) -> bool:
-    """Evaluates the sensors over all of Bronze until they ask no more; False if a run fails."""
-    with open_instance(settings) as instance, _progress(console) as progress:
-        return _follow_sensors(_eager(settings), instance, progress)
-
-
-def _eager(settings: Settings) -> dg.Definitions:
-    """The graph, its sensors looking at everything at once."""
-    without_end = {"audit_days_per_tick": 1_000_000, "runs_per_tick": 1_000_000}
-    return definitions(settings.model_copy(update=without_end))
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[said]}"),
-        console=console,
-    )
-
-
-def _ingest(ingester: Ingester, hours: int, progress: Progress) -> None:
+def _ingest(ingester: Ingester, hours: int, work: Work) -> None:
     """Writes the slots of the last whole hours, an hour at a time."""
     now = datetime.now(UTC)
-    task = progress.add_task("Ingest  5-minute slots", total=hours * 12, said="")
+    task = work.progress.add_task("Ingest  5-minute slots", total=hours * 12, said="")
     events = 0
     for n in range(hours, 0, -1):
+        work.stop.check()
         results = ingester.ingest_hour(HOURLY.key(now - n * HOUR))
         events += sum(r["lines"] for r in results)
-        progress.update(task, advance=len(results), said=f"{events:,} events")
-    progress.stop_task(task)
+        work.progress.update(task, advance=len(results), said=f"{events:,} events")
+    work.progress.stop_task(task)
 
 
 def _drop(settings: Settings, progress: Progress) -> None:
@@ -120,76 +79,6 @@ def _drop(settings: Settings, progress: Progress) -> None:
     )
     lines = write_drop(store, day, profile)
     progress.update(task, completed=len(FILES), said=f"{sum(lines.values()):,} records")
-
-
-def _follow_sensors(defs: dg.Definitions, instance: dg.DagsterInstance, progress: Progress) -> bool:
-    """Evaluates each sensor in turn and executes what it asks for, until it asks no more."""
-    failed = 0
-    _end_lost_runs(instance)
-    for name, title in STAGES.items():
-        done, said = 0, ""
-        task = progress.add_task(title, total=0, said="the sensor looks")
-        for tick in _ticks(defs, instance, name):
-            # Of the last tick, which asks for nothing: what waits, and for what.
-            said = tick.skip_message or ""
-            for request in tick.run_requests or ():
-                progress.update(task, total=done + 1, said=str(request.partition_key))
-                failed += not _execute(defs, instance, request)
-                done += 1
-                progress.update(task, completed=done)
-        if failed:
-            said = f"{failed} runs failed: see event-pipeline status"
-        progress.update(task, said=said)
-        progress.stop_task(task)
-    return not failed
-
-
-def _end_lost_runs(instance: dg.DagsterInstance) -> None:
-    """Marks runs whose process was killed as failed, so that their partitions are asked for."""
-    filters = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
-    for run in instance.get_runs(filters=filters):
-        pid = run.tags.get(PROCESS)
-        if pid and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
-            instance.report_run_failed(run, "its process is gone")
-
-
-def _ticks(
-    defs: dg.Definitions, instance: dg.DagsterInstance, name: str
-) -> Iterator[SensorExecutionData]:
-    """Ticks of a sensor, each from the cursor of the one before, as the daemon would do them."""
-    sensor = defs.resolve_sensor_def(name)
-    cursor = None
-    while True:
-        with dg.build_sensor_context(
-            instance=instance,
-            cursor=cursor,
-            definitions=defs,
-            sensor_name=name,
-            resources=defs.resources,
-        ) as context:
-            tick = sensor.evaluate_tick(context)
-        for event in tick.asset_events:
-            instance.report_runless_asset_event(event)
-        yield tick
-        if not tick.run_requests and tick.cursor == cursor:
-            return
-        cursor = tick.cursor
-
-
-def _execute(defs: dg.Definitions, instance: dg.DagsterInstance, request: dg.RunRequest) -> bool:
-    job = defs.resolve_implicit_global_asset_job_def()
-    return job.execute_in_process(
-        instance=instance,
-        partition_key=request.partition_key,
-        asset_selection=list(request.asset_selection or ()),
-        tags={
-            **request.tags,
-            "dagster/run_key": str(request.run_key),
-            PROCESS: str(os.getpid()),
-        },
-        run_config=QUIET,
-        raise_on_error=False,
-    ).success
 
 
 def _show(querier: Querier, contract: Contract, console: Console) -> None:

@@ -15,12 +15,12 @@ import pytest
 from rich.console import Console
 
 from event_pipeline.contracts import EVENTS, GOLD
-from event_pipeline.demo import run_sync
 from event_pipeline.deploy import data_plane
 from event_pipeline.partitions import HOUR, HOURLY
 from event_pipeline.report import ledger_records
 from event_pipeline.resources import resources
 from event_pipeline.settings import Settings, read_settings
+from event_pipeline.sync import run_sync
 
 pytestmark = pytest.mark.aws
 

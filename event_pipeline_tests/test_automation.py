@@ -6,12 +6,14 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG
 
 from event_pipeline.assets.bronze import BRONZE_EVENTS
 from event_pipeline.automation import (
     BATCH,
     DATA_VERSION,
-    LOST_AFTER,
+    LOST_MOST,
+    UNDER_WAY,
     Requests,
     recorded_versions,
     request_runs,
@@ -19,6 +21,7 @@ from event_pipeline.automation import (
 from event_pipeline.errors import NAMED
 from event_pipeline.partitions import HOUR as AN_HOUR
 from event_pipeline.partitions import HOURLY
+from event_pipeline.runs import LOST, LOST_REASONS
 from event_pipeline_tests.dagster_lab import HOUR, NOW, SILVER_ASSETS, SILVER_EVENTS, Lab
 
 
@@ -59,23 +62,53 @@ def test_a_run_of_the_whole_job_counts(lab: Lab) -> None:
     assert ask(lab).waiting == {HOUR: "a run is under way"}
 
 
-def test_a_run_whose_process_was_killed_does_not_block_its_partition_for_ever(lab: Lab) -> None:
-    lost = [lab.create(ask(lab).runs[0])]
-    lab.turn(lost[0], dg.DagsterEventType.RUN_START)
-    assert ask(lab).runs == []
-    lab.now = NOW + LOST_AFTER + timedelta(seconds=1)
-    assert len(ask(lab).runs) == 1
-    # One that kills its process each time is given up like one that fails.
+def lose(lab: Lab, request: dg.RunRequest, why: dict[str, str]) -> None:
+    run = lab.fail(request)
+    lab.instance.add_run_tags(run.run_id, why)
+
+
+@pytest.mark.parametrize(
+    "tags", [{LOST: "gone"}, {RUN_FAILURE_REASON_TAG: next(iter(LOST_REASONS))}]
+)
+def test_a_lost_run_is_no_failure_and_is_asked_for_again_at_once(
+    lab: Lab, tags: dict[str, str]
+) -> None:
+    keys = set()
+    for _ in range(LOST_MOST):
+        asked = request_runs(
+            lab.instance,
+            "arrivals",
+            SILVER_ASSETS,
+            {HOUR: "v1"},
+            most=9,
+            max_attempts=3,
+            throttle=timedelta(days=1),
+        )
+        (request,) = asked.runs
+        keys.add(request.run_key)
+        lose(lab, request, tags)
+    assert len(keys) == LOST_MOST
+    # One that takes its process along each time is not tried for ever.
+    assert f"after {LOST_MOST} lost runs" in ask(lab).given_up[HOUR]
+
+
+def test_failures_count_whatever_was_lost_between_them(lab: Lab) -> None:
     for _ in range(2):
-        lab.turn(lab.create(ask(lab).runs[0]), dg.DagsterEventType.RUN_START)
-        lab.now += LOST_AFTER + timedelta(seconds=1)
-    assert list(ask(lab).given_up) == [HOUR]
+        lab.fail(ask(lab).runs[0])
+        lose(lab, ask(lab).runs[0], {LOST: "gone"})
+    assert len(ask(lab).runs) == 1
+    lab.fail(ask(lab).runs[0])
+    assert "after 3 failed runs" in ask(lab).given_up[HOUR]
 
 
-def test_a_run_may_wait_in_the_queue_for_as_long_as_it_takes(lab: Lab) -> None:
-    lab.create(ask(lab).runs[0])
-    lab.now = NOW + timedelta(days=3650)
-    assert ask(lab).waiting == {HOUR: "a run is under way"}
+def test_a_run_may_be_under_way_for_as_long_as_it_takes(lab: Lab) -> None:
+    run = lab.create(ask(lab).runs[0])
+    for began in (None, dg.DagsterEventType.RUN_START):
+        if began:
+            lab.turn(run, began)
+        lab.now += timedelta(days=3650)
+        assert ask(lab).waiting == {HOUR: UNDER_WAY}
+        assert ask(lab).under_way == [HOUR]
 
 
 def test_an_input_that_comes_back_is_asked_for_with_a_new_run_key(lab: Lab) -> None:

@@ -114,6 +114,7 @@ def test_sensors_run_and_made_up_events_wait_for_a_person(defs: dg.Definitions) 
         "drops": dg.DefaultSensorStatus.RUNNING,
         "gold_refresh": dg.DefaultSensorStatus.RUNNING,
         "promotion": dg.DefaultSensorStatus.RUNNING,
+        "lost_runs": dg.DefaultSensorStatus.RUNNING,
     }
     (schedule,) = defs.schedules or ()
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from event_pipeline.assets.bronze import BRONZE_EVENTS
-from event_pipeline.automation import recorded_versions
+from event_pipeline.automation import INPUT, SENSOR, recorded_versions
 from event_pipeline.build import build_silver
 from event_pipeline.contracts import EVENTS
 from event_pipeline.lake.objects import EMPTY
@@ -428,3 +428,31 @@ def _silver_touched(lab: Lab, *days: str) -> None:
             tags={"dagster/data_version": EMPTY.digest},
         )
     )
+
+
+def test_a_lost_run_is_asked_for_again_at_once_however_old_its_hour_is(tmp_path: Path) -> None:
+    tags = {SENSOR: "arrivals", INPUT: "v1"}
+    request = dg.RunRequest("key", partition_key="2025-02-03-04:00", tags=tags)
+    asked = request.with_replaced_attrs(asset_selection=SILVER_ASSETS)
+    with Lab.open(tmp_path, persistent=True, first_day="2025-01-01") as lab:
+        lab.turn(lab.create(asked), dg.DagsterEventType.RUN_START)
+        assert lab.tick("lost_runs").skip_message == "no run is lost"
+        lab.now += timedelta(minutes=1)
+        (again,) = requests(lab.tick("lost_runs"))
+        assert again.partition_key == asked.partition_key
+        assert set(again.asset_selection or ()) == set(SILVER_ASSETS)
+        assert {**again.tags, **tags} == again.tags
+        lab.turn(lab.create(again), dg.DagsterEventType.RUN_START)
+        assert requests(lab.tick("lost_runs")) == []
+
+
+def test_an_hour_of_events_that_a_lost_run_was_to_make_is_made_by_another(tmp_path: Path) -> None:
+    """No sensor would miss it."""
+    scheduled = dg.RunRequest(partition_key=HOUR, asset_selection=[BRONZE_EVENTS])
+    by_hand = dg.RunRequest(partition_key=HOUR, asset_selection=GOLD_ASSETS)
+    with Lab.open(tmp_path, persistent=True) as lab:
+        lab.create(scheduled)
+        lab.create(by_hand)
+        lab.now += timedelta(minutes=1)
+        (again,) = requests(lab.tick("lost_runs"))
+        assert (again.partition_key, again.asset_selection) == (HOUR, [BRONZE_EVENTS])

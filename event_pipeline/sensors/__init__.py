@@ -6,11 +6,12 @@ from event_pipeline.contracts import GOLD, SILVER
 from event_pipeline.lake.objects import bronze_of
 from event_pipeline.sensors.arrivals import arrival_sensor
 from event_pipeline.sensors.gold import gold_sensor
+from event_pipeline.sensors.lost import lost_sensor
 from event_pipeline.settings import Settings
 
 
 def sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """All sensors: two for what arrives, two for the Gold that is made of it."""
+    """All: two for what arrives, two for the Gold that is made of it, one for runs that died."""
     streams = [c for c in SILVER if not bronze_of(c).uploaded]
     uploads = [c for c in SILVER if bronze_of(c).uploaded]
     return [
@@ -41,4 +42,5 @@ def sensors(settings: Settings) -> list[dg.SensorDefinition]:
             "Asks for user_activity of a drop when its three tables are there, valid and built, "
             "and again only when one of them changed.",
         ),
+        lost_sensor(streams, settings),
     ]

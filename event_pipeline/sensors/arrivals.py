@@ -132,6 +132,7 @@ class _Tick:
         for key in _changed(self.instance, bronze_key(contract), keys, versions):
             self.events += arrival(contract, key, listings.get(key, EMPTY), self.objects)
         self.said += _not_read(keys, listings)
+        self.requests.unusable |= _files(refused.values())
         if bronze_of(contract).uploaded:
             if files := _files(refused.values()):
                 self.said.append(f"not read: {in_one_line(files, 2)}")

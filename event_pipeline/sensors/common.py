@@ -12,6 +12,12 @@ from event_pipeline.errors import NAMED
 TICK_SECONDS = 30
 
 
+class Tick(dg.SensorResult):
+    """A sensor's result, with the requests in full: its reason names only the first of them."""
+
+    requests: Requests
+
+
 def result(
     context: dg.SensorEvaluationContext,
     requests: Requests,
@@ -20,18 +26,20 @@ def result(
     idle: str,
     cursor: str,
     asset_events: Sequence[Any] = (),
-) -> dg.SensorResult:
+) -> Tick:
     """The tick's result; what a person must know stands in its reason or beside its runs."""
     said = list(dict.fromkeys(said))  # datasets that share a prefix may say the same
     if requests.runs:
         for text in (*said, *([requests.message] if requests.given_up else [])):
             context.log.warning(text)
-    return dg.SensorResult(
+    tick = Tick(
         run_requests=requests.runs,
         skip_reason=None if requests.runs else "; ".join([requests.message or idle, *said]),
         cursor=cursor,
         asset_events=asset_events,
     )
+    tick.requests = requests
+    return tick
 
 
 def some(names: Sequence[str]) -> str:

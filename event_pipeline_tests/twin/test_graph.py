@@ -18,13 +18,13 @@ from rich.console import Console
 
 from event_pipeline import aws
 from event_pipeline.contracts import GOLD, SILVER
-from event_pipeline.demo import run_sync
 from event_pipeline.ingest.drops import FILES, DropProfile, write_drop
 from event_pipeline.ingest.handler import S3Store, open_store
 from event_pipeline.partitions import HOURLY
 from event_pipeline.report import ledger_records
 from event_pipeline.resources import resources
 from event_pipeline.settings import read_settings
+from event_pipeline.sync import run_sync
 from event_pipeline_tests.infra.template import Stack
 from event_pipeline_tests.twin.conftest import wait_for_object
 from event_pipeline_tests.twin.graph import deployed, environment, read, resource

@@ -1,0 +1,17 @@
+"""Entry point of `event-pipeline`, and of `python -m event_pipeline`."""
+
+from event_pipeline.interrupts import quit_from_now_on, quitting
+
+
+def main() -> None:
+    """Runs the command line. Its import takes a second, in which Ctrl-C shows no traceback."""
+    with quitting():
+        from event_pipeline.cli import app
+    try:
+        app()
+    finally:
+        quit_from_now_on()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The graph's executor: Dagster's own, and the run is known to live while it executes."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from dagster._core.definitions.executor_definition import IN_PROC_CONFIG
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode
+
+from event_pipeline import runs
+
+
+class LivingExecutor(dg.Executor):
+    """Executes in this process as `inner` does, and holds the run until the process ends.
+
+    Not only until the steps are through: what is recorded after them is the run's too.
+    """
+
+    def __init__(self, inner: dg.Executor) -> None:
+        self._inner = inner
+
+    @property
+    def retries(self) -> RetryMode:
+        """How often a step is tried again, as configured."""
+        return self._inner.retries
+
+    def execute(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Iterator[dg.DagsterEvent]:
+        """Executes a run's steps one after the other."""
+        runs.hold(plan_context.instance, plan_context.run_id)
+        yield from self._inner.execute(plan_context, execution_plan)
+
+
+@dg.executor(name="in_process", config_schema=IN_PROC_CONFIG)
+def living_executor(context: dg.InitExecutorContext) -> dg.Executor:
+    """Steps are short and the engine uses every core: a process for each would cost more."""
+    create = dg.in_process_executor.executor_creation_fn
+    assert create is not None
+    return LivingExecutor(create(context))

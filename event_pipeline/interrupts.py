@@ -1,0 +1,149 @@
+"""Ctrl-C and SIGTERM: a command stops within seconds, whatever it is doing, and says no more.
+
+A signal's handler runs in the main thread, and only between two steps of Python: not while DuckDB
+executes a query. Dagster replaces the handlers while it executes, and forgets what came at the
+wrong moment. So each signal is also written to a pipe, by the interpreter itself, and a thread
+reads it there. It gives the main thread a moment to stop by itself; then it ends the process, which
+is safe at any instant as kill -9 is.
+"""
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# What a step gets to stop what it has begun elsewhere, as a job of Glue.
+STOP_SECONDS = 4.0
+LAST_WORDS_SECONDS = 4.0
+SHOW_CURSOR = b"\x1b[?25h"
+
+
+class Stop:
+    """Whether this process was asked to stop."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self.exit_code = 0
+
+    def __bool__(self) -> bool:
+        return self._asked.is_set()
+
+    def ask(self, number: int) -> None:
+        """Notes the signal that asks."""
+        self.exit_code = 128 + number
+        self._asked.set()
+
+    def check(self) -> None:
+        """Raises SystemExit if it was asked to."""
+        if self:
+            raise SystemExit(self.exit_code)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleeps, and raises SystemExit as soon as it is asked to stop."""
+        self._asked.wait(seconds)
+        self.check()
+
+
+@contextmanager
+def quitting() -> Iterator[None]:
+    """A signal ends the process at once and without a word: it has begun nothing yet."""
+    with _handled(_quit):
+        yield
+
+
+@contextmanager
+def stopping(last_words: Callable[[], object], said: str) -> Iterator[Stop]:
+    """The block is asked to stop by a signal, and made to if it does not.
+
+    `last_words` is called, in another thread, before the process ends without the block's doing;
+    `said` is printed to stderr. Ends by SystemExit with 128 and the signal's number.
+    """
+    stop = Stop()
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    thread = threading.Thread(
+        target=_watch, args=(read, stop, last_words, said), name="interrupts", daemon=True
+    )
+    thread.start()
+    try:
+        with _handled(lambda number, _: stop.ask(number), write):
+            yield stop
+        stop.check()
+    finally:
+        os.close(write)  # which ends the thread
+        thread.join()
+        os.close(read)
+        if stop:
+            _say(said)
+
+
+def quit_from_now_on() -> None:
+    """As `quitting`, for what is left of the process."""
+    for number in SIGNALS:
+        signal.signal(number, _quit)
+
+
+def _quit(number: int, _: FrameType | None) -> None:
+    os._exit(128 + number)
+
+
+@contextmanager
+def _handled(
+    handler: Callable[[int, FrameType | None], object], pipe: int | None = None
+) -> Iterator[None]:
+    """Handles the signals for the block. Only the main thread can; in another nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        # First: a signal between the two must not be handled and unheard.
+        if pipe is not None:
+            signal.set_wakeup_fd(pipe, warn_on_full_buffer=False)
+        for number in SIGNALS:
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+        if pipe is not None:
+            signal.set_wakeup_fd(-1)
+
+
+def _watch(read: int, stop: Stop, last_words: Callable[[], object], said: str) -> None:
+    """Waits for a signal, then for the block's end: a while, or until a second signal."""
+    if not _signalled(read, stop):
+        return
+    ready, _, _ = select.select([read], [], [], STOP_SECONDS)
+    if ready and not _signalled(read, stop):
+        return
+    speaker = threading.Thread(target=_attempt, args=(last_words,), daemon=True)
+    speaker.start()
+    speaker.join(LAST_WORDS_SECONDS)
+    _say(said)
+    os._exit(stop.exit_code)
+
+
+def _signalled(read: int, stop: Stop) -> bool:
+    """Reads until one of the signals came; False once the block is through."""
+    while numbers := os.read(read, 1):
+        if numbers[0] in SIGNALS:
+            stop.ask(numbers[0])
+            return True
+    return False
+
+
+def _attempt(action: Callable[[], object]) -> None:
+    with suppress(Exception):
+        action()
+
+
+def _say(said: str) -> None:
+    with suppress(OSError):
+        # A progress bar hides the cursor.
+        cursor = SHOW_CURSOR if os.isatty(2) else b""
+        os.write(2, cursor + f"\n{said}\n".encode())

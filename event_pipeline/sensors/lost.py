@@ -1,0 +1,76 @@
+"""The sensor that ends runs whose process is gone, and asks for their partitions again."""
+
+from collections.abc import Collection, Iterable, Sequence
+
+import dagster as dg
+
+from event_pipeline.assets.keys import asset_key, bronze_key
+from event_pipeline.automation import INPUT, PARTITION, SENSOR, Requests, request_runs
+from event_pipeline.contracts import Contract
+from event_pipeline.errors import in_short
+from event_pipeline.runs import LostRun, end_lost_runs
+from event_pipeline.settings import Settings
+
+NAME = "lost_runs"
+# A lost run holds one of the instance's few places for runs, and its partition, until it is ended.
+TICK_SECONDS = 15
+
+
+def lost_sensor(streams: Sequence[Contract], settings: Settings) -> dg.SensorDefinition:
+    """Ends lost runs; of the streams' it asks again at once for what they were to make.
+
+    An arrival sensor comes to an hour long past by and by only, and none misses one of Bronze that
+    was to be made. All else that is still to be built the other sensors find at their next tick.
+    """
+    assets = {
+        key
+        for each in streams
+        for key in (bronze_key(each), asset_key(each), asset_key(each.quarantine()))
+    }
+
+    @dg.sensor(
+        name=NAME,
+        target=dg.AssetSelection.assets(*sorted(assets)),
+        minimum_interval_seconds=TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            "Ends runs whose process is gone, as after a power cut, whoever launched them, so that "
+            "their partitions are asked for again. A run that lives is never ended."
+        ),
+    )
+    def lost_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        ended = end_lost_runs(context.instance)
+        requests = _again(context.instance, ended, assets, settings)
+        said = in_short([f"ended {lost}" for lost in ended]) or "no run is lost"
+        if requests.runs:
+            context.log.warning(said)
+            return dg.SensorResult(run_requests=requests.runs)
+        return dg.SensorResult(skip_reason=said)
+
+    return lost_runs
+
+
+def _again(
+    instance: dg.DagsterInstance,
+    ended: Iterable[LostRun],
+    among: Collection[dg.AssetKey],
+    settings: Settings,
+) -> Requests:
+    """Runs of what the lost ones were to make, `among` these assets: a sensor's, or of Bronze."""
+    requests = Requests()
+    for run in (lost.run for lost in ended):
+        assets = sorted(run.asset_selection or ())
+        own = SENSOR in run.tags or all(key.path[0] == "bronze" for key in assets)
+        if run.tags.get(PARTITION) and assets and own and set(assets) <= set(among):
+            requests.add(
+                request_runs(
+                    instance,
+                    run.tags.get(SENSOR, NAME),
+                    assets,
+                    {run.tags[PARTITION]: run.tags.get(INPUT, "")},
+                    most=1,
+                    max_attempts=settings.max_attempts,
+                    label=f"{assets[0].to_user_string()} ",
+                )
+            )
+    return requests

@@ -1,0 +1,253 @@
+"""Does at once what the sensors would do by and by, with real runs in this process."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+from dagster._core.utils import make_new_run_id
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from sqlalchemy.exc import SQLAlchemyError
+
+from event_pipeline import runs
+from event_pipeline.automation import INPUT
+from event_pipeline.definitions import definitions
+from event_pipeline.errors import first_line, in_short
+from event_pipeline.home import open_instance
+from event_pipeline.interrupts import Stop, stopping
+from event_pipeline.sensors.common import Tick
+from event_pipeline.settings import Settings
+
+# Dagster's own log of every event would bury the progress; it is all in the UI.
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+# Sensors in the order in which one's runs are another's input.
+STAGES = {
+    "arrivals": "Silver  arrival hours",
+    "gold_refresh": "Gold    days",
+    "drops": "Silver  tables of drops",
+    "promotion": "Gold    complete drops",
+}
+WAIT_SECONDS = 1.0
+# One command executes the same request so often; the next command, or the daemon, asks again.
+TRIES_MOST = 3
+# A database that is locked for too long, or cannot be written: of Dagster or of the lake.
+DATABASE_ERRORS = (SQLAlchemyError, OSError)
+STOPPED = "event-pipeline: stopped; event-pipeline sync goes on from here"
+
+
+def run_sync(settings: Settings, console: Console) -> bool:
+    """Evaluates the sensors over all of Bronze until they ask no more.
+
+    Waits for what another process has under way. False, and says why, if a run failed or
+    something is left unbuilt. Ends by SystemExit 130 at Ctrl-C, 143 at SIGTERM.
+    """
+    with working(settings, console) as work:
+        work.follow_sensors()
+    return not work.problems
+
+
+@contextmanager
+def working(settings: Settings, console: Console) -> Iterator["Work"]:
+    """The home's graph at work, with its progress shown; at the end, what is wrong is said."""
+    with open_instance(settings) as instance:
+
+        def end_runs() -> None:
+            for run_id in runs.held_here():
+                runs.end(instance, run_id, "interrupted")
+
+        with stopping(end_runs, STOPPED) as stop:
+            with _progress(console) as progress:
+                work = Work(_eager(settings), instance, progress, stop)
+                yield work
+            for problem in work.problems:
+                console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _eager(settings: Settings) -> dg.Definitions:
+    """The graph, its sensors looking at everything at once, and holding nothing back."""
+    without_end = {"audit_days_per_tick": 1_000_000, "runs_per_tick": 1_000_000}
+    at_once = {"silver_throttle_minutes": 0, "gold_throttle_minutes": 0}
+    return definitions(settings.model_copy(update={**without_end, **at_once}))
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[said]}"),
+        console=console,
+    )
+
+
+@dataclass
+class Work:
+    """What one command does with the graph. `problems`: what failed or is left undone, and why."""
+
+    defs: dg.Definitions
+    instance: dg.DagsterInstance
+    progress: Progress
+    stop: Stop
+    problems: list[str] = field(default_factory=list)
+
+    def follow_sensors(self) -> None:
+        """Evaluates each sensor in turn and executes what it asks for, until it asks no more."""
+        for name, title in STAGES.items():
+            self.stop.check()
+            task = self.progress.add_task(title, total=0, said="the sensor looks")
+            try:
+                said = _Stage(self, name, task).follow()
+            except DATABASE_ERRORS as error:
+                # The other stages may well do without what this one could not read.
+                self.problems.append(f"{name}: {first_line(error)}")
+                said = first_line(error)
+            self.progress.update(task, said=said)
+            self.progress.stop_task(task)
+
+    def end_lost_runs(self) -> None:
+        """Ends runs whose process is gone, and says so."""
+        for lost in runs.end_lost_runs(self.instance):
+            self.progress.console.print(f"Ended {lost}", markup=False, highlight=False)
+
+
+@dataclass
+class _Stage:
+    """One sensor's part of the work.
+
+    `tries`: how often each request was executed, by what it asks for. `failed`: runs that failed,
+    by partition, and why.
+    """
+
+    work: Work
+    sensor: str
+    task: TaskID
+    done: int = 0
+    tries: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def follow(self) -> str:
+        """Ticks, and executes what is asked for; returns what there is to say in the end."""
+        cursor = None
+        while True:
+            self.work.stop.check()
+            self.work.end_lost_runs()
+            tick = self._tick(cursor)
+            asked = [each for each in tick.run_requests or () if self._may_be_tried(each)]
+            self._execute_all(asked)
+            if not asked and tick.requests.under_way:
+                self._wait_for(tick.requests.under_way)
+            elif not asked and tick.cursor == cursor:
+                return self._judge(tick)
+            cursor = tick.cursor
+
+    def _tick(self, cursor: str | None) -> Tick:
+        """A tick from the cursor of the one before, as the daemon would do it."""
+        with dg.build_sensor_context(
+            instance=self.work.instance,
+            cursor=cursor,
+            sensor_name=self.sensor,
+            resources=self.work.defs.resources,
+        ) as context:
+            tick = self.work.defs.resolve_sensor_def(self.sensor)(context)
+        assert isinstance(tick, Tick)
+        for event in tick.asset_events:
+            self.work.instance.report_runless_asset_event(event)
+        return tick
+
+    def _may_be_tried(self, request: dg.RunRequest) -> bool:
+        """Whether a request was not executed too often already, with nothing to show for it."""
+        asked_for = (str(request.partition_key), request.tags[INPUT], str(request.asset_selection))
+        self.tries[asked_for] += 1
+        return self.tries[asked_for] <= TRIES_MOST
+
+    def _execute_all(self, requests: Sequence[dg.RunRequest]) -> None:
+        for request in requests:
+            partition = str(request.partition_key)
+            self._show(total=self.done + 1, said=partition)
+            if problem := self._execute(request):
+                self.failed[partition] = problem
+            self.done += 1
+            self._show(completed=self.done)
+
+    def _execute(self, request: dg.RunRequest) -> str | None:
+        """Executes a request; why it failed, if it did.
+
+        An error that is no step's, as of a database, is told and does not keep others from their
+        turn. The run is held before it is on record, so that it is known when it is lost.
+        """
+        self.work.stop.check()
+        instance, run_id = self.work.instance, make_new_run_id()
+        try:
+            with runs.executing(instance, run_id):
+                try:
+                    result = (
+                        self.work.defs.resolve_implicit_global_asset_job_def().execute_in_process(
+                            instance=instance,
+                            run_id=run_id,
+                            partition_key=request.partition_key,
+                            asset_selection=list(request.asset_selection or ()),
+                            tags={**request.tags, "dagster/run_key": str(request.run_key)},
+                            run_config=QUIET,
+                            raise_on_error=False,
+                        )
+                    )
+                    problem = None if result.success else _failure(result)
+                    if problem and self.work.stop:
+                        instance.add_run_tags(run_id, {runs.LOST: "interrupted"})
+                except Exception as error:
+                    problem = first_line(error)
+                    runs.end(instance, run_id, problem)
+        except DATABASE_ERRORS as error:
+            # Neither could its end be recorded: the next look finds that nobody executes it.
+            problem = first_line(error)
+        self.work.stop.check()
+        return f"run {run_id[:8]}: {problem}" if problem else None
+
+    def _wait_for(self, partitions: Sequence[str]) -> None:
+        """Waits until some run ends that is another process's, or that turns out to be lost."""
+        filters = dg.RunsFilter(statuses=list(runs.UNFINISHED))
+        before = {run.run_id for run in self.work.instance.get_runs(filters)}
+        now = before
+        self._show(said=f"waits for runs under way elsewhere: {in_short(partitions)}")
+        while before and before <= now:
+            self.work.stop.sleep(WAIT_SECONDS)
+            self.work.end_lost_runs()
+            now = {run.run_id for run in self.work.instance.get_runs(filters)}
+
+    def _judge(self, tick: Tick) -> str:
+        """Tells the work what is wrong after the last tick; returns what there is to say."""
+        left = tick.requests.given_up | tick.requests.unusable
+        for records in (self.failed, left):
+            if records:
+                texts = [f"{name}: {why}" for name, why in records.items()]
+                self.work.problems.append(f"{self.sensor}: {in_short(texts)}")
+        if self.failed:
+            return f"{len(self.failed)} partitions failed: see event-pipeline status"
+        # Of the last tick, which asks for nothing: what waits, and for what.
+        return str(tick.skip_reason.skip_message if tick.skip_reason else "")
+
+    def _show(self, **fields: Any) -> None:
+        self.work.progress.update(self.task, **fields)
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> str:
+    """Why a run failed, in the words of its step."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            if data.user_failure_data and data.user_failure_data.description:
+                return data.user_failure_data.description
+            if data.error:
+                return data.error.message.strip().splitlines()[0]
+    return "failed"

@@ -32,6 +32,8 @@ from event_pipeline.partitions import HOUR
 READS_MOST = 3
 
 Receipt = dict[str, Any]
+# What a receipt that is lost tells of.
+NO_OBJECTS: Receipt = {"objects": {}}
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def build_silver(
     """
     quarantine = contract.quarantine()
     live = lake.live(contract, set(keys))
-    receipts = {key: lake.receipt(found) for key, found in live.items()}
+    receipts = {key: receipt for key, found in live.items() if (receipt := lake.receipt(found))}
     kept = lake.live(quarantine, set(keys))
     pending: dict[str, Listing] = {}
     for key in keys:
@@ -174,7 +176,7 @@ def _redelivered(
     near = {contract.cadence.key(start + n * step) for n in range(-most, most + 1) if n}
     found = {}
     for live in lake.live(contract, near).values() if own else ():
-        for name, sha in lake.receipt(live)["objects"].items():
+        for name, sha in (lake.receipt(live) or NO_OBJECTS)["objects"].items():
             if sha in own:
                 found[own[sha]] = name
     return found
@@ -216,7 +218,7 @@ def _gold(
     digest = gold_digest(contract, lake, day)
     if live:
         receipt = lake.receipt(live)
-        if _made(receipt) == (digest, contract.version):
+        if receipt and _made(receipt) == (digest, contract.version):
             return Built(day, "unchanged", receipt)
     if missing := _not_there(contract, lake, day):
         return Built(day, "failed", {}, f"incomplete: {', '.join(missing)} of {day} not built")
@@ -252,8 +254,15 @@ def _gold(
 
 
 def gold_digest(contract: Contract, lake: Lake, day: str) -> str:
-    """Version of what a Gold date is made of: of the live files that may hold rows of it."""
-    files = [path for each in _files(contract, lake, day).values() for path in each]
+    """Version of what a Gold date is made of: of the live files that may hold rows of it.
+
+    Their paths are as under the lake's root: where the lake lies changes no row.
+    """
+    files = [
+        path.removeprefix(f"{lake.root}/")
+        for each in _files(contract, lake, day).values()
+        for path in each
+    ]
     return short_digest("\n".join(files))
 
 
@@ -272,7 +281,8 @@ def _not_there(contract: Contract, lake: Lake, day: str) -> list[str]:
     objects = {}
     for each in contract.inputs:
         live = lake.live(each, {day})
-        objects[each.asset] = lake.receipt(live[day])["objects"] if live else {}
+        receipt = lake.receipt(live[day]) if live else None
+        objects[each.asset] = (receipt or NO_OBJECTS)["objects"]
     missing = [asset for asset, found in objects.items() if not found]
     return missing if len(missing) < len(objects) else []
 

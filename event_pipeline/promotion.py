@@ -48,4 +48,4 @@ def incomplete(contract: Contract, day: str, objects: Objects, lake: Lake) -> In
 
 def _is_built(contract: Contract, day: str, digest: str, lake: Lake) -> bool:
     live = lake.live(contract, {day})
-    return (lake.receipt(live[day])["digest"] if live else EMPTY.digest) == digest
+    return (live[day].digest if live else EMPTY.digest) == digest

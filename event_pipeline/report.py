@@ -82,6 +82,12 @@ def ledger(key: str, receipt: Receipt) -> dict[str, Any]:
     return {"partition": key, **counts, "balanced": balanced}
 
 
+def _lost(key: str, counts: dict[str, Any]) -> dict[str, Any]:
+    """The line of a partition whose receipt is lost: nobody knows how many lines there were."""
+    unknown = dict.fromkeys(LEDGER_COLUMNS)
+    return {"partition": key, **unknown, **counts, "balanced": False}
+
+
 def ledger_records(lake: Lake) -> list[dict[str, Any]]:
     """The ledger of every live Silver partition, in order.
 
@@ -92,8 +98,10 @@ def ledger_records(lake: Lake) -> list[dict[str, Any]]:
         kept = lake.live(contract.quarantine())
         for key, live in lake.live(contract).items():
             quarantined = kept[key].rows if key in kept else 0
-            counts = {**lake.receipt(live), "rows": live.rows, "quarantined": quarantined}
-            records.append({"asset": contract.asset, **ledger(key, counts)})
+            counts = {"rows": live.rows, "quarantined": quarantined}
+            receipt = lake.receipt(live)
+            line = ledger(key, {**receipt, **counts}) if receipt else _lost(key, counts)
+            records.append({"asset": contract.asset, **line})
     return records
 
 

@@ -8,7 +8,7 @@ import dagster as dg
 from event_pipeline.contracts import GOLD, SILVER, TABLES, Contract
 from event_pipeline.home import open_instance
 from event_pipeline.lake.objects import EMPTY, Listing, Objects, bronze_of
-from event_pipeline.lake.tables import Lake
+from event_pipeline.lake.tables import Lake, Live
 from event_pipeline.promotion import incomplete
 from event_pipeline.resources import lake_of
 from event_pipeline.settings import Settings
@@ -25,7 +25,8 @@ def status_records(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     counts: list[dict[str, Any]] = []
     for contract in SILVER:
         listings = _listings(settings, contract, objects)
-        receipts = {key: lake.receipt(found) for key, found in lake.live(contract).items()}
+        live = lake.live(contract)
+        receipts = {key: lake.receipt(found) for key, found in live.items()}
         foreign.update(objects.strays(contract), *(found.foreign for found in listings.values()))
         counts.append(
             {
@@ -41,7 +42,7 @@ def status_records(settings: Settings) -> dict[str, list[dict[str, Any]]]:
             refused = objects.refused(contract, listing)
             unusable += [{"object": name, "why": why} for name, why in sorted(refused.items())]
             unusable += _unreadable(key, receipt)
-            if not refused and (why := _why_waiting(listing, receipt)):
+            if not refused and (why := _why_waiting(listing, live.get(key), receipt)):
                 waiting.append({"asset": contract.asset, "partition": key, "why": why})
     return {
         f"Lake {settings.root}, target {settings.target}, from {settings.first_day}": counts,
@@ -92,10 +93,12 @@ def _listings(settings: Settings, contract: Contract, objects: Objects) -> dict[
     return {key: found for day in days for key, found in objects.day(contract, day).items()}
 
 
-def _why_waiting(listing: Listing, receipt: dict[str, Any] | None) -> str | None:
-    if receipt is None:
+def _why_waiting(listing: Listing, live: Live | None, receipt: dict[str, Any] | None) -> str | None:
+    if live is None:
         return "never built" if listing.objects else None
-    return None if receipt["digest"] == listing.digest else "its objects changed since"
+    if receipt is None:
+        return "its receipt is lost or unreadable"
+    return None if live.digest == listing.digest else "its objects changed since"
 
 
 def _failed_runs(settings: Settings) -> list[dict[str, Any]]:

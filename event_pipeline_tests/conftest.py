@@ -139,6 +139,12 @@ class Lab:
         table = self.lake.read(contract, paths, names).to_pylist() if paths else []
         return [tuple(row[name] for name in names) for row in table]
 
+    def receipt(self, contract: Contract = EVENTS, key: str = HOUR) -> dict[str, Any]:
+        """The receipt of what is live of a partition."""
+        found = self.lake.receipt(self.lake.live(contract, {key})[key])
+        assert found is not None
+        return found
+
     def snapshots(self) -> list[int]:
         """How many commits each of the tables that Silver publishes has had."""
         return [len(self.lake.versions(contract)) for contract in (EVENTS, QUARANTINE)]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from event_pipeline.contracts import DAILY_USER_ACTIVITY, EVENTS, HOURLY_REVENUE
 from event_pipeline.engines import PartitionReport, TransformRequest
 from event_pipeline.engines.duckdb import DuckDBQuerier, DuckDBTransformer
 from event_pipeline.lake.tables import Lake, PublishError
+from event_pipeline.report import ledger_records
 from event_pipeline_tests.conftest import GOLD_OF_EVENTS, HOUR, QUARANTINE, Lab, jsonl
 
 DAY, OTHER_DAY = "2026-01-01", "2025-12-31"
@@ -24,9 +26,9 @@ def line(day: str = DAY, user: str = "u") -> str:
 def test_a_receipt_tells_the_ledger_the_objects_and_the_dates(lab: Lab) -> None:
     key = lab.deliver(jsonl([line(), line(), line(OTHER_DAY), "bad"]), lines=4)
     (built,) = lab.build()
-    told = lab.lake.receipt(lab.lake.live(EVENTS)[HOUR])
+    told = lab.receipt()
     assert told == json.loads(json.dumps(built.receipt))
-    assert told == lab.lake.receipt(lab.lake.live(QUARANTINE)[HOUR])
+    assert told == lab.receipt(QUARANTINE)
     ledger = {name: told[name] for name in ("lines", "rows", "duplicates", "quarantined")}
     assert ledger == {"lines": 4, "rows": 2, "duplicates": 1, "quarantined": 1}
     assert told["rejected"] == {"malformed_json": 1}
@@ -146,3 +148,43 @@ def test_an_object_that_is_gone_when_it_is_read_fails_its_hour_alone(lab: Lab) -
     assert (first.status, second.status) == ("failed", "published")
     assert lab.key() in (first.error or "")
     assert lab.lake.live(EVENTS).keys() == {hours[1]}
+
+
+@pytest.mark.parametrize("left", [None, b"", b"{", b"[]", b"{}", b"\xff\xfe", "folder"], ids=repr)
+def test_a_receipt_that_is_lost_or_unreadable_is_made_anew_and_stops_no_neighbour(
+    lab: Lab, left: bytes | str | None
+) -> None:
+    hours = (HOUR, "2026-01-01-11:00")
+    for hour in hours:
+        lab.deliver(jsonl([line()]), hour)
+    lab.build(*hours)
+    lab.gold(HOURLY_REVENUE, DAY)
+    for contract, key in ((EVENTS, HOUR), (HOURLY_REVENUE, DAY)):
+        lose(Path(lab.lake.live(contract)[key].prefix) / "receipt.json", left)
+        assert lab.lake.receipt(lab.lake.live(contract)[key]) is None
+    assert [each["balanced"] for each in ledger_records(lab.lake)] == [False, True]
+    lab.deliver(jsonl([line(user="v")]), hours[1], minute=5)
+    assert [built.status for built in lab.build(hours[1])] == ["published"]
+    again = {built.key: built.status for built in lab.build(*hours)}
+    assert again == {HOUR: "published", hours[1]: "unchanged"}
+    assert [built.status for built in lab.gold(HOURLY_REVENUE, DAY)] == ["published"]
+    assert [built.status for built in lab.gold(HOURLY_REVENUE, DAY)] == ["unchanged"]
+    assert [each["balanced"] for each in ledger_records(lab.lake)] == [True, True]
+
+
+def lose(path: Path, left: bytes | str | None) -> None:
+    """Takes a file away, or leaves other bytes or a folder in its place."""
+    path.unlink()
+    if isinstance(left, bytes):
+        path.write_bytes(left)
+    elif left:
+        path.mkdir()
+
+
+def test_the_digest_of_what_is_live_is_that_of_its_receipt(lab: Lab) -> None:
+    lab.deliver(jsonl([line()]))
+    lab.build()
+    lab.gold(HOURLY_REVENUE, DAY)
+    for contract in (EVENTS, QUARANTINE, HOURLY_REVENUE):
+        (live,) = lab.lake.live(contract).values()
+        assert live.digest == (lab.lake.receipt(live) or {})["digest"]

@@ -225,7 +225,7 @@ def test_any_story_ends_in_one_full_recompute(
     for hour, truth in expected.items():
         assert Counter(lab.rows(EVENTS, hour)) == Counter(truth.rows)
         assert _without_error_texts(lab.quarantined(hour)) == Counter(truth.quarantine)
-        assert lab.lake.receipt(lab.lake.live(EVENTS)[hour])["unknown"] == truth.unknown
+        assert lab.receipt(EVENTS, hour)["unknown"] == truth.unknown
     ledgers = {ledger["partition"]: ledger for ledger in ledger_records(lab.lake)}
     for hour, truth in expected.items():
         ledger = ledgers[hour]
@@ -557,7 +557,7 @@ def test_writers_of_one_partition_leave_exactly_one_version(lab: Lab, there_alre
     live = lab.lake.live(EVENTS)[HOUR]
     # A version has a file more where a line was read twice.
     assert len({Path(path).parent for path in live.paths}) == 1
-    assert lab.lake.receipt(live)["digest"] == next(iter(silver))
+    assert lab.receipt()["digest"] == next(iter(silver))
 
 
 def test_writers_of_different_partitions_all_succeed(lab: Lab) -> None:

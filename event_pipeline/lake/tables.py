@@ -86,6 +86,11 @@ class Live:
         """Folder of the run that made the files."""
         return self.files[0].file_path.rsplit("/", 1)[0]
 
+    @property
+    def digest(self) -> str:
+        """Digest of the input that the files were made of, as the name of their folder says it."""
+        return self.prefix.rsplit("/", 1)[-1].rpartition("-")[0]
+
 
 @dataclass(frozen=True)
 class Version:
@@ -243,11 +248,22 @@ class Lake(dg.ConfigurableResource[Any]):
                 found.setdefault(key, []).append(file)
         return {key: Live(tuple(files)) for key, files in sorted(found.items())}
 
-    def receipt(self, live: Live) -> dict[str, Any]:
-        """What the live files of a partition were built from, and their ledger."""
-        with self._io.new_input(f"{live.prefix}/{RECEIPT}").open() as file:
-            found: dict[str, Any] = json.loads(file.read())
-        return found
+    def receipt(self, live: Live) -> dict[str, Any] | None:
+        """What the live files of a partition were built from, and their ledger.
+
+        None where it is lost or unreadable: nobody knows then what the partition was made of.
+        """
+        try:
+            with self._io.new_input(f"{live.prefix}/{RECEIPT}").open() as file:
+                found = json.loads(file.read())
+        except (FileNotFoundError, ValueError):
+            return None
+        except OSError:
+            # S3 may have been out of reach. In a folder it is what lies there.
+            if self._in_glue:
+                raise
+            return None
+        return found if isinstance(found, dict) and found else None
 
     def scan(self, contract: Contract, row_filter: str | None = None) -> list[str]:
         """Paths of the live files that may hold rows that the filter admits, sorted."""

@@ -76,6 +76,8 @@ ODD_NUMBER = "^-?([0-9]+[.eE][-+.eE0-9]*|0)$"
 LONGEST_NUMBER = 15
 # Unknown fields that a report names, the most frequent first.
 UNKNOWN_MOST = 50
+# Where in a line one object may end and another begin.
+SEAM = "\\}[ \t]*,?[ \t]*\\{"
 # How Spark says that an object is not text, or no gzip; which one is worth finding out only then.
 UNREADABLE = re.compile(r"java\.(io|util\.zip|nio\.charset)\.")
 _CAUSED_BY = re.compile(r"^Caused by: (.*)$", re.M)
@@ -173,10 +175,14 @@ class _Partition:
                 )
                 accepted = accepted.join(repeated, "_hash", "left_anti")
         exact = self._keep(self._judged(self._read_exactly(aside)))
-        [(also_kept, also_unknown)] = exact.agg(
+        [(also_kept, also_unknown, seams)] = exact.agg(
             F.expr("count_if(_first AND reasons = '')"),
             F.expr("count_if(_first AND size(_unknown) > 0)"),
+            F.count_if((F.col("reasons") == "malformed_json") & F.col("_line").rlike(SEAM)),
         ).collect()
+        if seams and as_lines:
+            # Python tells objects that follow each other in one line from what is malformed.
+            return self._make([])
         refused = exact.where("_first AND reasons <> ''").select("reasons", "_line", "_path")
         rows = exact.where("reasons = ''")
         if self.request["key"]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Cadence:
             return None
         return day if self.day_folder(day) == folder else None
 
+    @lru_cache(maxsize=100_000)  # noqa: B019 -- there are two cadences, and they live for ever
     def moment(self, key: str) -> datetime | None:
         """Start of the partition with this key; None if there is no such partition."""
         try:

@@ -89,6 +89,8 @@ def _in_folder(top: str, prefix: str) -> Iterator[BronzeObject | NoObject]:
     try:
         seen = os.stat(top)
     except (FileNotFoundError, NotADirectoryError):
+        if _is_behind_a_dangling_link(top):
+            yield NoObject(prefix, "behind a link that leads nowhere", hidden=True)
         return
     except OSError as error:
         yield NoObject(prefix, _cannot_be_read(error), hidden=True)
@@ -109,6 +111,13 @@ def _in_folder(top: str, prefix: str) -> Iterator[BronzeObject | NoObject]:
             continue  # It went, maybe while the others were listed.
         except OSError as error:
             yield NoObject(key, _cannot_be_read(error), hidden=True)
+
+
+def _is_behind_a_dangling_link(path: str) -> bool:
+    """Whether a path is not there because a link above it, as to a disk, leads nowhere."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return not os.path.exists(path)
 
 
 def _entry(

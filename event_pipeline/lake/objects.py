@@ -19,7 +19,13 @@ from event_pipeline import aws
 from event_pipeline.contracts import SILVER, Bronze, Contract
 from event_pipeline.digests import short_digest
 from event_pipeline.ingest.handler import BRONZE, manifest_key
-from event_pipeline.lake.listing import BronzeObject, NoObject, list_right_under, list_under
+from event_pipeline.lake.listing import (
+    BronzeObject,
+    NoObject,
+    list_right_under,
+    list_under,
+    shown,
+)
 from event_pipeline.lake.manifests import Deviation, Manifest, compare, sha256_of
 from event_pipeline.lake.uploads import READ_AT_ONCE, Verdict, judge
 
@@ -131,7 +137,7 @@ class Objects(dg.ConfigurableResource[Any]):
         prefix = bronze_of(contract).prefix
         folders, files = list_right_under(self.root, prefix)
         odd = (folder for folder in folders if contract.cadence.top_of(folder) is None)
-        return sorted(f"{prefix}{name}" for name in (*odd, *files))
+        return sorted(shown(f"{prefix}{name}") for name in (*odd, *files))
 
     def _listings(
         self, contract: Contract, folder: str, default: str, keys: Collection[str]
@@ -155,7 +161,7 @@ class Objects(dg.ConfigurableResource[Any]):
             if isinstance(item, BronzeObject) and reader:
                 objects.append(item)
             else:
-                foreign.append(item.key)
+                foreign.append(shown(item.key))
         return {
             key: Listing(
                 tuple(sorted(objects, key=lambda o: o.key)), tuple(sorted(foreign)), tuple(hidden)

@@ -17,23 +17,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.dataset import dataset
-from pyiceberg.catalog import Catalog
+from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
 from pyiceberg.expressions import AlwaysFalse, AlwaysTrue, BooleanExpression, parser
 from pyiceberg.expressions.visitors import inclusive_projection, manifest_evaluator
-from pyiceberg.io import PY_IO_IMPL, load_file_io
 from pyiceberg.io.pyarrow import PyArrowFileIO, parquet_file_to_data_file, schema_to_pyarrow
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table, TableProperties
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.update.snapshot import ManageSnapshots
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import NestedField
@@ -44,6 +45,8 @@ from event_pipeline.errors import UsageError
 from event_pipeline.partitions import DAILY, DAY
 
 RECEIPT = "receipt.json"
+# The table's property that holds, as JSON, what a rollback set back.
+ROLLED_BACK = "event-pipeline.rolled-back"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 PROPERTIES = {
@@ -89,7 +92,12 @@ class Live:
     @property
     def digest(self) -> str:
         """Digest of the input that the files were made of, as the name of their folder says it."""
-        return self.prefix.rsplit("/", 1)[-1].rpartition("-")[0]
+        return self.run.rpartition("-")[0]
+
+    @property
+    def run(self) -> str:
+        """Name of the run's folder, which no other run has."""
+        return self.prefix.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)
@@ -120,9 +128,7 @@ class Lake(dg.ConfigurableResource[Any]):
     @cached_property
     def _catalog(self) -> Catalog:
         if self._in_glue:
-            from pyiceberg.catalog.glue import GlueCatalog  # imports boto3
-
-            return GlueCatalog("lake", client=aws.client("glue"), **self._properties)
+            return load_catalog("lake", type="glue", **self._properties)
         Path(self.root).mkdir(parents=True, exist_ok=True)
         with self._alone():
             # Waiting is right: another process commits in milliseconds.
@@ -132,12 +138,15 @@ class Lake(dg.ConfigurableResource[Any]):
 
     @cached_property
     def _properties(self) -> dict[str, str]:
-        """How PyIceberg reaches files: in S3 as boto3 would, of which it knows less by itself."""
-        return {PY_IO_IMPL: "event_pipeline.lake.s3.S3FileIO"} if self._in_glue else {}
+        """What PyIceberg must know to reach files: it reads less of the environment than boto3."""
+        if not self._in_glue:
+            return {}
+        found = {"s3.endpoint": aws.s3_endpoint(), "s3.region": aws.client("s3").meta.region_name}
+        return {name: value for name, value in found.items() if value}
 
     @cached_property
     def _io(self) -> PyArrowFileIO:
-        return cast(PyArrowFileIO, load_file_io(self._properties))
+        return PyArrowFileIO(self._properties)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -241,12 +250,7 @@ class Lake(dg.ConfigurableResource[Any]):
     def _live(
         self, table: Table, contract: Contract, keys: Collection[str] | None
     ) -> dict[str, Live]:
-        found: dict[str, list[DataFile]] = {}
-        for file in _files(table, _partition_filter(contract, keys)):
-            key = _key(contract, file.partition[0])
-            if keys is None or key in keys:
-                found.setdefault(key, []).append(file)
-        return {key: Live(tuple(files)) for key, files in sorted(found.items())}
+        return _live_in(table.current_snapshot(), table, contract, keys)
 
     def receipt(self, live: Live) -> dict[str, Any] | None:
         """What the live files of a partition were built from, and their ledger.
@@ -321,12 +325,32 @@ class Lake(dg.ConfigurableResource[Any]):
     def rollback(self, contract: Contract, snapshot_id: int) -> None:
         """Makes an earlier state of the table the current one.
 
-        Raises ValueError if the table has no such snapshot.
+        The partitions that it sets back are noted, so that they stay as they are until their
+        objects change or somebody makes them anew. Raises ValueError if the table has no such
+        snapshot.
         """
         table = self.table(contract)
-        if table.metadata.snapshot_by_id(snapshot_id) is None:
+        target = table.metadata.snapshot_by_id(snapshot_id)
+        if target is None:
             raise ValueError(f"{contract.table} has no snapshot {snapshot_id}")
-        table.manage_snapshots().set_current_snapshot(snapshot_id).commit()
+        before, after = _runs(self.live(contract)), _runs(_live_in(target, table, contract))
+        changed = {key for key in {*before, *after} if before.get(key) != after.get(key)}
+        notes = {key: after.get(key, "") for key in changed | self.rolled_back(contract).keys()}
+        with table.transaction() as transaction:
+            transaction.set_properties({ROLLED_BACK: json.dumps(notes)})
+            ManageSnapshots(transaction).set_current_snapshot(snapshot_id).commit()
+
+    def rolled_back(self, contract: Contract) -> dict[str, str]:
+        """The partitions that are as a rollback left them, and the run that each went back to.
+
+        The run of one that was not there then is empty.
+        """
+        table = self.table(contract)
+        notes: dict[str, str] = json.loads(table.properties.get(ROLLED_BACK, "{}"))
+        if not notes:
+            return {}
+        runs = _runs(self._live(table, contract, None))
+        return {key: run for key, run in notes.items() if runs.get(key, "") == run}
 
 
 def _schema(contract: Contract) -> Schema:
@@ -398,13 +422,33 @@ def _partition_filter(contract: Contract, keys: Collection[str] | None) -> Boole
     return parser.parse(f"{contract.partition} IN ({values})") if keys else AlwaysFalse()
 
 
-def _files(table: Table, row_filter: BooleanExpression) -> Iterator[DataFile]:
-    """Live data files of the current snapshot, manifests pruned by partition.
+def _live_in(
+    snapshot: Snapshot | None,
+    table: Table,
+    contract: Contract,
+    keys: Collection[str] | None = None,
+) -> dict[str, Live]:
+    found: dict[str, list[DataFile]] = {}
+    for file in _files(table, _partition_filter(contract, keys), snapshot):
+        key = _key(contract, file.partition[0])
+        if keys is None or key in keys:
+            found.setdefault(key, []).append(file)
+    return {key: Live(tuple(files)) for key, files in sorted(found.items())}
+
+
+def _runs(live: Mapping[str, Live]) -> dict[str, str]:
+    """The run that made each partition."""
+    return {key: found.run for key, found in live.items()}
+
+
+def _files(
+    table: Table, row_filter: BooleanExpression, snapshot: Snapshot | None
+) -> Iterator[DataFile]:
+    """Live data files of a snapshot, manifests pruned by partition.
 
     A scan would not do: it leaves out files without rows, and those are how an empty partition
     says that it was made.
     """
-    snapshot = table.current_snapshot()
     if snapshot is None:
         return
     schema, spec = table.schema(), table.spec()

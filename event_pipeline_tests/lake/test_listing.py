@@ -2,12 +2,20 @@
 
 import os
 import socket
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from moto import mock_aws
 from obstore.store import LocalStore
 
+from event_pipeline import aws
+from event_pipeline.contracts import COMMERCE_USERS
+from event_pipeline.lake.inventory import take_inventory
 from event_pipeline.lake.listing import BronzeObject, NoObject, list_right_under, list_under
+from event_pipeline.lake.objects import Objects
 
 NAMES = (
     "a b", "a%b", "a%20b", "a#1x", "a*b", "a[b]", "a?b", "a\\b", "é", "e\u0301", "a~b", "a|b",
@@ -115,6 +123,19 @@ def test_a_folder_that_is_not_there_or_is_a_file_holds_nothing(root: Path) -> No
     assert list_right_under(str(root), "q/") == ([], [])
 
 
+def test_what_lies_behind_a_link_that_leads_nowhere_is_not_gone(tmp_path: Path) -> None:
+    (tmp_path / "disk/p").mkdir(parents=True)
+    (tmp_path / "disk/p/object").write_text("x")
+    (tmp_path / "b").symlink_to("disk")
+    assert set(listed(tmp_path, "b/p/")) == {"b/p/object"}
+    (tmp_path / "disk").rename(tmp_path / "unmounted")
+    (found,) = listed(tmp_path, "b/p/").values()
+    assert isinstance(found, NoObject)
+    assert found.hidden
+    (tmp_path / "unmounted").rename(tmp_path / "disk")
+    assert listed(tmp_path, "b/q/") == {}
+
+
 def test_a_file_that_goes_while_it_is_listed_is_left_out(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,3 +166,49 @@ def test_a_folder_so_deep_that_python_could_not_recurse_is_listed(root: Path) ->
             os.rmdir("d")
     finally:
         os.chdir(here)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client of S3 with an empty bucket, `lake`."""
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(f"AWS_{name}", "test")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    with mock_aws():
+        aws.client.cache_clear()
+        s3 = aws.client("s3")
+        s3.create_bucket(
+            Bucket="lake", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        )
+        yield s3
+    aws.client.cache_clear()
+
+
+def test_a_bucket_is_listed_whatever_its_keys_are(bucket: Any) -> None:
+    keys = ["p/a", "p/line\nend", "p//double", "p/../up", "p/é", "p/b%20", "p/folder/held"]
+    for key in (*keys, "p/", "p/folder/", "q/x", "p"):
+        data = b"" if key.endswith("/") else b"x"
+        etag = bucket.put_object(Bucket="lake", Key=key, Body=data)["ETag"]
+    bucket.put_object(Bucket="lake", Key="p/not-empty/", Body=b"x")
+    found = {item.key: item for item in list_under("s3://lake", "p/")}
+    assert set(found) == {*keys, "p/not-empty/"}
+    assert all(isinstance(item, BronzeObject) and item.etag == etag for item in found.values())
+    assert list_right_under("s3://lake", "p/") == (
+        ["", "..", "folder", "not-empty"],
+        ["a", "b%20", "line\nend", "é"],
+    )
+
+
+def test_the_consoles_folders_are_neither_read_nor_told(bucket: Any) -> None:
+    users = "bronze/commerce/date=2026-01-01/users.json"
+    for key in ("bronze/", "bronze/commerce/", "bronze/commerce/date=2026-01-01/", "bronze/other/"):
+        bucket.put_object(Bucket="lake", Key=key, Body=b"")
+    bucket.put_object(Bucket="lake", Key=users, Body=b"{}")
+    objects = Objects(root="s3://lake")
+    assert objects.strays(COMMERCE_USERS) == []
+    listing = objects.partition(COMMERCE_USERS, "2026-01-01")
+    assert ([item.key for item in listing.objects], listing.foreign) == ([users], ())
+    taken = take_inventory(objects, date(2025, 1, 1), datetime(2026, 2, 1, tzinfo=UTC))
+    assert taken.unread == ()
+    assert taken.of(COMMERCE_USERS) == {"2026-01-01": listing}

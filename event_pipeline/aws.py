@@ -1,139 +1,41 @@
-"""AWS as boto3 finds it: one session whose region, credentials and endpoints every client has.
+"""Clients of AWS, made when they are used, all with the same patience.
 
-Credentials are whatever that session finds (keys in the environment, profiles, roles, SSO, web
-identity, containers, instances, a credential process), and are renewed before they end. PyArrow
-and obstore are given them each time: what they would find by themselves is less.
+Region, credentials and endpoint are boto3's: its environment variables, profiles and roles.
 """
 
-import json
 import os
-import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from functools import cache, lru_cache
-from pathlib import Path
-from threading import RLock
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from event_pipeline.errors import UsageError, first_line
+from event_pipeline.errors import first_line
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, S3Credential, S3Store
+    from obstore.store import S3Config, S3Store
 
 # Throttled calls slow this process down instead of failing a run.
 RETRIES = {"mode": "adaptive", "max_attempts": 10}
-# How services say that credentials were good once, are of nobody, or that clocks differ.
+# How services say that credentials were good once.
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
-UNKNOWN = (
-    "AuthFailure",
-    "InvalidAccessKeyId",
-    "InvalidClientTokenId",
-    "InvalidSignatureException",
-    "SignatureDoesNotMatch",
-    "UnrecognizedClientException",
-)
-SKEWED = ("RequestTimeTooSkewed", "RequestInTheFuture")
-# What to do about errors of botocore, by the name of their class.
-ADVICE = {
-    "NoCredentialsError": ": set AWS_PROFILE, or sign in with aws sso login or aws configure",
-    "PartialCredentialsError": ": set AWS_PROFILE, or sign in with aws sso login or aws configure",
-    "ProfileNotFound": ": set AWS_PROFILE to one that aws configure list-profiles names",
-    "ConfigParseError": ": mend that file",
-    "SSOError": " (sign in again: aws sso login{option})",
-    "TokenRetrievalError": " (sign in again: aws sso login{option})",
-    "EndpointConnectionError": ": is the region right, and the network there?",
-    "ConnectTimeoutError": ": is the region right, and the network there?",
-    "SSLError": ": AWS_CA_BUNDLE names the file of certificates to trust",
-}
-# When obstore's credentials end, as it is told. It asks for others five minutes before, thus at
-# each call, and boto3 alone decides when they are renewed.
-ASKED_AGAIN = timedelta(minutes=1)
-
-# boto3 makes sessions and clients in one thread at a time only.
-_making = RLock()
 
 
-def session() -> Any:
-    """The process's boto3 session: it finds credentials once, and renews them for all clients.
-
-    Raises botocore's NoRegionError and NoCredentialsError where there are none.
-    """
-    with _making:
-        return _session()
-
-
+@cache
 def client(service: str, read_timeout: int = 60) -> Any:
     """The process's boto3 client of a service; `read_timeout` in seconds."""
-    with _making:
-        return _client(service, read_timeout)
+    import boto3
+    from botocore.config import Config
+
+    config = Config(retries=RETRIES, read_timeout=read_timeout, tcp_keepalive=True)
+    return boto3.client(service, config=config)
 
 
 def once(service: str, read_timeout: int) -> Any:
     """A client that makes each call once, for calls that must not be repeated unseen."""
-    never = {"mode": "standard", "total_max_attempts": 1}
-    return _made(service, retries=never, read_timeout=read_timeout)
-
-
-def forget() -> None:
-    """Has the next call look for everything anew, as a new process would."""
-    for found in (_session, _client, _filesystem):
-        found.cache_clear()
-
-
-@cache
-def _session() -> Any:
     import boto3
-    from botocore.exceptions import NoCredentialsError, NoRegionError
-
-    with _wrong_configuration_told():
-        # boto3 alone of AWS's tools does not read AWS_REGION by itself.
-        found = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
-        if found.region_name is None:
-            raise NoRegionError
-        resolved = found.get_credentials()
-        if resolved is None:
-            raise NoCredentialsError
-        # Asks for those of a role now, so that it is here that it is refused.
-        resolved.get_frozen_credentials()
-    return found
-
-
-@cache
-def _client(service: str, read_timeout: int) -> Any:
-    return _made(service, retries=RETRIES, read_timeout=read_timeout, tcp_keepalive=True)
-
-
-def _made(service: str, **options: Any) -> Any:
     from botocore.config import Config
 
-    with _making, _wrong_configuration_told():
-        return session().client(service, config=Config(**options))
-
-
-@contextmanager
-def _wrong_configuration_told() -> Iterator[None]:
-    """Raises UsageError for what botocore lets Python say of a wrong configuration.
-
-    Such are a token's file that is not there, a credential process that is not there or prints
-    something else than JSON, and an endpoint that is no URL.
-    """
-    from botocore.exceptions import BotoCoreError
-
-    try:
-        yield
-    except (BotoCoreError, UsageError):
-        raise
-    except (OSError, ValueError) as error:
-        junk = isinstance(error, json.JSONDecodeError)
-        said = "its credential_process prints no JSON" if junk else first_line(error)
-        raise UsageError(f"the configuration of AWS cannot be used: {said}") from error
-
-
-def credentials() -> Any:
-    """The credentials of this moment, as boto3 signs with them: renewed if they end soon."""
-    with _wrong_configuration_told():
-        return session().get_credentials().get_frozen_credentials()
+    never = {"mode": "standard", "total_max_attempts": 1}
+    return boto3.client(service, config=Config(retries=never, read_timeout=read_timeout))
 
 
 def connection_errors() -> tuple[type[Exception], ...]:
@@ -153,73 +55,31 @@ def complaint(error: BaseException) -> str | None:
 
     The packages that call AWS for us hide it: it may be the cause of what they raise.
     """
-    return next(filter(None, map(_said, _causes(error))), None)
-
-
-def _said(error: BaseException) -> str | None:
-    from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        NoCredentialsError,
+        NoRegionError,
+        PartialCredentialsError,
+    )
     from obstore.exceptions import BaseError
 
-    match error:
-        case ClientError(response={"Error": {"Code": code, "Message": message}}):
-            said = _refusal(error.operation_name, code, message)
-        case NoRegionError():
-            said = "no region is set: set AWS_REGION, as AWS_REGION=eu-west-1"
-        case BotoCoreError():
-            said = f"{_in_a_line(error)}{_advice(error)}"
-        case BaseError():
-            said = _of_obstore(error)
-        case OSError() if "AWS Error" in str(error):  # PyArrow's
-            said = first_line(error)
-        case RuntimeError() if "refreshed credentials are still expired" in str(error):
-            said = f"{error} Is this machine's clock right? It says {_now()}"
-        case _:
-            return None
-    return said
-
-
-def _of_obstore(error: BaseException) -> str:
-    """What S3 answered, in XML, or why there are no credentials: obstore has only a text of it."""
-    if "credential provider" in str(error):
-        try:
-            credentials()
-        except Exception as again:
-            return complaint(again) or first_line(again)
-    said = re.search(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", str(error), re.DOTALL)
-    return _refusal("S3", *said.groups()) if said else first_line(error)
-
-
-def _advice(error: BaseException) -> str:
-    """What can be done about an error that botocore raised by itself."""
-    kinds = (kind.__name__ for kind in type(error).__mro__)
-    advice = next((ADVICE[kind] for kind in kinds if kind in ADVICE), "")
-    name = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
-    return advice.format(option=f" --profile {name}" if name else "")
-
-
-def _refusal(operation: str, code: str, message: str) -> str:
-    """What a service said, and what can be done about it."""
-    said = f"{operation}: {code}: {' '.join(message.split()).rstrip('.')}"
-    if code in SKEWED or "Signature expired" in message or "not yet current" in message:
-        return f"{said}: set this machine's clock, which says {_now()}"
-    if operation.startswith("AssumeRole"):
-        return f"{said}: look at the role, its trust policy, and what you may (AWS_PROFILE)"
-    if code in EXPIRED:
-        return (
-            "the AWS credentials have expired: sign in again and give the same command"
-            " once more; what it has begun goes on meanwhile"
-        )
-    if code in UNKNOWN:
-        return f"{said}: these keys are not good, or no longer: look at AWS_PROFILE, or sign in"
-    return said
-
-
-def _now() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _in_a_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    for each in _causes(error):
+        match each:
+            case NoRegionError():
+                return "no region is set: set AWS_REGION, as AWS_REGION=eu-west-1"
+            case NoCredentialsError() | PartialCredentialsError():
+                return f"{each}: set AWS_PROFILE, or sign in with aws sso login or aws configure"
+            case ClientError(response={"Error": {"Code": code, "Message": message}}):
+                if code in EXPIRED:
+                    return (
+                        "the AWS credentials have expired: sign in again and give the same command"
+                        " once more; what it has begun goes on meanwhile"
+                    )
+                return f"{each.operation_name}: {code}: {message}"
+            case BotoCoreError() | BaseError():
+                return first_line(each)
+    return None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -256,67 +116,28 @@ def keys(bucket: str, prefix: str) -> list[str]:
 
 
 def object_store(bucket: str) -> "S3Store":
-    """A bucket by obstore."""
+    """A bucket by obstore, with boto3's credentials."""
+    import boto3
+    from botocore.exceptions import NoCredentialsError, NoRegionError
+    from obstore.auth.boto3 import Boto3CredentialProvider
     from obstore.store import S3Store
 
-    s3 = client("s3")
-    endpoint = s3.meta.endpoint_url
-    options: ClientConfig = {"allow_http": endpoint.startswith("http:")}
-    if proxy := _proxy(endpoint):
-        options["proxy_url"] = proxy
-    if bundle := _ca_bundle():
-        with _wrong_configuration_told():
-            options["root_certificate"] = Path(bundle).read_bytes()
+    session, endpoint = boto3.Session(), s3_endpoint()
+    if session.get_credentials() is None:
+        raise NoCredentialsError
+    if session.region_name is None:
+        raise NoRegionError
+    config: S3Config = {"region": session.region_name}
+    if endpoint:
+        config["endpoint"] = endpoint
     return S3Store(
         bucket,
-        config={"region": s3.meta.region_name, "endpoint": endpoint},
-        credential_provider=_credentials_for_a_moment,
-        client_options=options,
+        config=config,
+        credential_provider=Boto3CredentialProvider(session),
+        client_options={"allow_http": (endpoint or "").startswith("http:")},
     )
 
 
-def _credentials_for_a_moment() -> "S3Credential":
-    found = credentials()
-    return {
-        "access_key_id": found.access_key,
-        "secret_access_key": found.secret_key,
-        "token": found.token,
-        "expires_at": datetime.now(UTC) + ASKED_AGAIN,
-    }
-
-
-def filesystem() -> Any:
-    """S3 by PyArrow. It keeps the credentials of this moment: ask for it at each use."""
-    return _filesystem(credentials())
-
-
-@lru_cache(maxsize=1)
-def _filesystem(found: Any) -> Any:
-    from pyarrow.fs import S3FileSystem
-
-    s3 = client("s3")
-    endpoint = s3.meta.endpoint_url
-    options = {"proxy_options": _proxy(endpoint), "tls_ca_file_path": _ca_bundle()}
-    return S3FileSystem(
-        access_key=found.access_key,
-        secret_key=found.secret_key,
-        session_token=found.token,
-        region=s3.meta.region_name,
-        endpoint_override=endpoint,
-        **{name: value for name, value in options.items() if value},
-    )
-
-
-def _proxy(url: str) -> str | None:
-    """The proxy by which boto3 reaches a URL."""
-    from botocore.httpsession import ProxyConfiguration
-    from botocore.utils import get_environ_proxies
-
-    found: str | None = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
-    return found
-
-
-def _ca_bundle() -> str | None:
-    """The file of certificates by which boto3 knows whom to trust, if another than its own."""
-    configured: str | None = session()._session.get_config_variable("ca_bundle")
-    return configured or os.environ.get("REQUESTS_CA_BUNDLE")
+def s3_endpoint() -> str | None:
+    """Another endpoint than AWS's own, if the environment names one."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

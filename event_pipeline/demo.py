@@ -17,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from event_pipeline.automation import WHY
 from event_pipeline.contracts import GOLD, SILVER, Contract
 from event_pipeline.definitions import definitions
 from event_pipeline.engines import Querier
@@ -28,6 +29,7 @@ from event_pipeline.partitions import DAY, HOUR, HOURLY
 from event_pipeline.report import ledger_records
 from event_pipeline.resources import resources
 from event_pipeline.settings import Settings
+from event_pipeline.status import failures, in_need, survey
 from event_pipeline.terminal import print_records
 
 # Dagster's own log of every event would bury the progress; it is all in the UI.
@@ -64,7 +66,9 @@ def run_demo(settings: Settings, hours: int, console: Console) -> bool:
     for contract in GOLD:
         _show(used.querier, contract, console)
     print_records(
-        ledger_records(used.lake), "Ledger: lines = rows + duplicates + quarantined", console
+        ledger_records(used.lake, settings),
+        "Ledger: lines = rows + duplicates + quarantined",
+        console,
     )
     _show_quarantine(used.querier, console)
     took = time.monotonic() - started
@@ -73,14 +77,22 @@ def run_demo(settings: Settings, hours: int, console: Console) -> bool:
 
 
 def run_sync(settings: Settings, console: Console) -> bool:
-    """Evaluates the sensors over all of Bronze until they ask no more; False if a run fails."""
-    with open_instance(settings) as instance, _progress(console) as progress:
-        return _follow_sensors(_eager(settings), instance, progress)
+    """Evaluates the sensors over all of Bronze until they ask no more.
+
+    False if a run fails, or if something of what is built needs a person; then it says what.
+    """
+    with open_instance(settings) as instance:
+        with _progress(console) as progress:
+            ok = _follow_sensors(_eager(settings), instance, progress)
+        sections = survey(settings, instance)
+    for line in in_need(sections):
+        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+    return ok and not failures(sections)
 
 
 def _eager(settings: Settings) -> dg.Definitions:
     """The graph, its sensors looking at everything at once."""
-    without_end = {"audit_days_per_tick": 1_000_000, "runs_per_tick": 1_000_000}
+    without_end = {"audit_days_per_tick": None, "runs_per_tick": 1_000_000}
     return definitions(settings.model_copy(update=without_end))
 
 
@@ -134,6 +146,8 @@ def _follow_sensors(defs: dg.Definitions, instance: dg.DagsterInstance, progress
             said = tick.skip_message or ""
             for request in tick.run_requests or ():
                 progress.update(task, total=done + 1, said=str(request.partition_key))
+                if why := request.tags.get(WHY):
+                    progress.console.print(f"{request.partition_key}: {why}", highlight=False)
                 failed += not _execute(defs, instance, request)
                 done += 1
                 progress.update(task, completed=done)

@@ -1,14 +1,16 @@
 """The AWS account that is deployed to: its clients, and errors that say what to do."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
+import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from event_pipeline import aws
+from event_pipeline.aws import RETRIES, complaint
 from event_pipeline.errors import UsageError
 
 # Of the first call, which tells soon if AWS cannot be reached from here.
@@ -24,8 +26,8 @@ class Account:
 
     @cached_property
     def session(self) -> Any:
-        """The process's session."""
-        return aws.session()
+        """The session; boto3 alone of AWS's tools does not read AWS_REGION by itself."""
+        return boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
 
     @cached_property
     def cloudformation(self) -> Any:
@@ -59,7 +61,7 @@ class Account:
         return str(self.cloudformation.meta.region_name)
 
     def _client(self, service: str, config: Config | None = None) -> Any:
-        return self.session.client(service, config=config or Config(retries=aws.RETRIES))
+        return self.session.client(service, config=config or Config(retries=RETRIES))
 
 
 @contextmanager
@@ -68,7 +70,7 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError) as error:
-        raise DeployError(aws.complaint(error)) from error
+        raise DeployError(complaint(error)) from error
 
 
 def is_missing(error: ClientError) -> bool:

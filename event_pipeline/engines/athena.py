@@ -195,7 +195,6 @@ def _state(query_id: str) -> tuple[str, dict[str, Any]]:
 def _cursor(querier: AthenaQuerier) -> Iterator[AsyncCursor]:
     with (
         pyathena.connect(
-            session=aws.session(),
             work_group=querier.workgroup,
             poll_interval=querier.poll_seconds,
             cursor_class=AsyncCursor,

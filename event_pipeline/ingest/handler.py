@@ -10,7 +10,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -194,19 +194,14 @@ def _status(error: Any) -> int:
     return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
 
 
-def open_store(
-    root: str | os.PathLike[str], client: Callable[[str], Any] | None = None
-) -> FolderStore | S3Store:
-    """The store at a folder or at `s3://bucket[/prefix]`.
-
-    `client` gives the client of a service; by default it is boto3's own.
-    """
+def open_store(root: str | os.PathLike[str]) -> FolderStore | S3Store:
+    """The store at a folder or at `s3://bucket[/prefix]`."""
     if not str(root).startswith("s3://"):
         return FolderStore(root)
     bucket, _, prefix = str(root).removeprefix("s3://").partition("/")
     if not bucket:
         raise ValueError(f"{root}: must be s3://bucket or s3://bucket/prefix")
-    return S3Store(bucket, prefix, client("s3") if client else None)
+    return S3Store(bucket, prefix)
 
 
 def ingest(slot: datetime, store: FolderStore | S3Store, profile: Profile) -> Result:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from event_pipeline import aws
 from event_pipeline.deploy.account import Account
 
 START_SECONDS = 60
@@ -114,7 +113,6 @@ def _forget_aws(patch: pytest.MonkeyPatch) -> None:
     patch.setenv("AWS_CONFIG_FILE", os.devnull)
     patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    aws.forget()
 
 
 def _sign_in(patch: pytest.MonkeyPatch, endpoint: str) -> None:
@@ -122,7 +120,6 @@ def _sign_in(patch: pytest.MonkeyPatch, endpoint: str) -> None:
     patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     patch.setenv("AWS_REGION", REGION)
     patch.setenv("AWS_ENDPOINT_URL", endpoint)
-    aws.forget()
 
 
 def _free_port() -> int:

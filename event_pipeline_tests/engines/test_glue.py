@@ -96,7 +96,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setenv("MOTO_ACCOUNT_ID", ACCOUNT)
     for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
         monkeypatch.setenv(f"AWS_{name}", "test")
-    aws.forget()
+    aws.client.cache_clear()
     with mock_aws():
         aws.client("s3").create_bucket(Bucket=BUCKET)
         aws.client("glue").create_job(
@@ -115,7 +115,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         )
         yield Stage(monkeypatch)
     state_manager.unset_transition("glue::job_run")
-    aws.forget()
+    aws.client.cache_clear()
 
 
 def worker() -> JobRuns:

@@ -102,12 +102,7 @@ def credentials(key: str) -> Credentials:
 
 
 def principal(key: str) -> str:
-    """ARN of who has this access key: a role without its session's name, a user or the root.
-
-    A call that is not signed is nobody's.
-    """
-    if not key:
-        return "nobody"
+    """ARN of who has this access key: a role without its session's name, a user or the root."""
     found = service("core.iam_evaluator").resolve_credential(key)
     arn = str(getattr(found, "principal_arn", f"unknown/{key}"))
     head, assumed, rest = arn.partition(":assumed-role/")

@@ -69,6 +69,6 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def _forget_clients() -> None:
-    boto3.DEFAULT_SESSION = None  # it keeps the credentials that it found first
-    aws.forget()
+    boto3.setup_default_session()  # else it keeps the credentials that it found first
+    aws.client.cache_clear()
     objects._store_at.cache_clear()

@@ -14,9 +14,9 @@ PATH = "/_twin/orders"
 class Fault:
     """Calls that are answered with an error, without being done.
 
-    Of calls of `action` (as `s3:PutObject`) whose resource holds the text `resource`, and with
-    `key` of those with this access key, the first `skip` are done, and the next `times` fail after
-    `seconds` with `code` and the HTTP status `status`.
+    Of calls of `action` (as `s3:PutObject`) whose resource holds the text `resource`, the first
+    `skip` are done, and the next `times` fail after `seconds` with `code` and the HTTP status
+    `status`.
     """
 
     action: str
@@ -25,7 +25,6 @@ class Fault:
     times: int = 1
     skip: int = 0
     resource: str = ""
-    key: str = ""
     seconds: float = 0
 
     async def response(self) -> tuple[int, dict[str, str], bytes]:
@@ -63,11 +62,10 @@ class Orders:
             setattr(self, name, [Fault(**f) for f in value] if name == "faults" else value)
         return json.dumps(asdict(self)).encode()
 
-    def fault(self, action: str, resource: str, key: str) -> Fault | None:
+    def fault(self, action: str, resource: str) -> Fault | None:
         """The fault that a call meets, which then counts as met."""
         for fault in self.faults:
-            found = fault.action == action and fault.resource in resource
-            if found and fault.key in {"", key}:
+            if fault.action == action and fault.resource in resource:
                 if fault.skip:
                     fault.skip -= 1
                 elif fault.times:

@@ -35,8 +35,7 @@ def hook(to: Path) -> None:
         calls = list(_calls(method, path, headers, body, query_params))
         # Before the answer: a role that the call deletes has no name after it.
         about = {"time": datetime.now(UTC).isoformat(), "principal": callers.principal(key)}
-        faults = (ORDERS.fault(call["action"], call["resource"], key) for call in calls)
-        fault = next(filter(None, faults), None)
+        fault = next(filter(None, (ORDERS.fault(c["action"], c["resource"]) for c in calls)), None)
         response: Response = (
             await fault.response()
             if fault

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 import dagster as dg
 
@@ -17,6 +18,7 @@ from event_pipeline.errors import in_short
 from event_pipeline.runs import ENDED, FAILED, UNFINISHED, is_lost
 
 DATA_VERSION = "dagster/data_version"
+CODE_VERSION = "dagster/code_version"
 PARTITION = "dagster/partition"
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
@@ -24,6 +26,9 @@ RANGE_END = "dagster/asset_partition_range_end"
 INPUT = "event_pipeline/input"
 SENSOR = "event_pipeline/sensor"
 ASKED_AT = "event_pipeline/asked_at"
+# On a run that no new input asks for: why it is asked for all the same.
+WHY = "event_pipeline/why"
+NOT_IN_LAKE = "on record, but the lake does not hold it so"
 # How often the instance does a lost run again. Ours it does not: the sensor asks again, and counts.
 RETRIES = "dagster/max_retries"
 
@@ -37,16 +42,22 @@ UNDER_WAY = "a run is under way"
 
 
 def recorded_versions(
-    instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: Collection[str]
+    instance: dg.DagsterInstance,
+    asset: dg.AssetKey,
+    partitions: Collection[str] | None = None,
 ) -> dict[str, str]:
-    """Data version of the latest materialization of each partition that has one."""
-    keys, found = sorted(partitions), {}
-    for n in range(0, len(keys), BATCH):
+    """Data version of the latest materialization of each partition that has one.
+
+    Of all of them, or of those in `partitions`.
+    """
+    keys, found = sorted(partitions or ()), {}
+    batches = [keys[n : n + BATCH] for n in range(0, len(keys), BATCH)]
+    for batch in [None] if partitions is None else batches:
         tags = instance.event_log_storage.get_latest_tags_by_partition(
             asset,
             dg.DagsterEventType.ASSET_MATERIALIZATION,
             [DATA_VERSION],
-            asset_partitions=keys[n : n + BATCH],
+            asset_partitions=batch,
         )
         found.update({key: tag[DATA_VERSION] for key, tag in tags.items() if DATA_VERSION in tag})
     return found
@@ -97,6 +108,7 @@ def request_runs(
     throttle: timedelta = timedelta(0),
     until_success: bool = False,
     label: str = "",
+    reasons: Mapping[str, str] = MappingProxyType({}),
 ) -> Requests:
     """Asks for a run of each partition in `inputs` (partition -> version of its input).
 
@@ -107,7 +119,8 @@ def request_runs(
     for again at once, LOST_MOST times. With `until_success`, a partition is `done` once a run of
     all the assets, the sensor's or a person's, has used its input; without, the caller knows better
     whether it is. `label` tells the assets from others of the same sensor: it stands before a
-    partition where the message names it, and in the run's key.
+    partition where the message names it, and in the run's key. `reasons` are tags of the runs, by
+    partition.
     """
     requests = Requests()
     now = datetime.now(UTC)
@@ -148,6 +161,7 @@ def request_runs(
                         INPUT: version,
                         ASKED_AT: now.isoformat(),
                         RETRIES: "0",
+                        **({WHY: reasons[key]} if key in reasons else {}),
                     },
                 )
             )

@@ -123,6 +123,7 @@ def build_silver(
             "version": contract.version,
             **{k: v for k, v in asdict(report).items() if k not in _NOT_IN_RECEIPT},
             "objects": {source.key: source.sha256 for source in sources[key]},
+            "deviations": [each.as_record() for each in objects.deviations(listing)],
             "foreign": listing.foreign,
             "touched": _touched(contract, report, receipts.get(key), recorded.get(key)),
             "built_at": time.time(),

@@ -107,7 +107,8 @@ def ledger(
     """Prints every Silver partition's ledger: lines = rows + duplicates + quarantined."""
     from event_pipeline.report import ledger_records
 
-    records = ledger_records(_lake(read_settings()))
+    settings = read_settings()
+    records = ledger_records(_lake(settings), settings)
     if format is LedgerFormat.JSON:
         print(json.dumps(records, indent=1))
         return
@@ -188,12 +189,32 @@ def sync() -> None:
 
 @app.command()
 @_clear_errors
-def status() -> None:
-    """Says what is where: Bronze, what waits to be built, tables, runs that failed."""
-    from event_pipeline.status import status_records
+def status(
+    format: Annotated[
+        LedgerFormat, typer.Option(help="table, or json: every record of every section.")
+    ] = LedgerFormat.TABLE,
+) -> None:
+    """Says what is where, what waits, and what is wrong. Exit 1 if something needs a person.
 
-    for title, records in status_records(read_settings()).items():
-        print_records(records, title, out)
+    That is: partitions that were given up, what is damaged in the lake, what lies under Bronze and
+    no partition reads, objects that cannot be used or differ from their manifests, partitions of
+    which too much was refused, or that an older statement made, and what cannot be told. What
+    waits, runs, failed once, lies outside or was rolled back needs nobody.
+    """
+    from event_pipeline.status import as_json, as_tables, in_need, survey
+
+    sections = survey(read_settings())
+    needed = in_need(sections)
+    if format is LedgerFormat.JSON:
+        print(json.dumps(as_json(sections), indent=1))
+    else:
+        for title, records in as_tables(sections):
+            print_records(records, title, out)
+        out.print("\nNeeds a person:" if needed else "\nNothing needs a person.")
+        for line in needed:
+            out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    if needed:
+        raise typer.Exit(1)
 
 
 @app.command()

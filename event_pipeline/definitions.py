@@ -18,8 +18,10 @@ from event_pipeline.schedules import ingest_schedule
 from event_pipeline.sensors import sensors
 from event_pipeline.settings import Settings, get_settings
 
-# Dagster is pinned, and what it calls beta (backfill policies) is tested here.
+# Dagster is pinned, and what it calls beta (backfill policies) or preview (checks by partition) is
+# tested here.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 
 def definitions(settings: Settings) -> dg.Definitions:
@@ -31,7 +33,7 @@ def definitions(settings: Settings) -> dg.Definitions:
             bronze_events(times[HOURLY]),
             *(uploaded_asset(contract, times[contract.cadence]) for contract in uploaded),
             *(silver_asset(contract, times[contract.cadence], settings) for contract in SILVER),
-            *(gold_asset(contract, times[contract.cadence]) for contract in GOLD),
+            *(gold_asset(contract, times[contract.cadence], settings) for contract in GOLD),
         ],
         asset_checks=[upload_check(contract) for contract in uploaded],
         sensors=sensors(settings),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.progress import Progress
 
+from event_pipeline import aws
 from event_pipeline.contracts import GOLD, SILVER, Contract
 from event_pipeline.engines import Querier
 from event_pipeline.ingest.drops import FILES, DropProfile, file_key, write_drop
@@ -45,7 +46,9 @@ def run_demo(settings: Settings, hours: int, console: Console) -> bool:
     for contract in GOLD:
         _show(used.querier, contract, console)
     print_records(
-        ledger_records(used.lake), "Ledger: lines = rows + duplicates + quarantined", console
+        ledger_records(used.lake, settings),
+        "Ledger: lines = rows + duplicates + quarantined",
+        console,
     )
     _show_quarantine(used.querier, console)
     took = time.monotonic() - started
@@ -70,7 +73,7 @@ def _drop(settings: Settings, progress: Progress) -> None:
     """Uploads yesterday's commerce drop, as the shop's other systems would."""
     day = (datetime.now(UTC) - DAY).date()
     task = progress.add_task("Upload  a commerce drop", total=len(FILES), said="")
-    store = open_store(settings.root)
+    store = open_store(settings.root, aws.client)
     if all(store.exists(file_key(day, name)) for name in FILES):
         progress.update(task, completed=len(FILES), said="there already")
         return

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -80,6 +81,23 @@ class Cadence:
             return None
         return top if f"{top:{self.top_format}}" == folder else None
 
+    def day_of(self, folder: str) -> date | None:
+        """The day that a folder of whole days stands for, if it is one."""
+        try:
+            day = datetime.strptime(folder, self.day_format).date()
+        except ValueError:
+            return None
+        return day if self.day_folder(day) == folder else None
+
+    @lru_cache(maxsize=100_000)  # noqa: B019 -- there are two cadences, and they live for ever
+    def moment(self, key: str) -> datetime | None:
+        """Start of the partition with this key; None if there is no such partition."""
+        try:
+            start = self.start(key)
+        except ValueError:
+            return None
+        return start if self.key(start) == key else None
+
     def definition(self, first_day: date) -> "dg.TimeWindowPartitionsDefinition":
         """Dagster's partitions from `first_day`, the current, unfinished one included."""
         import dagster as dg
@@ -95,7 +113,7 @@ HOURLY = Cadence(
     folder_format="year=%Y/month=%m/day=%d/hour=%H/",
     day_format="year=%Y/month=%m/day=%d/",
     top_format="year=%Y",
-    folder_pattern=re.compile(r"year=(\d{4})/month=(\d\d)/day=(\d\d)/hour=(\d\d)/"),
+    folder_pattern=re.compile(r"year=(\d{4})/month=(\d\d)/day=(\d\d)/hour=(\d\d)/", re.ASCII),
     key_template="{}-{}-{}-{}:00",
     value_format="%Y-%m-%dT%H:%M:%S",
 )
@@ -105,7 +123,7 @@ DAILY = Cadence(
     folder_format="date=%Y-%m-%d/",
     day_format="date=%Y-%m-%d/",
     top_format="date=%Y-%m-%d",
-    folder_pattern=re.compile(r"date=(\d{4}-\d\d-\d\d)/"),
+    folder_pattern=re.compile(r"date=(\d{4}-\d\d-\d\d)/", re.ASCII),
     key_template="{}",
     value_format="%Y-%m-%d",
 )

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from event_pipeline import report
 from event_pipeline.assets.keys import asset_key
-from event_pipeline.automation import DATA_VERSION, recorded_versions
+from event_pipeline.automation import CODE_VERSION, DATA_VERSION, recorded_versions
 from event_pipeline.build import Built, build_gold, build_silver
 from event_pipeline.contracts import GOLD, SILVER, TABLES, Contract
 from event_pipeline.engines import Querier, Transformer
@@ -36,7 +36,7 @@ class _Repair:
     transformer: Transformer
     querier: Querier
     lake: Lake
-    redelivery_hours: int
+    settings: Settings
 
     def all(self, *, verify: bool) -> Iterator[str]:
         """Mends catalog, tables and partitions; says of each what was wrong. Raises LakeError."""
@@ -70,13 +70,14 @@ class _Repair:
             transformer=self.transformer,
             lake=self.lake,
             recorded=recorded_versions(self.context.instance, asset_key(contract), keys),
-            redelivery_hours=self.redelivery_hours,
+            redelivery_hours=self.settings.late_window_hours,
         )
         for built in builds:
             if not built.error:
-                self._record(contract, built, report.silver_metadata(contract, built, self.lake))
+                metadata = report.silver_metadata(contract, built, self.lake, self.settings)
+                self._record(contract, built, metadata, contract.version)
                 metadata = report.quarantine_metadata(contract, built, self.lake)
-                self._record(quarantine, built, metadata)
+                self._record(quarantine, built, metadata, contract.version)
             yield _said(built, found)
 
     def _gold(self, contract: Contract, found: list[Damage]) -> Iterator[str]:
@@ -86,16 +87,19 @@ class _Repair:
         )
         for built in builds:
             if not built.error:
-                self._record(contract, built, report.gold_metadata(contract, built, self.lake))
+                metadata = report.gold_metadata(contract, built, self.lake, self.settings)
+                self._record(contract, built, metadata, contract.version)
             yield _said(built, found)
 
-    def _record(self, contract: Contract, built: Built, metadata: dict[str, Any]) -> None:
+    def _record(
+        self, contract: Contract, built: Built, metadata: dict[str, Any], version: str
+    ) -> None:
         self.context.log_event(
             dg.AssetMaterialization(
                 asset_key(contract),
                 partition=built.key,
                 metadata=metadata,
-                tags={DATA_VERSION: str(built.receipt["digest"])},
+                tags={DATA_VERSION: str(built.receipt["digest"]), CODE_VERSION: version},
             )
         )
 
@@ -122,7 +126,7 @@ def repair_job(settings: Settings) -> dg.JobDefinition:
             used.transformer,
             used.querier,
             used.lake,
-            settings.late_window_hours,
+            settings,
         )
         said = []
         for line in repair.all(verify=config.verify):
@@ -145,7 +149,7 @@ def repair_job(settings: Settings) -> dg.JobDefinition:
 def run_repair(settings: Settings, console: Console, *, verify: bool) -> bool:
     """Repairs the lake, then does what `sync` does; False if something is left to be done."""
     from event_pipeline.definitions import definitions
-    from event_pipeline.demo import QUIET, run_sync
+    from event_pipeline.sync import QUIET, run_sync
 
     job = definitions(settings).resolve_job_def("repair")
     config = {**QUIET, "ops": {"repair_lake": {"config": {"verify": verify}}}}

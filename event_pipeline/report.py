@@ -3,16 +3,19 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from event_pipeline import trust
 from event_pipeline.build import Built, Receipt
 from event_pipeline.contracts import ENGINE_RULES, SILVER, Contract
 from event_pipeline.lake.objects import Listing
 from event_pipeline.lake.tables import Lake
+from event_pipeline.settings import Settings, get_settings
 
 # The UI shows up to 1,000 characters of Markdown beside the other values, more at a click.
 PREVIEW_ROWS = 8
@@ -75,24 +78,46 @@ def _code_span(text: str) -> str:
     return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
 
 
-def ledger(key: str, receipt: Receipt) -> dict[str, Any]:
-    """One line of the ledger: a partition's lines and what became of them."""
+def ledger(key: str, receipt: Receipt, settings: Settings) -> dict[str, Any]:
+    """One line of the ledger: a partition's lines and what became of them.
+
+    `refused` is the share of the lines that is in quarantine, `outside` the rows of event dates
+    that no Gold table has, and `checks` what is wrong, in words.
+    """
     counts = {name: receipt[name] for name in LEDGER_COLUMNS}
     balanced = counts["lines"] == sum(counts[name] for name in LEDGER_COLUMNS[1:])
-    return {"partition": key, **counts, "balanced": balanced}
+    days = trust.outside(receipt, settings.first_day, datetime.now(UTC).date())
+    light = trust.worst(receipt, settings)
+    return {
+        "partition": key,
+        **counts,
+        "balanced": balanced,
+        "refused": round(trust.refused_share(receipt), 4),
+        "outside": sum(days.values()),
+        "checks": "" if light.level is trust.Level.PASS else f"{light.level.name}: {light.why}",
+    }
 
 
 def _lost(key: str, counts: dict[str, Any]) -> dict[str, Any]:
     """The line of a partition whose receipt is lost: nobody knows how many lines there were."""
     unknown = dict.fromkeys(LEDGER_COLUMNS)
-    return {"partition": key, **unknown, **counts, "balanced": False}
+    return {
+        "partition": key,
+        **unknown,
+        **counts,
+        "balanced": False,
+        "refused": None,
+        "outside": None,
+        "checks": "FAIL: its receipt is lost",
+    }
 
 
-def ledger_records(lake: Lake) -> list[dict[str, Any]]:
-    """The ledger of every live Silver partition, in order.
+def ledger_records(lake: Lake, settings: Settings | None = None) -> list[dict[str, Any]]:
+    """The ledger of every live Silver partition, in order; by default by the process's settings.
 
     `rows` and `quarantined` are counted from what readers see, not from what a run said.
     """
+    settings = settings or get_settings()
     records = []
     for contract in SILVER:
         kept = lake.live(contract.quarantine())
@@ -100,15 +125,17 @@ def ledger_records(lake: Lake) -> list[dict[str, Any]]:
             quarantined = kept[key].rows if key in kept else 0
             counts = {"rows": live.rows, "quarantined": quarantined}
             receipt = lake.receipt(live)
-            line = ledger(key, {**receipt, **counts}) if receipt else _lost(key, counts)
+            line = ledger(key, {**receipt, **counts}, settings) if receipt else _lost(key, counts)
             records.append({"asset": contract.asset, **line})
     return records
 
 
-def silver_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, Any]:
+def silver_metadata(
+    contract: Contract, built: Built, lake: Lake, settings: Settings
+) -> dict[str, Any]:
     """Metadata of a Silver partition."""
     receipt, seconds = built.receipt, built.receipt["seconds"]
-    counts = {k: v for k, v in ledger(built.key, receipt).items() if k != "partition"}
+    counts = {k: v for k, v in ledger(built.key, receipt, settings).items() if k != "partition"}
     metadata: dict[str, Any] = {
         "status": built.status,
         "dagster/partition_row_count": receipt["rows"],
@@ -126,6 +153,7 @@ def silver_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, A
         "lines": receipt["lines"],
         "duplicates": receipt["duplicates"],
         "quarantined": receipt["quarantined"],
+        "refused_share": counts["refused"],
         "bronze_objects": len(receipt["objects"]),
         "bronze_bytes": receipt["bytes"],
     }
@@ -170,6 +198,29 @@ def quarantine_metadata(contract: Contract, built: Built, lake: Lake) -> dict[st
     }
 
 
+def refused_reasons(
+    contract: Contract, built: Built, lake: Lake, *, with_examples: bool
+) -> list[dict[str, Any]]:
+    """Each reason for which lines of a Silver partition were refused, with its share of all lines.
+
+    An example is the object that has the most lines of the reason; to find it the quarantine is
+    read.
+    """
+    lines, most = built.receipt["lines"], {}
+    if with_examples:
+        quarantine = contract.quarantine()
+        live = lake.live(quarantine, {built.key})[built.key]
+        table = lake.read(quarantine, live.paths, ["reasons", "source_object"])
+        counted = table.group_by(["reasons", "source_object"]).aggregate([([], "count_all")])
+        for row in sorted(counted.to_pylist(), key=lambda row: row["count_all"]):
+            most.update(dict.fromkeys(row["reasons"].split(","), row["source_object"]))
+    return [
+        {"reason": reason, "lines": n, "share of lines": round(n / lines, 4) if lines else 0.0}
+        | ({"object": most.get(reason, "")} if with_examples else {})
+        for reason, n in sorted(built.receipt["rejected"].items(), key=lambda item: -item[1])
+    ]
+
+
 def _rejected(contract: Contract, receipt: Receipt) -> dg.MetadataValue:
     meanings = {**contract.rules, **ENGINE_RULES}
     return table_metadata(
@@ -180,7 +231,9 @@ def _rejected(contract: Contract, receipt: Receipt) -> dg.MetadataValue:
     )
 
 
-def gold_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, Any]:
+def gold_metadata(
+    contract: Contract, built: Built, lake: Lake, settings: Settings
+) -> dict[str, Any]:
     """Metadata of a Gold partition."""
     table = lake.read(contract, lake.live(contract, {built.key})[built.key].paths)
     first = _first(contract, table)
@@ -196,6 +249,8 @@ def gold_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, Any
         metadata[f"without_{contract.unattributed}"] = table_metadata(
             [{n: _number(row[n]) for n in _shown_columns(contract)} for row in apart.to_pylist()]
         )
+    if doubtful := _doubtful_inputs(contract, built.key, lake, settings):
+        metadata["doubtful_inputs"] = table_metadata(doubtful)
     return {
         **metadata,
         "reconciliation": table_metadata(
@@ -209,6 +264,23 @@ def gold_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, Any
         "dagster/column_schema": column_schema(contract),
         "input_digest": built.receipt["digest"],
     }
+
+
+def _doubtful_inputs(
+    contract: Contract, day: str, lake: Lake, settings: Settings
+) -> list[dict[str, Any]]:
+    """The Silver partitions that a Gold date is made of and whose own checks fail, and why."""
+    doubtful = []
+    for each in contract.inputs:
+        if each.bronze is None:
+            continue
+        files = set(lake.scan(each, f"{each.date} = '{day}'"))
+        for key, live in lake.live(each).items():
+            receipt = lake.receipt(live) if files.intersection(live.paths) else None
+            light = trust.worst(receipt, settings) if receipt else None
+            if light and light.level is trust.Level.FAIL:
+                doubtful.append({"table": each.table, "partition": key, "why": light.why})
+    return doubtful
 
 
 def _first(contract: Contract, table: pa.Table) -> pa.Table:

@@ -66,8 +66,8 @@ class Settings(BaseSettings):
     late_window_hours: int = Field(
         48, ge=1, description="Hours back from now that every tick of the arrival sensor compares."
     )
-    audit_days_per_tick: int = Field(
-        2, ge=1, description="Days of older history that each tick compares in rotation."
+    audit_days_per_tick: int | None = Field(
+        2, ge=1, description="Days of older history that each tick compares; none: all there are."
     )
     runs_per_tick: int = Field(25, ge=1, description="Run requests that one sensor tick may make.")
     max_attempts: int = Field(3, ge=1, description="Failed runs of one input before giving up.")
@@ -76,6 +76,13 @@ class Settings(BaseSettings):
     )
     gold_throttle_minutes: float = Field(
         0, ge=0, description="Least minutes between two refreshes of one Gold date."
+    )
+
+    refused_warn_share: float = Field(
+        0.01, ge=0, le=1, description="Share of a partition's lines in quarantine that warns."
+    )
+    refused_fail_share: float = Field(
+        0.2, ge=0, le=1, description="Share of them that fails the partition's check."
     )
 
     lake_bucket: str = Field("", description="aws: bucket of Bronze objects and Iceberg tables.")
@@ -97,7 +104,18 @@ class Settings(BaseSettings):
         missing = [name for name in OF_AWS if not getattr(self, name)]
         if self.target == "aws" and missing:
             names = ", ".join(PREFIX + name.upper() for name in missing)
-            raise ValueError(f"needs {names}: `event-pipeline deploy` writes a file of them")
+            raise ValueError(
+                f"TARGET=aws needs {names}: `event-pipeline deploy` writes a file of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_are_in_order(self) -> Self:
+        if self.refused_warn_share > self.refused_fail_share:
+            raise ValueError(
+                f"REFUSED_WARN_SHARE={self.refused_warn_share} must not be greater than"
+                f" {PREFIX}REFUSED_FAIL_SHARE={self.refused_fail_share}"
+            )
         return self
 
     @property
@@ -138,7 +156,7 @@ def read_settings() -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         if not first["loc"]:
-            raise SettingsError(f"{PREFIX}TARGET=aws {first['ctx']['error']}") from None
+            raise SettingsError(f"{PREFIX}{first['ctx']['error']}") from None
         name = PREFIX + str(first["loc"][0]).upper()
         raise SettingsError(f"{name}={first['input']!r}: {first['msg']}") from None
 

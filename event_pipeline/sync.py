@@ -20,13 +20,14 @@ from rich.progress import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from event_pipeline import runs
-from event_pipeline.automation import INPUT
+from event_pipeline.automation import INPUT, WHY
 from event_pipeline.definitions import definitions
 from event_pipeline.errors import first_line, in_short
 from event_pipeline.home import open_instance
 from event_pipeline.interrupts import Stop, stopping
 from event_pipeline.sensors.common import Tick
 from event_pipeline.settings import Settings
+from event_pipeline.status import failures, in_need, survey
 
 # Dagster's own log of every event would bury the progress; it is all in the UI.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -48,12 +49,16 @@ STOPPED = "event-pipeline: stopped; event-pipeline sync goes on from here"
 def run_sync(settings: Settings, console: Console) -> bool:
     """Evaluates the sensors over all of Bronze until they ask no more.
 
-    Waits for what another process has under way. False, and says why, if a run failed or
-    something is left unbuilt. Ends by SystemExit 130 at Ctrl-C, 143 at SIGTERM.
+    Waits for what another process has under way. False, and says why, if a run failed, something
+    is left unbuilt, or what is built needs a person. Ends by SystemExit 130 at Ctrl-C, 143 at
+    SIGTERM.
     """
     with working(settings, console) as work:
         work.follow_sensors()
-    return not work.problems
+    sections = survey(settings)
+    for line in in_need(sections):
+        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+    return not work.problems and not failures(sections)
 
 
 @contextmanager
@@ -75,7 +80,7 @@ def working(settings: Settings, console: Console) -> Iterator["Work"]:
 
 def _eager(settings: Settings) -> dg.Definitions:
     """The graph, its sensors looking at everything at once, and holding nothing back."""
-    without_end = {"audit_days_per_tick": 1_000_000, "runs_per_tick": 1_000_000}
+    without_end = {"audit_days_per_tick": None, "runs_per_tick": 1_000_000}
     at_once = {"silver_throttle_minutes": 0, "gold_throttle_minutes": 0}
     return definitions(settings.model_copy(update={**without_end, **at_once}))
 
@@ -175,6 +180,9 @@ class _Stage:
         for request in requests:
             partition = str(request.partition_key)
             self._show(total=self.done + 1, said=partition)
+            if why := request.tags.get(WHY):
+                said = f"{partition}: {why}"
+                self.work.progress.console.print(said, markup=False, highlight=False)
             if problem := self._execute(request):
                 self.failed[partition] = problem
             self.done += 1

@@ -27,6 +27,20 @@ GOLD_OF_EVENTS = tuple(contract for contract in GOLD if contract.inputs == (EVEN
 
 Row = tuple[Any, ...]
 
+# What producers write where there is no id, and ids that begin or end like it.
+NO_IDS = (
+    "null", "NULL", " Null ", "(null)", "<null>", "None", "nil", "NaN", "nan", "N/A", "n/a", "#N/A",
+    "NA", "undefined", "undef", "unknown", "(UNKNOWN)", "Anonymous", "(not set)", "not set",
+    "NOT_SET", "(not provided)", "not-available", "\\N", "-", "--", "_", "?", "...",
+    "[object Object]", "00000000-0000-0000-0000-000000000000", "\u200b", "\u00a0", "\ufeff", "\t",
+    "\0", "\u3164", "\u2800", "\u00ad", "\u200b\u2060 \u00a0", "\u00a0null\u200b", "\tnull\n",
+)  # fmt: skip
+IDS = (
+    "u_1", "nullable", "null1", "no", "nana", "una", "unknown_7", "anonymous1", "0", "00", "-1",
+    "n/a/1", "a", "N", "#1", "?a", "ünknown", "un\u212anown", "not", "(x)", "\u200bu_1", "e\u200b1",
+    "00000000-0000-0000-0000-000000000001", "{}1", "\ufffd",
+)  # fmt: skip
+
 # These take minutes: at the end, one of two workers would have them for itself.
 FIRST = tuple(f"event_pipeline_tests/{path}" for path in ("twin/test_graph.py", "parity/", "jobs/"))
 

@@ -223,6 +223,20 @@ class Lab:
         records = self.instance.fetch_observations(asset, limit=1000, ascending=True).records
         return [r.asset_observation for r in records if r.asset_observation]
 
+    def checks(self, asset: dg.AssetKey, name: str) -> dict[str, dg.AssetCheckEvaluation]:
+        """The latest result of a check of each partition that has one."""
+        history = self.instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(asset, name), limit=1000
+        )
+        events = [r.event.dagster_event.event_specific_data for r in history if r.event]  # type: ignore[union-attr]
+        found = [each for each in reversed(events) if isinstance(each, dg.AssetCheckEvaluation)]
+        return {str(each.partition): each for each in found}
+
+    def forget_tables(self) -> None:
+        """Opens the lake anew, as another process does."""
+        self.defs = definitions(self.settings)
+        self.resources = resources(self.settings)
+
     def judgements(self, asset: dg.AssetKey) -> list[dg.AssetCheckEvaluation]:
         """All results of an uploaded asset's check that are on record, oldest first."""
         history = self.instance.event_log_storage.get_asset_check_execution_history(

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import string
+import unicodedata
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,13 @@ ISO = re.compile(
 )
 NUMBER = re.compile(r" *[+-]?(\d{1,40}([.]\d{0,40})?|[.]\d{1,40}) *", re.ASCII)
 LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+# Words for no id, and what shows nothing beside what Unicode calls a blank, control or format.
+NO_IDS = re.compile(
+    r"[(<]?(null|nil|none|nan|na|n/a|undefined|undef|unknown|anonymous)[)>]?|#n/a|\\n|-+|_+|[?]+"
+    r"|[(<]?not[ _-]?(set|available|provided|applicable)[)>]?|[.]+|\[object object\]"
+    r"|00000000-0000-0000-0000-000000000000|"
+)
+HIDDEN = "\u115f\u1160\u2800\u3164\uffa0"
 SOURCE = (
     "timestamp", "user_id", "session_id", "event_type", "product_id", "category", "quantity",
     "price", "search_query",
@@ -64,9 +72,26 @@ def silver(objects: Mapping[str, bytes]) -> Hour:
 
 
 def lines_of(data: bytes) -> list[str]:
-    """The lines of an object that are not blank."""
+    """The records of an object: its lines that are not blank, of which some hold several."""
     text = gzip.decompress(data).decode("utf-8", "backslashreplace").removeprefix("\ufeff")
-    return [line for line in re.split("\r\n|\r|\n", text) if line.strip(" \t")]
+    lines = [line for line in re.split("\r\n|\r|\n", text) if line.strip(" \t")]
+    return [each for line in lines for each in _apart(line)]
+
+
+def _apart(line: str) -> list[str]:
+    """The objects of a line that is nothing but objects, else the line."""
+    found, at = [], 0
+    decoder = json.JSONDecoder(parse_int=_Spelled, parse_float=_Spelled)
+    while at < len(line):
+        try:
+            value, end = decoder.raw_decode(line, at)
+        except (ValueError, RecursionError):
+            return [line]
+        if not isinstance(value, dict):
+            return [line]
+        found.append(line[at:end])
+        at = re.compile("[ \t]*,?[ \t]*").match(line, end).end()  # type: ignore[union-attr]
+    return found if len(found) > 1 else [line]
 
 
 class _Spelled(str):
@@ -154,7 +179,11 @@ def judge(line: str) -> tuple[Row, str]:
         "timestamp_missing": texts["timestamp"] is None,
         "timestamp_invalid": texts["timestamp"] is not None and moment is None,
         "user_id_missing": not (texts["user_id"] or "").strip(" "),
+        "user_id_placeholder": bool((texts["user_id"] or "").strip(" "))
+        and no_id(texts["user_id"]),
         "session_id_missing": not (texts["session_id"] or "").strip(" "),
+        "session_id_placeholder": bool((texts["session_id"] or "").strip(" "))
+        and no_id(texts["session_id"]),
         "event_type_missing": not kind,
         "event_type_unknown": kind and kind not in KINDS,
         "quantity_invalid": texts["quantity"] is not None and units is None,
@@ -171,13 +200,27 @@ def judge(line: str) -> tuple[Row, str]:
         texts["user_id"],
         texts["session_id"],
         kind,
-        texts["product_id"],
+        None if no_id(texts["product_id"]) else texts["product_id"],
         texts["category"],
         None if units is None else int(units),
         price,
         revenue,
         texts["search_query"],
     ), ""
+
+
+def no_id(text: str | None) -> bool:
+    """Whether a text stands for no id: a word for none, or nothing that is to be seen."""
+
+    def hidden(letter: str) -> bool:
+        return letter in HIDDEN or unicodedata.category(letter) in ("Zs", "Zl", "Zp", "Cc", "Cf")
+
+    letters = list((text or "").translate(LOWER))
+    while letters and hidden(letters[-1]):
+        letters.pop()
+    while letters and hidden(letters[0]):
+        letters.pop(0)
+    return NO_IDS.fullmatch("".join(letters)) is not None
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -54,7 +54,12 @@ def test_the_ledger_balances_and_says_so(home: Path) -> None:
         "duplicates",
         "quarantined",
         "balanced",
+        "refused",
+        "outside",
+        "checks",
     ]
+    assert line["refused"] == round(line["quarantined"] / line["lines"], 4)
+    assert line["checks"].startswith("WARN: refused")  # FAULT_SHARE is above the threshold
     assert line["asset"] == "silver/events"
     assert line["lines"] == line["rows"] + line["duplicates"] + line["quarantined"]
     assert line["balanced"] is True
@@ -144,9 +149,17 @@ def test_status_says_what_waits(home: Path, tmp_path: Path) -> None:
         '{"timestamp": "2026-01-01T00:00:00Z", "user_id": "u", "event_type": "search"}\n'
     )
     assert run(tmp_path, "load", str(events), "--sql", str(mapping)).exit_code == 0
-    said = run(tmp_path, "status").stdout
-    assert "2026-01-01-00:00" in said
-    assert "never built" in said
+    told = run(tmp_path, "status")
+    assert told.exit_code == 0
+    assert "2026-01-01-00:00" in told.stdout
+    assert "never built" in told.stdout
+    assert "Nothing needs a person." in told.stdout
+    [waiting] = json.loads(run(tmp_path, "status", "--format", "json").stdout)["waiting"]
+    assert waiting == {
+        "asset": "silver/events",
+        "partition": "2026-01-01-00:00",
+        "why": "never built",
+    }
 
 
 def test_env_prints_what_a_shell_needs(tmp_path: Path) -> None:
@@ -213,23 +226,48 @@ def test_status_names_incomplete_drops_and_unusable_files_until_they_are_mended(
     folder = tmp_path / "lake" / "bronze" / "commerce" / f"date={DAY}"
     (folder / "orders.json").write_bytes(b"")
     (folder / "my_orders.json").write_bytes(b"")
-    said = run(tmp_path, "status").stdout
-    assert "Drops that are not complete" in said
+    told = run(tmp_path, "status")
+    assert told.exit_code == 1
+    said = told.stdout
+    assert "Drops that are not complete (1)" in said
     for why in (
         "commerce_users (not built yet)",
         "commerce_events (no file)",
         "commerce_orders (orders.json: empty)",
     ):
         assert why in " ".join(said.split())
-    unusable = said.split("Objects that cannot be used")[1].split("Foreign objects")
-    assert f"bronze/commerce/date={DAY}/orders.json" in unusable[0]
-    assert f"bronze/commerce/date={DAY}/my_orders.json" in unusable[1]
+    found = json.loads(run(tmp_path, "status", "--format", "json").stdout)
+    assert [r["object"] for r in found["unusable"]] == [f"bronze/commerce/date={DAY}/orders.json"]
+    assert [r["object"] for r in found["unread"]] == [f"bronze/commerce/date={DAY}/my_orders.json"]
+    stuck = run(tmp_path, "sync")
+    assert stuck.exit_code == 1
+    assert f"Objects that cannot be used: bronze/commerce/date={DAY}/orders.json" in stuck.stdout
 
     (folder / "orders.json").unlink()
+    synced = run(tmp_path, "sync")
+    assert synced.exit_code == 0
+    assert "my_orders.json" in synced.stdout
+    told = run(tmp_path, "status")
+    assert told.exit_code == 1  # my_orders.json is read by nothing
+    assert "commerce_users (" not in told.stdout
+    assert "cannot be used" not in told.stdout
+    (folder / "my_orders.json").unlink()
+    assert run(tmp_path, "status").exit_code == 0
+
+
+def test_sync_says_what_was_refused_and_exits_1(tmp_path: Path) -> None:
+    drop = tmp_path / "lake" / "bronze" / "commerce" / f"date={DAY}"
+    drop.mkdir(parents=True)
+    order = {"order_id": "o1", "order_amount": 1, "currency": "EUR", "payment_status": "success"}
+    (drop / "orders.json").write_text(json.dumps({**order, "order_timestamp": DAY}))
+    for _ in range(2):
+        synced = run(tmp_path, "sync")
+        assert synced.exit_code == 1
+        assert "no row is left" in synced.stdout
+    [line] = rows(run(tmp_path, "ledger", "--format", "json"))
+    assert line["checks"].startswith("FAIL: refused 1 of 1 lines")
+    (drop / "orders.json").write_text(json.dumps({**order, "order_timestamp": f"{DAY} 10:00:00"}))
     assert run(tmp_path, "sync").exit_code == 0
-    said = run(tmp_path, "status").stdout
-    assert "commerce_users (" not in said
-    assert "cannot be used" not in said
 
 
 def load_users(tmp_path: Path, text: str) -> list[str]:

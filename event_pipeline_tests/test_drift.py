@@ -133,7 +133,7 @@ def test_a_column_that_is_added_reads_as_null_until_its_partition_is_made_anew(
     evolved = with_coupon(tmp_path)
     monkeypatch.setitem(TABLES, EVENTS.table, evolved)
     # As a deployment sees it: objects and sensors know datasets by their contracts.
-    monkeypatch.setattr("event_pipeline.lake.objects._owner", lambda prefix, name: evolved)
+    monkeypatch.setattr("event_pipeline.lake.objects.owner", lambda prefix, name: evolved)
 
     build(lab, evolved, SECOND)
 

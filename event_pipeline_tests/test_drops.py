@@ -17,7 +17,7 @@ from event_pipeline.assets.keys import bronze_key
 from event_pipeline.contracts import COMMERCE_ORDERS
 from event_pipeline.lake import objects
 from event_pipeline.lake.uploads import Verdict, judge
-from event_pipeline.status import status_records
+from event_pipeline.status import as_json, survey
 from event_pipeline_tests.dagster_lab import (
     COMMERCE,
     DROP,
@@ -243,9 +243,8 @@ class TestJudgement:
             assert last(lab, asset)[0]
 
     def test_a_refused_file_is_named_by_tick_and_status_for_as_long_as_it_is_there(
-        self, lab: Lab, monkeypatch: pytest.MonkeyPatch
+        self, lab: Lab
     ) -> None:
-        monkeypatch.setenv("DAGSTER_HOME", str(lab.settings.dagster_home))
         lab.upload(DROP, "users.json", USERS)
         key = lab.upload(DROP, "orders.json", b"")
         lab.settle("drops")
@@ -253,9 +252,9 @@ class TestJudgement:
             assert f"not read: date={DROP}/orders.json: empty" in str(
                 lab.tick("drops").skip_message
             )
-        status = status_records(lab.settings)
-        assert status["Objects that cannot be used"] == [{"object": key, "why": "empty"}]
-        assert "Partitions that wait to be built" not in status
+        status = as_json(survey(lab.settings, lab.instance))
+        assert status["unusable"] == [{"object": key, "partition": DROP, "why": "empty"}]
+        assert status["waiting"] == []
 
     def test_a_corrected_upload_passes_and_is_built(self, lab: Lab) -> None:
         lab.upload(DROP, "orders.json", b"")

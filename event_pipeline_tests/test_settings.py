@@ -89,6 +89,28 @@ def test_a_misspelt_name_is_one_line_that_names_what_was_meant(
         read_settings()
 
 
+@pytest.mark.parametrize(
+    ("warn", "fail", "said"),
+    [
+        ("0.3", "0.2", "REFUSED_WARN_SHARE=0.3 must not be greater than"),
+        ("-0.1", "0.2", "EVENT_PIPELINE_REFUSED_WARN_SHARE='-0.1'"),
+        ("0.1", "20", "EVENT_PIPELINE_REFUSED_FAIL_SHARE='20'"),
+        ("0", "0", ""),
+        ("1", "1", ""),
+    ],
+)
+def test_shares_are_shares_and_in_order(
+    monkeypatch: pytest.MonkeyPatch, warn: str, fail: str, said: str
+) -> None:
+    monkeypatch.setenv(PREFIX + "REFUSED_WARN_SHARE", warn)
+    monkeypatch.setenv(PREFIX + "REFUSED_FAIL_SHARE", fail)
+    if said:
+        with pytest.raises(SettingsError, match=said):
+            read_settings()
+    else:
+        assert read_settings().refused_fail_share == float(fail)
+
+
 def test_aws_says_what_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PREFIX + "TARGET", "aws")
     for name in OF_AWS:

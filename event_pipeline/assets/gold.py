@@ -11,9 +11,12 @@ from event_pipeline.build import build_gold
 from event_pipeline.contracts import Contract
 from event_pipeline.engines import Querier, Transformer
 from event_pipeline.lake.tables import Lake
+from event_pipeline.settings import Settings
 
 
-def gold_asset(contract: Contract, days: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def gold_asset(
+    contract: Contract, days: dg.PartitionsDefinition, settings: Settings
+) -> dg.AssetsDefinition:
     """A Gold asset, by day."""
     key = asset_key(contract)
     reconciles = dg.AssetCheckSpec(
@@ -57,7 +60,7 @@ def gold_asset(contract: Contract, days: dg.PartitionsDefinition) -> dg.AssetsDe
         yield from record_builds(
             context,
             build_gold(contract, keys, transformer=transformer, querier=querier, lake=lake),
-            {key: lambda built: report.gold_metadata(contract, built, lake)},
+            {key: lambda built: report.gold_metadata(contract, built, lake, settings)},
             reconciles,
         )
 

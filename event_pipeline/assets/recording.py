@@ -10,13 +10,12 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
-from event_pipeline.automation import DATA_VERSION
+from event_pipeline.automation import CODE_VERSION, DATA_VERSION
 from event_pipeline.build import Built
 from event_pipeline.errors import in_short
 from event_pipeline.report import table_metadata
 
 # Dagster's own tags, which it sets on what it records by itself.
-CODE_VERSION = "dagster/code_version"
 INPUT_DATA_VERSION = "dagster/input_data_version"
 INPUT_EVENT_POINTER = "dagster/input_event_pointer"
 
@@ -40,10 +39,13 @@ def record_builds(
     metadata: Mapping[dg.AssetKey, Callable[[Built], dict[str, Any]]],
     check: dg.AssetCheckSpec,
     warnings: Sequence[tuple[dg.AssetCheckSpec, Callable[[Built], list[dict[str, Any]]]]] = (),
+    *,
+    judge: Callable[[Built], Iterable[dg.AssetCheckEvaluation]] = lambda built: (),
 ) -> Iterator[dg.AssetCheckResult | dg.Output[None]]:
     """Records each build for every asset in `metadata`, then yields the checks' results.
 
     `check` passes if every partition was made; each of the `warnings` if it finds nothing in any.
+    `judge` gives the checks that each partition has of its own.
     Raises dagster.Failure, once all are through, that names each failed partition and why.
     """
     # Read before the first build starts, since what arrives during one is not in it.
@@ -74,6 +76,9 @@ def record_builds(
                     },
                 )
             )
+        for evaluation in judge(built):
+            if evaluation.asset_check_key in context.selected_asset_check_keys:
+                context.log_event(evaluation)
     found: dict[str, dg.MetadataValue[Any] | int] = {
         "partitions_made": made,
         "failures": dg.MetadataValue.json(failures),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from event_pipeline import report
+from event_pipeline.assets.judgements import check_specs, evaluations
 from event_pipeline.assets.keys import asset_key, bronze_key
 from event_pipeline.assets.recording import record_builds
 from event_pipeline.automation import recorded_versions
@@ -54,7 +55,7 @@ def silver_asset(
         partitions_def=partitions,
         # Each is on record when it is made; and the CLI's --partition-range asks for this.
         backfill_policy=dg.BackfillPolicy.single_run(),
-        check_specs=[balances, known],
+        check_specs=[balances, known, *check_specs(contract, partitions, settings)],
         # Either may be asked for, as by the CLI's --select; both are made, in one reading.
         can_subset=True,
     )
@@ -81,11 +82,12 @@ def silver_asset(
             context,
             builds,
             {
-                silver: lambda built: report.silver_metadata(contract, built, lake),
+                silver: lambda built: report.silver_metadata(contract, built, lake, settings),
                 quarantine: lambda built: report.quarantine_metadata(contract, built, lake),
             },
             balances,
             [(known, report.unknown_fields)],
+            judge=lambda built: evaluations(contract, built, objects, lake, settings),
         )
 
     return assets

@@ -26,7 +26,7 @@ EVENTS = Contract(
         Column(
             "event_type", "string", "page_view, add_to_cart, remove_from_cart, purchase or search."
         ),
-        Column("product_id", "string", "Product; null for a search."),
+        Column("product_id", "string", "Product; null for a search, or a word for none."),
         Column("category", "string", "Category of the product; null for a search."),
         Column("quantity", "int", "Units, for add, remove and purchase; null if negative."),
         Column("price", "decimal(10, 2)", "Price of one unit; null if negative."),
@@ -38,7 +38,9 @@ EVENTS = Contract(
         "timestamp_missing": "No timestamp.",
         "timestamp_invalid": "The timestamp is not an ISO 8601 date and time.",
         "user_id_missing": "No user.",
+        "user_id_placeholder": "A word for no user, as null or (not set), or nothing visible.",
         "session_id_missing": "No session.",
+        "session_id_placeholder": "A word for no session, or nothing visible.",
         "event_type_missing": "No event type.",
         "event_type_unknown": "An event type outside the five.",
         "quantity_invalid": "A quantity that is not a number of at most eight digits.",
@@ -50,6 +52,7 @@ EVENTS = Contract(
         "bronze/events/",
         # The producer's name, with an optional suffix for files that a person loads.
         r"minute=\d\d/events-\d{8}-\d{6}(-[0-9a-z]+)?\.jsonl\.gz",
+        expected="minute=05/events-20261124-010500.jsonl.gz",
     ),
     order_by="event_ts, user_id",
 )

@@ -35,6 +35,7 @@ COMMERCE_USERS = Contract(
     ),
     rules={
         "user_id_missing": "No user.",
+        "user_id_placeholder": "A word for no user, as null or (not set), or nothing visible.",
         "user_id_invalid": "A user that is a nested value.",
         "signup_date_invalid": "The sign-up date is not an ISO 8601 date.",
     },
@@ -61,16 +62,21 @@ COMMERCE_EVENTS = Contract(
     ),
     columns=(
         Column("event_id", "string", "Event."),
-        Column("user_id", "string", "User; null for a visitor who is not signed in."),
+        Column(
+            "user_id",
+            "string",
+            "User; null for a visitor who is not signed in, or a word for none.",
+        ),
         Column("event_type", "string", "product_view or product_purchase."),
-        Column("product_id", "string", "Product."),
+        Column("product_id", "string", "Product; null for a word for none."),
         Column("event_timestamp", "timestamp", "When it happened, UTC."),
-        Column("session_id", "string", "Visit."),
+        Column("session_id", "string", "Visit; null for a word for none."),
         Column("device_type", "string", "mobile, PC or tablet."),
         _DROP_DATE,
     ),
     rules={
         "event_id_missing": "No event id.",
+        "event_id_placeholder": "A word for no event id, as null or (not set), or nothing visible.",
         "event_id_invalid": "An event id that is a nested value.",
         "user_id_invalid": "A user that is a nested value.",
         "event_type_missing": "No event type.",
@@ -101,8 +107,8 @@ COMMERCE_ORDERS = Contract(
     ),
     columns=(
         Column("order_id", "string", "Order."),
-        Column("user_id", "string", "User; null for a guest."),
-        Column("product_id", "string", "Product."),
+        Column("user_id", "string", "User; null for a guest, or a word for none."),
+        Column("product_id", "string", "Product; null for a word for none."),
         Column("order_amount", "decimal(18, 2)", "Amount, in its currency."),
         Column("currency", "string", "Currency, ISO 4217."),
         Column("order_timestamp", "timestamp", "When it was placed, UTC."),
@@ -111,6 +117,7 @@ COMMERCE_ORDERS = Contract(
     ),
     rules={
         "order_id_missing": "No order id.",
+        "order_id_placeholder": "A word for no order id, as null or (not set), or nothing visible.",
         "order_id_invalid": "An order id that is a nested value.",
         "user_id_invalid": "A user that is a nested value.",
         "order_amount_missing": "No amount.",

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from event_pipeline.contracts.placeholders import PLACEHOLDER
 from event_pipeline.partitions import DAILY, HOURLY, Cadence
 
 SQL = Path(__file__).parents[1] / "sql"
@@ -136,10 +137,10 @@ class Contract:
 
     @cached_property
     def sql(self) -> str:
-        """Text of the statement, in its dialect."""
+        """Text of the statement, in its dialect, `${PLACEHOLDER}` being what no id may be."""
         if self.statement is None:
             raise ValueError(f"{self.asset} is not made by a statement")
-        return (SQL / self.statement).read_text()
+        return (SQL / self.statement).read_text().replace("${PLACEHOLDER}", PLACEHOLDER)
 
     @cached_property
     def version(self) -> str:

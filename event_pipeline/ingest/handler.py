@@ -82,7 +82,7 @@ class FolderStore:
         try:
             os.link(unfinished, path)
             # Of the file that was linked: the path may be another's by now.
-            return _folder_etag(unfinished.stat())
+            return folder_etag(unfinished.stat())
         except FileExistsError:
             return None
         finally:
@@ -97,7 +97,7 @@ class FolderStore:
         """Contents and ETag of an object, or None if there is none."""
         try:
             with (self.root / key).open("rb") as file:
-                return file.read(), _folder_etag(os.fstat(file.fileno()))
+                return file.read(), folder_etag(os.fstat(file.fileno()))
         except FileNotFoundError:
             return None
 
@@ -125,7 +125,8 @@ class FolderStore:
                     leftover.unlink()
 
 
-def _folder_etag(file: os.stat_result) -> str:
+def folder_etag(file: os.stat_result) -> str:
+    """ETag of a file, by its state."""
     return f'"{file.st_ino:x}-{file.st_mtime_ns // 1000:x}-{file.st_size:x}"'
 
 

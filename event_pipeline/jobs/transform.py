@@ -38,7 +38,14 @@ from pyspark.sql import functions as F
 
 from event_pipeline.jobs import CARRIED
 from event_pipeline.lake.fields import DEEPEST, read_fields
-from event_pipeline.lake.text import DAMAGED, LONGEST_LINE, one_line, open_text, records
+from event_pipeline.lake.text import (
+    DAMAGED,
+    LONGEST_LINE,
+    is_joined,
+    one_line,
+    open_text,
+    records,
+)
 
 Json = dict[str, Any]
 
@@ -76,8 +83,10 @@ ODD_NUMBER = "^-?([0-9]+[.eE][-+.eE0-9]*|0)$"
 LONGEST_NUMBER = 15
 # Unknown fields that a report names, the most frequent first.
 UNKNOWN_MOST = 50
-# How Spark says that an object is not text, or no gzip; which one is worth finding out only then.
-UNREADABLE = re.compile(r"java\.(io|util\.zip|nio\.charset)\.")
+JOINED = "a line holds several objects"
+# How Spark says that an object is not text, or no gzip, or has lines of several records; which one
+# is worth finding out only then.
+UNREADABLE = re.compile(rf"java\.(io|util\.zip|nio\.charset)\.|{JOINED}")
 _CAUSED_BY = re.compile(r"^Caused by: (.*)$", re.M)
 _LOST_TASK = re.compile(r"Lost task .*?: (.*)")
 _CLASS = re.compile(r"^(?:[\w$]+\.)+[\w$]*?(\w+)(?::\s*|$)")
@@ -136,7 +145,7 @@ class _Partition:
         except Exception as error:
             if not as_lines or not UNREADABLE.search(str(error)):
                 raise
-            # Python tells the object that is damaged from the others.
+            # Python tells the object that is damaged from the others, and takes lines apart.
             return self._make([])
         finally:
             for frame in self._kept:
@@ -500,7 +509,10 @@ def _records(flags: dict[str, tuple[bool, bool]], row: Row) -> list[tuple[str | 
 def _fields(names: Sequence[str], data: bytes) -> tuple[str, Any, Any]:
     """A line as it is kept, its values and its unknown fields."""
     line = one_line(bytes(data).decode("utf-8", "backslashreplace"))
-    return (line, *(read_fields(line, names) or (None, None)))
+    found = read_fields(line, names)
+    if found is None and is_joined(line):
+        raise ValueError(JOINED)
+    return (line, *(found or (None, None)))
 
 
 def _plain(uri: str) -> str:

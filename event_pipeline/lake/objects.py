@@ -1,56 +1,49 @@
 """Bronze objects: what lies under a partition's prefix, and the digest that stands for it."""
 
 import difflib
-import json
+import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import cache, cached_property, lru_cache
 from io import SEEK_SET, BufferedReader, RawIOBase
 from typing import IO, TYPE_CHECKING, Any
 
 import dagster as dg
 from obstore import open_reader
-from obstore.exceptions import InvalidPathError
 from obstore.store import LocalStore, ObjectStore
 from pydantic import PrivateAttr
 
 from event_pipeline import aws
 from event_pipeline.contracts import SILVER, Bronze, Contract
 from event_pipeline.digests import short_digest
-from event_pipeline.errors import UsageError
-from event_pipeline.ingest.handler import manifest_key
+from event_pipeline.ingest.handler import BRONZE, manifest_key
+from event_pipeline.lake.listing import (
+    BronzeObject,
+    NoObject,
+    list_right_under,
+    list_under,
+    shown,
+)
+from event_pipeline.lake.manifests import Deviation, Manifest, compare, sha256_of
 from event_pipeline.lake.uploads import READ_AT_ONCE, Verdict, judge
 
 if TYPE_CHECKING:
     from obstore import ReadableFile
 
-NEVER = datetime.min.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class BronzeObject:
-    """One object as listed: its key under the lake's root, version, size in bytes, and time."""
-
-    key: str
-    etag: str
-    bytes: int
-    modified: datetime = NEVER
-
-    @property
-    def name(self) -> str:
-        """What a person calls it: the last part of the key."""
-        return self.key.rsplit("/", 1)[-1]
-
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies in one partition: the objects to read, and the keys of foreign ones."""
+    """What lies in one partition: the objects to read, and the names that are not read.
+
+    `foreign` are keys of other objects and names that are no object's; where some are `hidden`,
+    there may be objects that nobody can see.
+    """
 
     objects: tuple[BronzeObject, ...]
     foreign: tuple[str, ...] = ()
+    hidden: tuple[NoObject, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -90,7 +83,7 @@ class Objects(dg.ConfigurableResource[Any]):
     """Bronze objects: `root` is the lake's root, a folder or s3://bucket."""
 
     root: str
-    _listed: dict[str, list[BronzeObject]] | None = PrivateAttr(None)
+    _listed: dict[str, list[BronzeObject | NoObject]] | None = PrivateAttr(None)
 
     @cached_property
     def _store(self) -> ObjectStore:
@@ -102,126 +95,149 @@ class Objects(dg.ConfigurableResource[Any]):
         objects._listed = {}
         return objects
 
-    def _list(self, prefix: str) -> Iterable[BronzeObject]:
+    def _list(self, prefix: str) -> Iterable[BronzeObject | NoObject]:
         if self._listed is None:
-            return self._listing_of(prefix)
+            return list_under(self.root, prefix)
         if prefix not in self._listed:
-            self._listed[prefix] = list(self._listing_of(prefix))
+            self._listed[prefix] = list(list_under(self.root, prefix))
         return self._listed[prefix]
 
-    def _listing_of(self, prefix: str) -> Iterator[BronzeObject]:
-        with _nameable(prefix):
-            for page in self._store.list(prefix):
-                for meta in page:
-                    etag, modified = meta["e_tag"] or "", meta["last_modified"]
-                    yield BronzeObject(meta["path"], etag, meta["size"], modified)
+    def everything(self) -> Iterator[BronzeObject | NoObject]:
+        """All that lies under Bronze, whatever it is."""
+        return list_under(self.root, BRONZE)
+
+    def all(self, contract: Contract, keys: Collection[str] = ()) -> dict[str, Listing]:
+        """What arrived in every partition, by key: those that have objects, and `keys`."""
+        return self._listings(contract, "", "", keys)
 
     def day(self, contract: Contract, day: date) -> dict[str, Listing]:
         """What arrived on a day, by partition key; a partition without an object is absent."""
         cadence = contract.cadence
+        keys = list(cadence.keys_of(day))
         # What lies in a day but in none of its hours is shown with the first.
-        return self._listings(contract, cadence.day_folder(day), next(cadence.keys_of(day)))
+        return self._listings(contract, cadence.day_folder(day), keys[0], keys)
 
     def partition(self, contract: Contract, key: str) -> Listing:
         """What arrived in one partition."""
-        return self._listings(contract, contract.cadence.folder(key), key).get(key, EMPTY)
+        return self._listings(contract, contract.cadence.folder(key), key, [key]).get(key, EMPTY)
 
-    def days(self, contract: Contract) -> list[date]:
-        """The days that have a folder, of a dataset whose topmost folders are days."""
-        folders, _ = self._top(contract)
-        found = (contract.cadence.top_of(folder) for folder in folders)
-        return sorted(top.date() for top in found if top)
+    def days(self, contract: Contract, first: date | None = None) -> Iterator[date]:
+        """The days that have a folder, in order, from the first; lists no more than is asked.
+
+        Folders that are no day's, as of November 31st, are left out.
+        """
+        prefix, cadence = bronze_of(contract).prefix, contract.cadence
+        depth = cadence.day_format.count("/")
+        start = cadence.day_folder(first).split("/")[:depth] if first else [""] * depth
+        found = (cadence.day_of(f.removeprefix(prefix)) for f in _folders(self.root, prefix, start))
+        return (day for day in found if day)
 
     def strays(self, contract: Contract) -> list[str]:
         """Keys that lie where no partition looks: beside the topmost folders of partitions."""
-        folders, files = self._top(contract)
+        prefix = bronze_of(contract).prefix
+        folders, files = list_right_under(self.root, prefix)
         odd = (folder for folder in folders if contract.cadence.top_of(folder) is None)
-        return sorted(f"{bronze_of(contract).prefix}{name}" for name in (*odd, *files))
+        return sorted(shown(f"{prefix}{name}") for name in (*odd, *files))
 
-    def _top(self, contract: Contract) -> tuple[list[str], list[str]]:
-        """Names of the folders and of the files right under a dataset's prefix."""
-        prefix = bronze_of(contract).prefix
-        with _nameable(prefix):
-            found = self._store.list_with_delimiter(prefix)
-        folders = [path.removeprefix(prefix).rstrip("/") for path in found["common_prefixes"]]
-        return folders, [meta["path"].removeprefix(prefix) for meta in found["objects"]]
+    def _listings(
+        self, contract: Contract, folder: str, default: str, keys: Collection[str]
+    ) -> dict[str, Listing]:
+        """Listings of what lies in a folder, by partition; `keys` are those that it has.
 
-    def _listings(self, contract: Contract, folder: str, default: str) -> dict[str, Listing]:
+        What lies in no partition is shown with the partition `default`.
+        """
         prefix = bronze_of(contract).prefix
-        found: dict[str, tuple[list[BronzeObject], list[str]]] = {}
+        found: dict[str, tuple[list[BronzeObject], list[str], list[NoObject]]] = {}
         for item in self._list(prefix + folder):
             key, name = contract.cadence.split(item.key.removeprefix(prefix))
-            owner = _owner(prefix, name) if key else None
-            if (owner or _nearest(prefix, name)) != contract:
+            if isinstance(item, NoObject) and item.hidden:
+                for each in [key] if key else _within(item.key, contract, keys):
+                    found.setdefault(each, ([], [], []))[2].append(item)
                 continue
-            objects, foreign = found.setdefault(key or default, ([], []))
-            if owner:
+            reader = owner(prefix, name) if key else None
+            if (reader or _nearest(prefix, name)) != contract:
+                continue
+            objects, foreign, _ = found.setdefault(key or default, ([], [], []))
+            if isinstance(item, BronzeObject) and reader:
                 objects.append(item)
             else:
-                foreign.append(item.key)
+                foreign.append(shown(item.key))
         return {
-            key: Listing(tuple(sorted(objects, key=lambda o: o.key)), tuple(sorted(foreign)))
-            for key, (objects, foreign) in found.items()
+            key: Listing(
+                tuple(sorted(objects, key=lambda o: o.key)), tuple(sorted(foreign)), tuple(hidden)
+            )
+            for key, (objects, foreign, hidden) in found.items()
         }
 
     def verdict(self, contract: Contract, item: BronzeObject) -> Verdict:
         """How an object is spelled, or why it cannot be used as a whole."""
-        if not bronze_of(contract).uploaded:
-            return Verdict(gzipped=True)  # as its producer makes it
         try:
-            return _judged(self.root, item.key, item.etag, contract.key)
+            if bronze_of(contract).uploaded:
+                return _judged(self.root, item.key, item.etag, contract.key)
+            # As its producer makes it, if it can be read at all.
+            if not aws.in_s3(self.root) and not os.access(f"{self.root}/{item.key}", os.R_OK):
+                _opened(self.root, item.key).close()
         except FileNotFoundError:
             return Verdict(error="gone since it was listed")
         except OSError as error:
             return Verdict(error=f"cannot be read: {error.strerror}")
+        return Verdict(gzipped=True)
 
     def refused(self, contract: Contract, listing: Listing) -> dict[str, str]:
-        """The objects of a partition that cannot be used, by key, and why."""
+        """What keeps a partition from being built, by key, and why: objects that cannot be used."""
         verdicts = {item.key: self.verdict(contract, item) for item in listing.objects}
-        return {key: verdict.error for key, verdict in verdicts.items() if verdict.error}
+        refused = {key: verdict.error for key, verdict in verdicts.items() if verdict.error}
+        return {each.key: each.why for each in listing.hidden} | refused
 
     def sources(self, contract: Contract, listing: Listing) -> tuple[Source, ...]:
         """The listing's objects for an engine, with what their producers said of them.
 
-        A manifest counts only if it was written for this very version of its object.
+        A manifest counts only if what it was written for is what lies there.
         """
         return tuple(self._source(item, self.verdict(contract, item)) for item in listing.objects)
 
-    def manifest(self, key: str) -> dict[str, Any] | None:
-        """The manifest beside an object, None where there is none or it is not JSON."""
+    def deviations(self, listing: Listing) -> tuple[Deviation, ...]:
+        """The objects of a partition that are not what their producers' manifests say."""
+        compared = (self._compared(item)[1] for item in listing.objects)
+        return tuple(each for each in compared if each)
+
+    def manifest(self, key: str) -> Manifest | None:
+        """The manifest beside an object, None where there is none."""
         try:
-            found: Any = json.loads(self._store.get(manifest_key(key)).bytes().to_bytes())
-        except (FileNotFoundError, ValueError):
+            return Manifest.read(bytes(self._store.get(manifest_key(key)).bytes()))
+        except FileNotFoundError:
             return None
-        return found if isinstance(found, dict) else None
+
+    def _compared(self, item: BronzeObject) -> tuple[Manifest | None, Deviation | None]:
+        """The manifest of an object if it is of what lies there, else how they differ."""
+        manifest = self.manifest(item.key)
+        if manifest is None:
+            return None, None
+        # An ETag of S3 is of the content; a file may change and keep it.
+        is_same = aws.in_s3(self.root) and manifest.etag == item.etag
+        sha256 = manifest.sha256 if is_same else None
+        try:
+            if manifest.size == item.bytes and not sha256:
+                sha256 = _sha256(self.root, item.key, item.etag)
+            deviation = compare(item.key, manifest, item.bytes, sha256)
+            if deviation:
+                with _opened(self.root, item.key) as file:
+                    deviation = deviation.counted(file)
+        except OSError:  # It went, or cannot be read; the build says so.
+            return None, None
+        return (None, deviation) if deviation else (manifest, None)
 
     def _source(self, item: BronzeObject, verdict: Verdict) -> Source:
-        manifest = self.manifest(item.key) or {}
-        if (manifest.get("etag"), manifest.get("bytes")) != (item.etag, item.bytes):
-            manifest = {}
-        lines, sha256 = manifest.get("lines"), manifest.get("sha256")
+        manifest, _ = self._compared(item)
         return Source(
             item.key,
             f"{self.root}/{item.key}",
             item.bytes,
-            lines if isinstance(lines, int) else None,
-            sha256 if isinstance(sha256, str) else None,
+            manifest.lines if manifest else None,
+            manifest.sha256 if manifest else None,
             verdict.gzipped,
             verdict.array,
         )
-
-
-@contextmanager
-def _nameable(prefix: str) -> Iterator[None]:
-    """Says in one line that a folder holds a name that no object store could hold."""
-    try:
-        yield
-    except InvalidPathError as error:
-        what = re.search(r'path: "([^"]*)"', str(error))
-        raise UsageError(
-            f"{prefix} holds a file whose name is no object's, such as one with a line end: remove"
-            f" or rename it ({what[1] if what else error})"
-        ) from None
 
 
 def bronze_of(contract: Contract) -> Bronze:
@@ -238,6 +254,33 @@ def _judged(root: str, key: str, etag: str, fields: tuple[str, ...]) -> Verdict:
     """
     with _opened(root, key) as file:
         return judge(file, fields)
+
+
+@lru_cache(maxsize=10_000)
+def _sha256(root: str, key: str, etag: str) -> str:
+    """The SHA-256 of one version of an object."""
+    with _opened(root, key) as file:
+        return sha256_of(file)
+
+
+def _folders(root: str, prefix: str, start: list[str]) -> Iterator[str]:
+    """Folders under a prefix, as deep as `start` has parts, in order, from `start`."""
+    first, *below = start
+    folders, _ = list_right_under(root, prefix)
+    for name in folders:
+        path = f"{prefix}{name}/"
+        if name < first:
+            continue
+        if not below:
+            yield path
+        else:
+            yield from _folders(root, path, below if name == first else [""] * len(below))
+
+
+def _within(folder: str, contract: Contract, keys: Collection[str]) -> list[str]:
+    """Those of a dataset's partitions that lie in a folder."""
+    prefix, of = bronze_of(contract).prefix, contract.cadence.folder
+    return [key for key in keys if f"{prefix}{of(key)}".startswith(folder)]
 
 
 def _opened(root: str, key: str) -> IO[bytes]:
@@ -281,10 +324,17 @@ def _store_at(root: str) -> ObjectStore:
 @cache
 def _datasets(prefix: str) -> dict[Contract, re.Pattern[str]]:
     """The datasets whose objects lie under a prefix, and the names of their objects."""
-    return {c: re.compile(b.names) for c in SILVER if (b := bronze_of(c)).prefix == prefix}
+    return {
+        c: re.compile(b.names, re.ASCII) for c in SILVER if (b := bronze_of(c)).prefix == prefix
+    }
 
 
-def _owner(prefix: str, name: str) -> Contract | None:
+def of_dataset(key: str) -> list[Contract]:
+    """The datasets under whose prefix a key lies."""
+    return [c for c in SILVER if key.startswith(bronze_of(c).prefix)]
+
+
+def owner(prefix: str, name: str) -> Contract | None:
     """The dataset that an object's name is of: the whole name, not a part of it."""
     return next((c for c, names in _datasets(prefix).items() if names.fullmatch(name)), None)
 

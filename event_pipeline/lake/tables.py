@@ -35,6 +35,8 @@ from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table, TableProperties
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.update.snapshot import ManageSnapshots
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import NestedField
@@ -50,6 +52,8 @@ from event_pipeline.partitions import DAILY, DAY
 RECEIPT = "receipt.json"
 # In a receipt, the digests of its data files, by name.
 SHA256 = "sha256"
+# The table's property that holds, as JSON, what a rollback set back.
+ROLLED_BACK = "event-pipeline.rolled-back"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 PROPERTIES = {
@@ -96,7 +100,12 @@ class Live:
     @property
     def digest(self) -> str:
         """Digest of the input that the files were made of, as the name of their folder says it."""
-        return self.prefix.rsplit("/", 1)[-1].rpartition("-")[0]
+        return self.run.rpartition("-")[0]
+
+    @property
+    def run(self) -> str:
+        """Name of the run's folder, which no other run has."""
+        return self.prefix.rsplit("/", 1)[-1]
 
 
 class Stored(NamedTuple):
@@ -325,13 +334,7 @@ class Lake(dg.ConfigurableResource[Any]):
     def _live(
         self, table: Table, contract: Contract, keys: Collection[str] | None
     ) -> dict[str, Live]:
-        found: dict[str, list[DataFile]] = {}
-        old, new = table.io.properties.get(OLD, ""), table.io.properties.get(NEW, "")
-        for file in _files(table, _partition_filter(contract, keys), strict=self._in_glue):
-            key = _key(contract, file.partition[0])
-            if keys is None or key in keys:
-                found.setdefault(key, []).append(moved_file(file, old, new))
-        return {key: Live(tuple(files)) for key, files in sorted(found.items())}
+        return _live_in(table.current_snapshot(), table, contract, keys, strict=self._in_glue)
 
     def receipt(self, live: Live) -> dict[str, Any] | None:
         """What the live files of a partition were built from, and their ledger.
@@ -558,12 +561,36 @@ class Lake(dg.ConfigurableResource[Any]):
     def rollback(self, contract: Contract, snapshot_id: int) -> None:
         """Makes an earlier state of the table the current one.
 
-        Raises ValueError if the table has no such snapshot.
+        The partitions that it sets back are noted, so that they stay as they are until their
+        objects change or somebody makes them anew. Raises ValueError if the table has no such
+        snapshot.
         """
         table = self.table(contract)
-        if table.metadata.snapshot_by_id(snapshot_id) is None:
+        target = table.metadata.snapshot_by_id(snapshot_id)
+        if target is None:
             raise ValueError(f"{contract.table} has no snapshot {snapshot_id}")
-        table.manage_snapshots().set_current_snapshot(snapshot_id).commit()
+        before = _runs(self.live(contract))
+        after = _runs(_live_in(target, table, contract, strict=self._in_glue))
+        changed = {key for key in {*before, *after} if before.get(key) != after.get(key)}
+        notes = {key: after.get(key, "") for key in changed | self.rolled_back(contract).keys()}
+        with table.transaction() as transaction:
+            transaction.set_properties({ROLLED_BACK: json.dumps(notes)})
+            ManageSnapshots(transaction).set_current_snapshot(snapshot_id).commit()
+
+    def rolled_back(self, contract: Contract) -> dict[str, str]:
+        """The partitions that are as a rollback left them, and the run that each went back to.
+
+        The run of one that was not there then is empty.
+        """
+        try:
+            table = self._there(contract)
+        except DamagedError:
+            return {}
+        notes: dict[str, str] = json.loads(table.properties.get(ROLLED_BACK, "{}")) if table else {}
+        if table is None or not notes:
+            return {}
+        runs = _runs(self._live(table, contract, None))
+        return {key: run for key, run in notes.items() if runs.get(key, "") == run}
 
 
 def _schema(contract: Contract) -> Schema:
@@ -699,13 +726,36 @@ def _partition_filter(contract: Contract, keys: Collection[str] | None) -> Boole
     return parser.parse(f"{contract.partition} IN ({values})") if keys else AlwaysFalse()
 
 
-def _files(table: Table, row_filter: BooleanExpression, *, strict: bool) -> Iterator[DataFile]:
-    """Live data files of the current snapshot, manifests pruned by partition.
+def _live_in(
+    snapshot: Snapshot | None,
+    table: Table,
+    contract: Contract,
+    keys: Collection[str] | None = None,
+    *,
+    strict: bool,
+) -> dict[str, Live]:
+    found: dict[str, list[DataFile]] = {}
+    old, new = table.io.properties.get(OLD, ""), table.io.properties.get(NEW, "")
+    for file in _files(table, _partition_filter(contract, keys), snapshot, strict=strict):
+        key = _key(contract, file.partition[0])
+        if keys is None or key in keys:
+            found.setdefault(key, []).append(moved_file(file, old, new))
+    return {key: Live(tuple(files)) for key, files in sorted(found.items())}
+
+
+def _runs(live: Mapping[str, Live]) -> dict[str, str]:
+    """The run that made each partition."""
+    return {key: found.run for key, found in live.items()}
+
+
+def _files(
+    table: Table, row_filter: BooleanExpression, snapshot: Snapshot | None, *, strict: bool
+) -> Iterator[DataFile]:
+    """Live data files of a snapshot, manifests pruned by partition.
 
     A scan would not do: it leaves out files without rows, and those are how an empty partition
     says that it was made. What cannot be read is left out, unless `strict`.
     """
-    snapshot = table.current_snapshot()
     if snapshot is None:
         return
     schema, spec = table.schema(), table.spec()

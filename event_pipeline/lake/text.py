@@ -1,11 +1,14 @@
 """Bronze text: one record a line, out of JSON Lines or of a JSON array, however it is spelled.
 
-Lines end with \\n, \\r\\n or \\r, as in every engine's reader. What is done to a record here can
-only make it something that is not JSON, so it ends in quarantine with its text in sight.
+Lines end with \\n, \\r\\n or \\r, as in every engine's reader. Objects that follow each other in
+one line, as streams leave them that end no line, are a record each. What is otherwise done to a
+record here can only make it something that is not JSON, so it ends in quarantine with its text in
+sight.
 """
 
 import gzip
 import io
+import itertools
 import json
 import re
 import zlib
@@ -19,6 +22,8 @@ KEPT_OF_LONG_LINE = 10_000
 # In characters: what of an array is read at once, and the longest element whose end is waited for.
 CHUNK = 1 << 16
 LONGEST_ELEMENT = 1 << 26
+# Places at which the next object is looked for behind a bad one: each costs a line's length.
+SEAMS_TRIED = 100
 # In characters: no number, word or escape that a text's end cuts is found bad further from it.
 LONGEST_TOKEN = 16
 # What reading a damaged gzip stream raises.
@@ -29,6 +34,10 @@ UNCLOSED = "the array is not closed: the file ends early"
 _BETWEEN = re.compile(r"[\s,]*")
 _BRACKET = re.compile(r"\]\s*")
 _WORD = re.compile(r"[^\s,\]]*")
+# Where an object of a line may end and the next begin. JSON has that in texts, and with a comma in
+# arrays.
+_SEAM = re.compile(r"(?<=\})[ \t]*,?[ \t]*(?=\{)")
+_BARE_SEAM = re.compile(r"(?<=\})[ \t]*(?=\{)")
 _NEXT_OBJECT = re.compile(r"(?:,[ \t\r\n]*|\n[ \t]*)(?=\{)")
 # Numbers stay text, as Python refuses to convert those of more than 4,300 digits.
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
@@ -80,12 +89,59 @@ def _is_too_long(line: str) -> bool:
     return len(line) * 4 > LONGEST_LINE and len(line.encode()) > LONGEST_LINE
 
 
+def is_joined(line: str) -> bool:
+    """Whether a line holds several objects one after the other, each of which is a record."""
+    return bool(_objects(line)[0])
+
+
 def _lines(text: IO[str]) -> Iterator[str]:
+    """The lines of a text, and of a line that holds several objects each of them."""
     while line := text.readline(LONGEST_LINE + 1):
+        while _goes_on(line):
+            found, line = _objects(line)
+            yield from found
+            if not found:
+                break
+            line += text.readline(LONGEST_LINE + 1)
         rest = line
-        while len(rest) > LONGEST_LINE and not rest.endswith("\n"):
+        while _goes_on(rest):
             rest = text.readline(LONGEST_LINE + 1)
-        yield line.removesuffix("\n")
+        found, last = _objects(line.removesuffix("\n"))
+        yield from found
+        yield last
+
+
+def _goes_on(line: str) -> bool:
+    """Whether a line is longer than what is read of it."""
+    return len(line) > LONGEST_LINE and not line.endswith("\n")
+
+
+def _objects(line: str) -> tuple[list[str], str]:
+    """The records of a line but the last, and the last, which is the whole of most lines.
+
+    A bad record among objects ends where the next object begins that can be read; a comma there may
+    be of an array in it.
+    """
+    found: list[str] = []
+    start = 0
+    while _SEAM.search(line, start):
+        end = _end_of_object(line, start)
+        seam = None if end is None else _SEAM.match(line, end)
+        after = itertools.islice(_BARE_SEAM.finditer(line, end or start), SEAMS_TRIED)
+        seam = seam or next((each for each in after if _end_of_object(line, each.end())), None)
+        if seam is None:
+            break
+        found.append(line[start : seam.start()])
+        start = seam.end()
+    return found, line[start:]
+
+
+def _end_of_object(line: str, start: int) -> int | None:
+    """Where the JSON object ends that begins at `start`, after blanks; None if there is none."""
+    start = _end(_BETWEEN, line, start)
+    if not line.startswith("{", start):
+        return None
+    return _end_of_value(line, start)[0]
 
 
 def _elements(text: IO[str]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Arrival sensors: what lies in Bronze is compared with what each partition was built from."""
 
+import itertools
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,13 +11,14 @@ import dagster as dg
 
 from event_pipeline.assets.bronze import arrival, foreign_files, upload_evaluation
 from event_pipeline.assets.keys import asset_key, bronze_key
-from event_pipeline.automation import Requests, recorded_versions, request_runs
+from event_pipeline.automation import NOT_IN_LAKE, Requests, recorded_versions, request_runs
 from event_pipeline.contracts import Contract
 from event_pipeline.digests import short_digest
 from event_pipeline.lake.objects import EMPTY, Listing, Objects, bronze_of
-from event_pipeline.lake.uploads import in_one_line
+from event_pipeline.lake.tables import Lake
 from event_pipeline.partitions import HOUR
 from event_pipeline.sensors.common import TICK_SECONDS, between, result, some
+from event_pipeline.sensors.holdings import Holdings
 from event_pipeline.settings import Settings
 
 
@@ -60,29 +62,37 @@ def arrival_sensor(
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=description,
     )
-    def arrivals(context: dg.SensorEvaluationContext, objects: Objects) -> dg.SensorResult:
+    def arrivals(
+        context: dg.SensorEvaluationContext, objects: Objects, lake: Lake
+    ) -> dg.SensorResult:
         now, state = datetime.now(UTC), _ArrivalState.of(context.cursor)
-        window, audit = _days_to_compare(settings, now, state)
-        dropped = _drops(contracts[0], objects)
-        drops = [day for day in dropped if between(settings.first_day, day, now.date())]
         tick = _Tick(name, context.instance, objects.as_listed(), settings, now, state)
+        known = {each: _Known.of(each, context.instance, lake) for each in contracts}
+        dropped = _drops(contracts[0], tick.objects)
+        drops = [day for day in dropped if between(settings.first_day, day, now.date())]
+        window = _window(settings, now)
+        partitions = {key for each in known.values() for key in each.partitions}
+        older = tick.audit(contracts[0], partitions, window)
         for contract in contracts:
-            opened = _open(context.instance, contract, drops, settings.runs_per_tick)
-            days = sorted({*window, *audit, *map(date.fromisoformat, opened)})
+            opened = _open(known[contract], drops, settings.runs_per_tick)
+            lost = known[contract].lacking()
+            days = {*window, *older, *map(date.fromisoformat, opened)}
+            if lost:
+                days |= {contract.cadence.start(key).date() for key in lost}
+                tick.said.append(f"{NOT_IN_LAKE}: {contract.table} {some(lost)}")
             # Without the audit's days, which are others at each tick: what is wrong with one is
             # on record now, and at the next tick it is open.
             lasting = {*opened, *(day.isoformat() for day in window)}
-            tick.look_at(contract, days, lasting)
+            tick.look_at(contract, known[contract], sorted(days), lasting)
         if outside := sorted(set(dropped) - set(drops)):
             tick.said.append(f"no partition for drops {some(outside)}")
-        if strays := objects.strays(contracts[0]):
+        if strays := tick.objects.strays(contracts[0]):
             tick.said.append(f"not read, no partition looks there: {some(strays)}")
-        days_compared = len(window) + len(audit)
         return result(
             context,
             tick.requests,
             said=tick.said,
-            idle=f"nothing new: {tick.compared} partitions in {days_compared} days compared",
+            idle=f"nothing new: {tick.compared} partitions compared",
             cursor=json.dumps(vars(state)),
             asset_events=tick.events,
         )
@@ -101,6 +111,45 @@ def _drops(contract: Contract, objects: Objects) -> list[str]:
     return [day.isoformat() for day in objects.days(contract)]
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a dataset before Bronze is looked at.
+
+    By partition, the versions on record of what arrived and of the Silver that was built, and what
+    the lake holds of Silver and of its quarantine.
+    """
+
+    arrived: Mapping[str, str]
+    built: Mapping[str, str]
+    silver: Holdings
+    quarantine: Holdings
+
+    @classmethod
+    def of(cls, contract: Contract, instance: dg.DagsterInstance, lake: Lake) -> "_Known":
+        return cls(
+            recorded_versions(instance, bronze_key(contract)),
+            recorded_versions(instance, asset_key(contract)),
+            Holdings.of(lake, contract),
+            Holdings.of(lake, contract.quarantine()),
+        )
+
+    @property
+    def partitions(self) -> set[str]:
+        """Every partition of which anything is known."""
+        return {*self.arrived, *self.built, *self.silver.digests}
+
+    def lacking(self) -> list[str]:
+        """Partitions on record that the lake does not hold, or holds from another input."""
+        found = (each.lacking(self.built) for each in (self.silver, self.quarantine))
+        return sorted({key for keys in found for key in keys})
+
+    def differs(self, key: str, digest: str) -> bool:
+        """Whether a partition is not what it would be if it were built of this input now."""
+        if self.built.get(key, EMPTY.digest) != digest:
+            return True
+        return self.silver.lacks(key, digest) or self.quarantine.lacks(key, digest)
+
+
 @dataclass
 class _Tick:
     """One tick: what it compares with, and what it finds, dataset by dataset."""
@@ -116,38 +165,77 @@ class _Tick:
     said: list[str] = field(default_factory=list)
     events: list[Any] = field(default_factory=list)
 
-    def look_at(self, contract: Contract, days: Sequence[date], lasting: Collection[str]) -> None:
-        """Compares a dataset's partitions of these days.
+    def audit(self, contract: Contract, known: Iterable[str], window: Sequence[date]) -> list[date]:
+        """The next of the days before the window of which anything is there or known, in turn."""
+        most, first = self.settings.audit_days_per_tick, self.settings.first_day
+        if most is None or not window:
+            return []
+        start = _date(self.state.audited) or first
+        if not first <= start < window[0]:
+            start = first
+        lying = itertools.takewhile(lambda d: d < window[0], self.objects.days(contract, start))
+        moments = (contract.cadence.moment(key) for key in known)
+        on_record = {moment.date() for moment in moments if moment}
+        days = {*itertools.islice(lying, most), *(d for d in on_record if start <= d < window[0])}
+        found = sorted(days)[:most]
+        following = found[-1] + timedelta(1) if len(found) == most else first
+        self.state.audited = following.isoformat()
+        return found
+
+    def look_at(
+        self, contract: Contract, known: _Known, days: Sequence[date], lasting: Collection[str]
+    ) -> None:
+        """Compares a dataset's partitions of these days, or all that there are.
 
         The check of its files speaks of those partitions among them that are `lasting`.
         """
-        cadence, latest = contract.cadence, contract.cadence.key(self.now)
-        keys = [key for day in days for key in cadence.keys_of(day) if key <= latest]
-        listings = {
-            key: found for day in days for key, found in self.objects.day(contract, day).items()
-        }
+        self.said += [each.error for each in (known.silver, known.quarantine) if each.error]
+        listings, keys = self._listed(contract, known, days)
         self.compared += len(listings)
-        refused = self._ask(contract, keys, listings)
-        versions = {key: found.version for key, found in listings.items()}
-        for key in _changed(self.instance, bronze_key(contract), keys, versions):
-            self.events += arrival(contract, key, listings.get(key, EMPTY), self.objects)
+        refused = self._ask(contract, known, keys, listings)
+        for key in keys:
+            listing = listings.get(key, EMPTY)
+            # What cannot be seen is not gone.
+            if not listing.hidden and known.arrived.get(key, EMPTY.version) != listing.version:
+                self.events += arrival(contract, key, listing, self.objects)
         self.said += _not_read(keys, listings)
         self.requests.unusable |= _files(refused.values())
         if bronze_of(contract).uploaded:
-            if files := _files(refused.values()):
-                self.said.append(f"not read: {in_one_line(files, 2)}")
             files = _files(each for key, each in refused.items() if key in lasting)
             foreign = (each for key, each in listings.items() if key in lasting)
             unread = foreign_files(contract, foreign) | files
             self.events += _judgement(contract, unread, bool(files), self.state)
 
+    def _listed(
+        self, contract: Contract, known: _Known, days: Sequence[date]
+    ) -> tuple[dict[str, Listing], list[str]]:
+        """What lies in Bronze, by partition, and the partitions to compare, in order."""
+        cadence, latest = contract.cadence, contract.cadence.key(self.now)
+        first = cadence.key(self.settings.first_hour)
+        if self.settings.audit_days_per_tick is None:
+            listings = self.objects.all(contract, known.partitions)
+            keys = {*listings, *known.partitions}
+            keys = {key for key in keys if cadence.moment(key) and key >= first}
+            listings = {key: found for key, found in listings.items() if key >= first}
+        else:
+            listings = {
+                key: found for day in days for key, found in self.objects.day(contract, day).items()
+            }
+            keys = {key for day in days for key in cadence.keys_of(day)}
+        return listings, sorted(key for key in keys if key <= latest)
+
     def _ask(
-        self, contract: Contract, keys: Sequence[str], listings: Mapping[str, Listing]
+        self,
+        contract: Contract,
+        known: _Known,
+        keys: Sequence[str],
+        listings: Mapping[str, Listing],
     ) -> dict[str, dict[str, str]]:
         """Asks for what changed and can be read; what cannot, by partition and file, and why."""
-        versions = {key: found.digest for key, found in listings.items()}
-        inputs = _changed(self.instance, asset_key(contract), keys, versions)
+        versions = {key: listings.get(key, EMPTY).digest for key in keys}
+        inputs = {key: digest for key, digest in versions.items() if known.differs(key, digest)}
         refused = {key: self.objects.refused(contract, listings.get(key, EMPTY)) for key in inputs}
+        same = (key for key, digest in inputs.items() if known.built.get(key) == digest)
         self.requests.add(
             request_runs(
                 self.instance,
@@ -159,6 +247,7 @@ class _Tick:
                 max_attempts=self.settings.max_attempts,
                 throttle=timedelta(minutes=self.settings.silver_throttle_minutes),
                 label=f"{contract.identifier[1]} " if bronze_of(contract).uploaded else "",
+                reasons=dict.fromkeys(same, NOT_IN_LAKE),
             )
         )
         return refused
@@ -180,32 +269,22 @@ def _files(refused: Iterable[Mapping[str, str]]) -> dict[str, str]:
     return {file: why for each in refused for file, why in each.items()}
 
 
-def _open(
-    instance: dg.DagsterInstance, contract: Contract, drops: Sequence[str], most: int
-) -> list[str]:
+def _open(known: _Known, drops: Sequence[str], most: int) -> list[str]:
     """Drops whose files are not on record, and those not built as on record: the latest of each.
 
     So a drop of any date is noticed at once, where the rotation would take its time, and is
     looked at until it is built and holds no file that is not read.
     """
-    arrived = recorded_versions(instance, bronze_key(contract), drops)
-    built = recorded_versions(instance, asset_key(contract), drops)
+    arrived = {day: known.arrived[day] for day in drops if day in known.arrived}
     new = [day for day in drops if day not in arrived]
-    waiting = [day for day in sorted(arrived) if arrived[day] != built.get(day, EMPTY.digest)]
+    waiting = [day for day in arrived if arrived[day] != known.built.get(day, EMPTY.digest)]
     return new[-most:] + waiting[-most:]
 
 
-def _days_to_compare(
-    settings: Settings, now: datetime, state: _ArrivalState
-) -> tuple[list[date], list[date]]:
-    """The days of the window up to now, and the next ones of the audit."""
-    window_start = max(settings.first_day, (now - settings.late_window_hours * HOUR).date())
-    audit_from = _date(state.audited) or settings.first_day
-    if not settings.first_day <= audit_from < window_start:
-        audit_from = settings.first_day
-    audit_to = min(audit_from + timedelta(settings.audit_days_per_tick), window_start)
-    state.audited = audit_to.isoformat()
-    return _days(window_start, now.date()), _days(audit_from, audit_to - timedelta(1))
+def _window(settings: Settings, now: datetime) -> list[date]:
+    """The days that every tick compares."""
+    first = max(settings.first_day, (now - settings.late_window_hours * HOUR).date())
+    return [first + timedelta(n) for n in range((now.date() - first).days + 1)]
 
 
 def _date(text: str) -> date | None:
@@ -214,22 +293,6 @@ def _date(text: str) -> date | None:
         return date.fromisoformat(text)
     except ValueError:
         return None
-
-
-def _days(first: date, last: date) -> list[date]:
-    return [first + timedelta(n) for n in range((last - first).days + 1)]
-
-
-def _changed(
-    instance: dg.DagsterInstance,
-    asset: dg.AssetKey,
-    keys: Sequence[str],
-    versions: Mapping[str, str],
-) -> dict[str, str]:
-    """Partitions whose version is not the one on record for the asset, with what it is now."""
-    recorded = recorded_versions(instance, asset, keys)
-    now = {key: versions.get(key, EMPTY.digest) for key in sorted(keys)}
-    return {key: v for key, v in now.items() if recorded.get(key, EMPTY.digest) != v}
 
 
 def _not_read(keys: Sequence[str], listings: Mapping[str, Listing]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Gold sensors: the dates that Silver touched, once all that they are made of is there."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from event_pipeline.assets.keys import asset_key
-from event_pipeline.automation import recorded_versions, request_runs
+from event_pipeline.automation import NOT_IN_LAKE, recorded_versions, request_runs
 from event_pipeline.build import gold_digest
 from event_pipeline.contracts import Contract
 from event_pipeline.errors import NAMED
@@ -17,6 +17,7 @@ from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.promotion import incomplete
 from event_pipeline.sensors.common import TICK_SECONDS, between, result, some
+from event_pipeline.sensors.holdings import Holdings
 from event_pipeline.settings import Settings
 
 # Materializations of an asset that one tick reads; the next goes on from there.
@@ -62,7 +63,7 @@ def gold_sensor(
     nothing, it drops a partition whose run failed, and it looks at the latest days alone.
     """
     assets = [asset_key(contract) for contract in contracts]
-    inputs = [asset_key(each) for each in contracts[0].inputs]
+    sources = contracts[0].inputs
 
     @dg.sensor(
         name=name,
@@ -73,9 +74,16 @@ def gold_sensor(
     )
     def gold(context: dg.SensorEvaluationContext, objects: Objects, lake: Lake) -> dg.SensorResult:
         state = _GoldState.of(context.cursor)
-        for asset in inputs:
-            _read_touched(context.instance, asset, state)
+        for each in sources:
+            _read_touched(context.instance, asset_key(each), state)
         today = datetime.now(UTC).date()
+        said: list[str] = []
+        lost = _lost(contracts, context.instance, lake, said)
+        lost = {d: v for d, v in lost.items() if between(settings.first_day, d, today)}
+        if lost:
+            said.append(f"{NOT_IN_LAKE}: {some(sorted(lost))}")
+            for day, version in lost.items():
+                state.pending.setdefault(day, version)
         # A producer's clock may be ahead of this one: tomorrow's date waits until it begins.
         last = today + timedelta(1)
         outside = sorted(d for d in state.pending if not between(settings.first_day, d, last))
@@ -84,7 +92,8 @@ def gold_sensor(
         due = [d for d in state.pending if between(settings.first_day, d, today)]
         waits: dict[str, str] = {}
         if contracts[0].is_join:
-            due = _to_be_made(contracts[0], due, context.instance, lake, state)
+            made = set(due) - lost.keys()
+            due = _to_be_made(contracts[0], made, context.instance, lake, state) + sorted(lost)
             for day in due:
                 if waiting := incomplete(contracts[0], day, objects, lake):
                     waits[day] = str(waiting)
@@ -97,6 +106,7 @@ def gold_sensor(
             max_attempts=settings.max_attempts,
             throttle=timedelta(minutes=settings.gold_throttle_minutes),
             until_success=True,
+            reasons=dict.fromkeys(lost, NOT_IN_LAKE),
         )
         for day in requests.done:
             del state.pending[day]
@@ -106,7 +116,7 @@ def gold_sensor(
             if state.told.get(day) != why
         ]
         state.told = waits
-        said = [f"{day} {why}" for day, why in sorted(waits.items(), reverse=True)[:NAMED]]
+        said += [f"{day} {why}" for day, why in sorted(waits.items(), reverse=True)[:NAMED]]
         if outside:
             said.append(f"no Gold partition for event dates {some(outside)}")
         return result(
@@ -121,9 +131,32 @@ def gold_sensor(
     return gold
 
 
+def _lost(
+    contracts: Sequence[Contract], instance: dg.DagsterInstance, lake: Lake, said: list[str]
+) -> dict[str, str]:
+    """Dates on record that the lake does not hold as recorded, each with a version of its own.
+
+    None while Silver itself lacks what is on record: it is brought back first.
+    """
+    for each in contracts[0].inputs:
+        if Holdings.of(lake, each).lacking(recorded_versions(instance, asset_key(each))):
+            return {}
+    lost: dict[str, str] = {}
+    for contract in contracts:
+        asset, holdings = asset_key(contract), Holdings.of(lake, contract)
+        said += [holdings.error] if holdings.error else []
+        if found := holdings.lacking(recorded_versions(instance, asset)):
+            # A date that is lost again after it was made anew is asked for again.
+            latest = instance.event_log_storage.get_latest_storage_id_by_partition(
+                asset, dg.DagsterEventType.ASSET_MATERIALIZATION
+            )
+            lost.update({day: f"lost {latest[day]}" for day in found})
+    return lost
+
+
 def _to_be_made(
     contract: Contract,
-    days: Sequence[str],
+    days: Collection[str],
     instance: dg.DagsterInstance,
     lake: Lake,
     state: _GoldState,

@@ -41,7 +41,11 @@ def test_a_person_sees_the_counts_the_ledger_the_reasons_and_a_preview(lab: Lab)
     assert lab.materialize(SILVER_ASSETS, HOUR).success
     found = seen(lab)
     counts = {"lines": 7, "rows": 4, "duplicates": 1, "quarantined": 2}
-    assert found["ledger"] == [{**counts, "balanced": True}]
+    (ledger,) = found["ledger"]
+    assert ledger | counts == ledger
+    assert (ledger["balanced"], ledger["refused"]) == (True, round(2 / 7, 4))
+    # Two of seven lines are bad, and they are not what the manifest promised.
+    assert ledger["checks"].startswith("FAIL: bronze/events/")
     assert found["dagster/partition_row_count"] == 4
     assert {name: found[name] for name in ("lines", "duplicates", "quarantined")} == {
         name: counts[name] for name in ("lines", "duplicates", "quarantined")
@@ -130,8 +134,14 @@ def test_an_hour_that_fails_leaves_the_others_published_and_says_why(lab: Lab) -
     assert not run.success
     assert {m.partition for m in lab.materializations(SILVER_EVENTS)} == {HOURS[0], HOURS[2]}
     assert lab.rows() == 6
-    checks = {check.check_name: check.passed for check in run.get_asset_check_evaluations()}
+    checks = {c.check_name: c.passed for c in run.get_asset_check_evaluations() if not c.partition}
     assert checks == {"ledger_balances": False, "fields_are_known": True}
+    for name in ("refused_share", "object_matches_manifest"):
+        by_hour = lab.checks(SILVER_EVENTS, name)
+        assert {hour: each.passed for hour, each in by_hour.items()} == {
+            HOURS[0]: True,
+            HOURS[2]: True,
+        }
     why = f"{HOURS[1]}: the ledger does not balance: 5 lines, but 3 rows"
     (failed,) = run.get_step_failure_events()
     assert why in str(failed.step_failure_data.user_failure_data)

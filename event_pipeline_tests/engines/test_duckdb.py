@@ -12,7 +12,7 @@ import pytest
 from event_pipeline.contracts import EVENTS, HOURLY_REVENUE
 from event_pipeline.errors import QueryError
 from event_pipeline_tests import oracle
-from event_pipeline_tests.conftest import Lab, Row, jsonl
+from event_pipeline_tests.conftest import IDS, NO_IDS, Lab, Row, jsonl
 
 EVENT = {
     "timestamp": "2026-01-01T00:00:00Z",
@@ -194,6 +194,11 @@ def test_event_types(lab: Lab) -> None:
     expect(lab, "event_type", table)
 
 
+def test_a_product_that_is_a_word_for_none_is_none(lab: Lab) -> None:
+    no_product = dict.fromkeys(map(json.dumps, (*NO_IDS, "", " ")), None)
+    expect(lab, "product_id", no_product | {json.dumps(text): text for text in IDS})
+
+
 @pytest.mark.parametrize("name", ["user_id", "session_id"])
 def test_who_and_which_visit(lab: Lab, name: str) -> None:
     missing = {f"{name}_missing"}
@@ -201,9 +206,8 @@ def test_who_and_which_visit(lab: Lab, name: str) -> None:
         '"u_1"': "u_1",
         '" u_1 "': " u_1 ",
         '"é☃😀"': "é☃😀",
-        '"\\u0000"': "\0",
-        '"\u00a0"': "\u00a0",
-        '"\\t"': "\t",
+        **{json.dumps(text): {f"{name}_placeholder"} for text in NO_IDS},
+        **{json.dumps(text): text for text in IDS},
         "7": "7",
         "1.50": "1.50",
         "1e2": "100",
@@ -232,7 +236,9 @@ def test_a_line_tells_every_rule_that_it_breaks(lab: Lab) -> None:
 
 
 def test_every_reason_is_one_of_the_contracts(lab: Lab) -> None:
-    lab.deliver(jsonl(["{}", '{"timestamp": "x", "event_type": "y", "quantity": [], "price": ""}']))
+    wrong = {"timestamp": "x", "event_type": "y", "quantity": [], "price": ""}
+    none = {"user_id": "null", "session_id": "-"}
+    lab.deliver(jsonl(["{}", json.dumps(wrong), json.dumps({**EVENT, **none})]))
     (built,) = lab.build()
     assert set(built.receipt["rejected"]) == set(EVENTS.rules)
 
@@ -277,7 +283,7 @@ def test_revenue_is_of_purchases_with_both_figures(lab: Lab) -> None:
         ('"{}"', "malformed_json"),
         ("17", "malformed_json"),
         ("{", "malformed_json"),
-        ("{}{}", "malformed_json"),
+        ("{}[]", "malformed_json"),
         ("{} x", "malformed_json"),
         ("{'a': 1}", "malformed_json"),
         ('{"a": 1 // b\n}', "malformed_json"),
@@ -291,6 +297,16 @@ def test_a_line_that_is_not_one_object_is_kept_as_it_was(lab: Lab, line: str, re
     kept = lab.quarantined()
     assert [(r, text) for _, r, text in kept] == [(reason, each) for each in line.split("\n")]
     assert {key for key, _, _ in kept} == {lab.key()}
+
+
+@pytest.mark.parametrize("between", ["", " ", ","])
+def test_objects_without_line_ends_between_them_are_a_record_each(lab: Lab, between: str) -> None:
+    events = [json.dumps({**EVENT, "user_id": f"u_{n}"}) for n in range(50)]
+    lab.deliver(gzip.compress(between.join(events).encode()))
+    lab.deliver(jsonl([events[0]]), minute=5)
+    (built,) = lab.build()
+    assert (built.receipt["lines"], built.receipt["rows"]) == (51, 50)
+    assert (built.receipt["duplicates"], lab.quarantined()) == (1, [])
 
 
 @pytest.mark.parametrize("before", ["", json.dumps(EVENT)], ids=["alone", "at the end"])

@@ -1,5 +1,6 @@
 """Bronze objects: what counts as one, and the digest that stands for a set of them."""
 
+import errno
 import gzip
 import json
 import os
@@ -19,8 +20,9 @@ from event_pipeline.contracts import (
     EVENTS,
     Contract,
 )
-from event_pipeline.errors import UsageError
-from event_pipeline.lake.objects import EMPTY, BronzeObject, Listing
+from event_pipeline.lake.listing import BronzeObject
+from event_pipeline.lake.manifests import Deviation
+from event_pipeline.lake.objects import EMPTY, Listing
 from event_pipeline.lake.uploads import Verdict, judge
 from event_pipeline_tests.conftest import DROP, HOUR, Lab, jsonl
 
@@ -113,7 +115,7 @@ def test_a_day_lists_its_hours_and_no_others(lab: Lab) -> None:
     assert hours == {hour: lab.objects.partition(EVENTS, hour) for hour in hours}
 
 
-def test_a_manifest_counts_for_the_version_that_it_was_written_for(lab: Lab) -> None:
+def test_a_manifest_counts_for_what_it_was_written_for(lab: Lab) -> None:
     key = lab.deliver(jsonl(["a", "b"]), lines=2)
     (source,) = lab.objects.sources(EVENTS, lab.objects.partition(EVENTS, HOUR))
     assert (source.key, source.lines) == (key, 2)
@@ -124,15 +126,64 @@ def test_a_manifest_counts_for_the_version_that_it_was_written_for(lab: Lab) -> 
     assert (built.status, built.receipt["lines"]) == ("published", 3)
 
 
+def test_in_a_copy_of_a_lake_manifests_count_though_etags_are_others(lab: Lab) -> None:
+    key = lab.deliver(jsonl(["a", "b"]), lines=2)
+    data = (lab.root / key).read_bytes()
+    (lab.root / key).unlink()
+    (lab.root / key).write_bytes(data)
+    listing = lab.objects.partition(EVENTS, HOUR)
+    assert listing.objects[0].etag not in lab.manifest(key).read_text()
+    (source,) = lab.objects.sources(EVENTS, listing)
+    assert source.lines == 2
+    assert source.sha256
+    assert lab.objects.deviations(listing) == ()
+
+
+def deviation(lab: Lab) -> Deviation:
+    """How the hour's one object deviates."""
+    (found,) = lab.objects.deviations(lab.objects.partition(EVENTS, HOUR))
+    return found
+
+
+@pytest.mark.parametrize("after", [0, 1, 300, -20, -4])
+def test_an_object_that_is_cut_is_named_with_the_lines_that_it_lacks(lab: Lab, after: int) -> None:
+    lines = [f'{{"n": {n}, "text": "{n * 7919 % 1000003}"}}' for n in range(1000)]
+    key = lab.deliver(jsonl(lines), lines=1000)
+    (lab.root / key).write_bytes((lab.root / key).read_bytes()[:after])
+    found = deviation(lab)
+    assert (found.object, found.promised_lines) == (key, 1000)
+    assert found.lines is not None
+    assert found.missing_lines == 1000 - found.lines
+    assert found.lines < (1000 if after != -4 else 1001)
+    assert "its producer wrote" in found.why
+
+
+def test_other_bytes_of_the_same_number_are_seen_even_where_the_etag_is_the_same(lab: Lab) -> None:
+    key = lab.deliver(jsonl(["a", "b"]), lines=2)
+    path = lab.root / key
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(4)
+        file.write(b"\x07")  # in the header's time, which no reader looks at
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (
+        lab.objects.partition(EVENTS, HOUR).objects[0].etag
+        in json.loads(lab.manifest(key).read_text())["etag"]
+    )
+    assert deviation(lab).why == "other bytes than its producer wrote, by their sha256"
+    assert deviation(lab).missing_lines == 0
+
+
 @pytest.mark.parametrize(
     "change",
-    [{"etag": '"0"'}, {"bytes": 1}, {"lines": None}, {"lines": "9"}, {"lines": 9.0}],
+    [{"bytes": 1}, {"sha256": "0"}, {"lines": None}, {"lines": "9"}, {"lines": 9.0}],
     ids=str,
 )
 def test_a_manifest_that_does_not_fit_is_not_trusted(lab: Lab, change: dict[str, object]) -> None:
     key = lab.deliver(jsonl(["a", "b"]), lines=9)
     manifest = lab.manifest(key)
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **change}))
+    assert deviation(lab).lines == 2
     (built,) = lab.build()
     assert (built.status, built.receipt["lines"]) == ("published", 2)
 
@@ -141,7 +192,7 @@ def test_a_manifest_that_does_not_fit_is_not_trusted(lab: Lab, change: dict[str,
 def test_a_manifest_that_is_none_is_not_trusted(lab: Lab, text: str) -> None:
     key = lab.deliver(jsonl(["a", "b"]), lines=9)
     lab.manifest(key).write_bytes(text.encode("latin-1"))
-    assert lab.objects.manifest(key) is None
+    assert "its manifest tells no lines" in deviation(lab).why
     (built,) = lab.build()
     assert (built.status, built.receipt["lines"]) == ("published", 2)
 
@@ -318,12 +369,12 @@ def test_what_lies_beside_the_drops_is_a_stray(lab: Lab) -> None:
     ]
     for contract in DATASETS:
         assert lab.objects.strays(contract) == strays
-        assert lab.objects.days(contract) == [date.fromisoformat(DROP)]
+        assert list(lab.objects.days(contract)) == [date.fromisoformat(DROP)]
     assert lab.objects.strays(EVENTS) == []
 
 
 def test_days_are_the_folders_of_drops_in_order(lab: Lab) -> None:
-    assert lab.objects.days(COMMERCE_USERS) == []
+    assert list(lab.objects.days(COMMERCE_USERS)) == []
     for day in ("2026-01-10", "2025-12-31", "2024-02-29", "9999-12-31"):
         lab.upload("users.json", USERS, day)
     lab.upload("readme.md", USERS, "2026-01-09")
@@ -426,8 +477,49 @@ def test_an_empty_partition_has_no_sources(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("name", [b"users.json\n", b"us\xffers.json"])
-def test_a_name_that_no_store_can_hold_is_told_in_one_line(lab: Lab, name: bytes) -> None:
+def test_a_name_that_no_store_can_hold_is_foreign_and_stops_nothing(lab: Lab, name: bytes) -> None:
     key = lab.upload("users.json", b"{}")
     os.rename(lab.root / key, os.fsencode((lab.root / key).parent) + b"/" + name)
-    with pytest.raises(UsageError, match=r"^bronze/commerce/date=.* remove or rename it"):
-        lab.objects.partition(COMMERCE_USERS, DROP)
+    kept = lab.upload("users.json", USERS)
+    listing = lab.objects.partition(COMMERCE_USERS, DROP)
+    assert [item.key for item in listing.objects] == [kept]
+    assert [each.isprintable() for each in listing.foreign] == [True]
+
+
+def test_days_are_listed_from_the_first_and_no_more_than_are_asked_for(lab: Lab) -> None:
+    days = [date(2024, 2, 29), date(2025, 12, 31), date(2026, 1, 1), date(2026, 1, 2)]
+    for day in days:
+        lab.deliver(jsonl(["a"]), f"{day}-10:00")
+    for odd in ("month=13/day=01", "month=11/day=31", "month=1/day=01", "month=01"):
+        (lab.root / f"bronze/events/year=2025/{odd}").mkdir(parents=True)
+    assert list(lab.objects.days(EVENTS)) == days
+    assert list(lab.objects.days(EVENTS, days[2])) == days[2:]
+    assert list(lab.objects.days(EVENTS, date(2025, 1, 1))) == days[1:]
+    assert list(lab.objects.days(EVENTS, date(2027, 1, 1))) == []
+    assert next(lab.objects.days(EVENTS, date(2024, 3, 1))) == days[1]
+    assert lab.objects.all(EVENTS) == {
+        f"{day}-10:00": lab.objects.partition(EVENTS, f"{day}-10:00") for day in days
+    }
+
+
+def test_a_folder_that_cannot_be_read_keeps_its_partitions_and_no_others(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = ["2026-01-01-09:00", HOUR, "2026-01-02-00:00"]
+    for hour in hours:
+        lab.deliver(jsonl(["a"]), hour)
+    scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if str(path).rstrip("/").endswith("/day=01"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    found = lab.objects.all(EVENTS, hours)
+    assert {hour: lab.objects.refused(EVENTS, listing) for hour, listing in found.items()} == {
+        hours[0]: {"bronze/events/year=2026/month=01/day=01/": "cannot be read: Permission denied"},
+        hours[1]: {"bronze/events/year=2026/month=01/day=01/": "cannot be read: Permission denied"},
+        hours[2]: {},
+    }
+    assert set(lab.objects.day(EVENTS, date(2026, 1, 1))) >= set(hours[:2])

@@ -21,6 +21,7 @@ from event_pipeline.lake.text import (
     LONGEST_LINE,
     UNCLOSED,
     Unreadable,
+    is_joined,
     make_readable,
     records,
 )
@@ -146,6 +147,57 @@ def test_a_long_line_is_judged_alike_whatever_lies_beside_it(
     assert built.status == "published", built.error
     assert len(lab.rows()) == 1 + kept
     assert len(lab.quarantined()) == (not kept) + (neighbour is not None)
+
+
+# --- Objects without line ends between them ---------------------------------------------------
+
+A, B, C = '{"a": 1}', '{"b": {"c": "}{"}}', '{"c": [{"x": 1}, {"y": "},{"}]}'
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (A + B + C, [A, B, C]),
+        (f"{A} {B}\t{C}", [A, B, C]),
+        (f"{A},{B} , {C}", [A, B, C]),
+        (f" {A}{B} ", [f" {A}", f"{B} "]),
+        (A * 50, [A] * 50),
+        (f"{A}{{bad{B}", [A, "{bad" + B]),
+        (f"{A}{{bad}}{B}", [A, "{bad}", B]),
+        (f'{{"x": bad}}{A}{B}', ['{"x": bad}', A, B]),
+        (f'{A}{{"x": 1', [A, '{"x": 1']),
+        (f"{A}x{B}{C}", [f"{A}x{B}", C]),
+        (A, [A]),
+        (B, [B]),
+        (C, [C]),
+        (A + "[]", [A + "[]"]),
+        (f'{{"x": bad, "y": [{A}, {B}, {A}]}}', [f'{{"x": bad, "y": [{A}, {B}, {A}]}}']),
+        ("}{", ["}{"]),
+        ('{"a": "}{', ['{"a": "}{']),
+    ],
+)
+def test_objects_that_follow_each_other_in_a_line_are_a_record_each(
+    line: str, found: list[str]
+) -> None:
+    assert list(records(io.StringIO(line), array=False)) == found
+    assert is_joined(line) == (len(found) > 1)
+    assert not any(map(is_joined, found))
+    text = f"{A}\n{line}\n\n{B}"
+    assert list(records(io.StringIO(text), array=False)) == [A, *found, "", B]
+
+
+def test_a_stream_of_objects_without_any_line_end_is_read_piece_by_piece() -> None:
+    objects = [f'{{"n": {n}, "text": "{"x" * 1000}"}}' for n in range(5000)]
+    read = records(io.StringIO("".join(objects) + f"\n{A}"), array=False)
+    assert len("".join(objects)) > 2 * LONGEST_LINE
+    with within(3):
+        assert list(read) == [*objects, A]
+
+
+def test_a_line_full_of_braces_takes_no_time() -> None:
+    for part in ('{"', "}{", '{"a":[}', '{"a":"}'):
+        with within(5):
+            list(records(io.StringIO(part * 100_000), array=False))
 
 
 # --- Arrays ---------------------------------------------------------------------------------

@@ -153,7 +153,6 @@ NOT_RECORDS = {
     "single quotes": "{'user_id': 'u_1'}\n",
     "bare names": "{user_id: 'u_1'}\n",
     "half an object": '{"user_id": "u_1"',
-    "two in a line": '{"user_id": "u_1"} {"user_id": "u_2"}\n',
     "values": 'null\n7\n"user_id"\ntrue\n',
     "arrays": '\n[["u_1", "IN"], ["u_2", "US"]]\n',
     "array of texts": '["user_id", "u_1"]',

@@ -14,6 +14,7 @@ from event_pipeline.contracts import (
     Contract,
 )
 from event_pipeline.lake.fields import DEEPEST
+from event_pipeline_tests.conftest import IDS, NO_IDS
 
 # --- Values, as they are spelled in JSON -----------------------------------------------------
 
@@ -70,7 +71,7 @@ TEXTS = (
     "1E2", "-0", "0", "-1", "+1", ".5", "5.", "1:", ":", "/", "0/", "-", "-.", "0x10",
     "12345678901234567890123", "[", "[1]", " [1]", "{", "{}", ' {"a": 1}', "]", "}", '"', '"a"',
     "''", "a'b", "\\", "\\\\", "\\u0041", "\\ud83d", "\\x41", "\\xff", "a,b", "a;b", "a|b", "a/b",
-    "//", "/*", "#", "--", "%", "%20", "$", "${a}", "{{", "?", "*", "! ", "!", "a: n", ": N",
+    *NO_IDS, *IDS, "//", "/*", "#", "%", "%20", "$", "${a}", "{{", "*", "! ", "!", "a: n", ": N",
     ": -I", ", }", ",}", "a b", "x" * 1_000, "é" * 1_000,
 )  # fmt: skip
 # Spelled with escapes that a writer need not use, or must not.

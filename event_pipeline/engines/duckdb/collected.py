@@ -14,6 +14,7 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 from event_pipeline.engines import PartitionRequest, TransformRequest
 from event_pipeline.engines.duckdb.lines import BronzeFile
 from event_pipeline.lake.fields import read_fields
+from event_pipeline.lake.text import is_joined
 
 
 class LineFile:
@@ -106,7 +107,11 @@ class Collected:
     def _read_fields(self, lines: pa.Array) -> pa.Array:
         """The fields of each line, null where it is not one JSON object."""
         kind = pa.struct([("values", pa.list_(pa.string())), ("unknown", pa.list_(pa.string()))])
-        read = (read_fields(line, self._names) for line in lines.to_pylist())
+        texts = lines.to_pylist()
+        read = [read_fields(line, self._names) for line in texts]
+        for line, fields in zip(texts, read, strict=True):
+            if fields is None and is_joined(line):
+                raise ValueError("a line holds several objects")  # so objects are made readable
         return pa.array([fields and fields._asdict() for fields in read], kind)
 
     def _set_aside(self, files: pa.Array, lines: pa.Array) -> pa.Array:

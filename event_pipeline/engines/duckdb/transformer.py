@@ -74,8 +74,8 @@ class DuckDBTransformer(Transformer):
             try:
                 return self._attempt(request, partition, files, unreadable, folder)
             except duckdb.Error:
-                # Some object is not UTF-8 lines. Which, and how much of it can be read, is worth
-                # finding out only now.
+                # Some object is not UTF-8 lines of one record each. Which, and how much of it can
+                # be read, is worth finding out only now.
                 _empty(partition.rows_prefix)
                 _empty(partition.quarantine_prefix)
                 every = {source.key for source in partition.sources}

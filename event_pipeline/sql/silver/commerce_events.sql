@@ -6,8 +6,12 @@ WITH typed AS (
   SELECT
     *,
     trim(BOTH ' ' FROM event_id) AS event,
-    -- A visitor who is not signed in has no user.
-    nullif(trim(BOTH ' ' FROM user_id), '') AS user,
+    -- A visitor who is not signed in has no user, however that is spelled.
+    CASE
+      WHEN NOT translate(user_id, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz')
+        RLIKE '${PLACEHOLDER}'
+      THEN trim(BOTH ' ' FROM user_id)
+    END AS user,
     translate(
       trim(BOTH ' ' FROM event_type), 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz'
     ) AS event_name,
@@ -21,14 +25,25 @@ SELECT
   event AS event_id,
   user AS user_id,
   event_name AS event_type,
-  product_id,
+  CASE
+    WHEN NOT translate(product_id, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz')
+      RLIKE '${PLACEHOLDER}'
+    THEN product_id
+  END AS product_id,
   happened_at AS event_timestamp,
-  session_id,
+  CASE
+    WHEN NOT translate(session_id, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz')
+      RLIKE '${PLACEHOLDER}'
+    THEN session_id
+  END AS session_id,
   device_type,
   concat_ws(
     ',',
     CASE
       WHEN coalesce(event, '') = '' THEN 'event_id_missing'
+      WHEN translate(event, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz')
+        RLIKE '${PLACEHOLDER}'
+      THEN 'event_id_placeholder'
       WHEN substr(event, 1, 1) IN ('{', '[') THEN 'event_id_invalid'
     END,
     CASE WHEN substr(user, 1, 1) IN ('{', '[') THEN 'user_id_invalid' END,

@@ -6,8 +6,12 @@ WITH typed AS (
   SELECT
     *,
     trim(BOTH ' ' FROM order_id) AS order_name,
-    -- A guest has no user.
-    nullif(trim(BOTH ' ' FROM user_id), '') AS user,
+    -- A guest has no user, however that is spelled.
+    CASE
+      WHEN NOT translate(user_id, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz')
+        RLIKE '${PLACEHOLDER}'
+      THEN trim(BOTH ' ' FROM user_id)
+    END AS user,
     -- A number that is not written as text comes through a double, which holds 15 digits: of a
     -- longer one the cents would be others.
     CASE
@@ -29,7 +33,11 @@ WITH typed AS (
 SELECT
   order_name AS order_id,
   user AS user_id,
-  product_id,
+  CASE
+    WHEN NOT translate(product_id, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz')
+      RLIKE '${PLACEHOLDER}'
+    THEN product_id
+  END AS product_id,
   amount AS order_amount,
   money AS currency,
   placed_at AS order_timestamp,
@@ -38,6 +46,9 @@ SELECT
     ',',
     CASE
       WHEN coalesce(order_name, '') = '' THEN 'order_id_missing'
+      WHEN translate(order_name, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz')
+        RLIKE '${PLACEHOLDER}'
+      THEN 'order_id_placeholder'
       WHEN substr(order_name, 1, 1) IN ('{', '[') THEN 'order_id_invalid'
     END,
     CASE WHEN substr(user, 1, 1) IN ('{', '[') THEN 'user_id_invalid' END,

@@ -23,6 +23,9 @@ SELECT
     ',',
     CASE
       WHEN coalesce(user, '') = '' THEN 'user_id_missing'
+      WHEN translate(user, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz')
+        RLIKE '${PLACEHOLDER}'
+      THEN 'user_id_placeholder'
       WHEN substr(user, 1, 1) IN ('{', '[') THEN 'user_id_invalid'
     END,
     CASE WHEN signup_date IS NOT NULL AND signed_up IS NULL THEN 'signup_date_invalid' END

@@ -38,7 +38,15 @@ SELECT
   user_id,
   session_id,
   event_name AS event_type,
-  product_id,
+  -- A search has no product, however its producer spells that.
+  CASE
+    WHEN (product_id >= 'o' AND product_id < 'un') OR (product_id >= 'b' AND product_id < 'n')
+      OR (product_id >= '1' AND product_id < ':') OR (product_id >= 'B' AND product_id < 'N')
+    THEN product_id
+    WHEN NOT translate(product_id, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz')
+      RLIKE '${PLACEHOLDER}'
+    THEN product_id
+  END AS product_id,
   category,
   -- A negative quantity or price is no measurement: null, as in the source system.
   CASE WHEN units >= 0 THEN CAST(units AS INT) END AS quantity,
@@ -58,14 +66,24 @@ SELECT
         OR event_ts > TIMESTAMP_NTZ '9999-12-31 23:59:59.999999'
       THEN 'timestamp_invalid'
     END,
-    -- A text that begins above the blank is not blank.
+    -- Nearly every id begins with a letter that no placeholder has, which is cheaper to see.
     CASE
-      WHEN user_id >= '!' THEN NULL
+      WHEN (user_id >= 'o' AND user_id < 'un') OR (user_id >= 'b' AND user_id < 'n')
+        OR (user_id >= '1' AND user_id < ':') OR (user_id >= 'B' AND user_id < 'N')
+      THEN NULL
       WHEN coalesce(trim(BOTH ' ' FROM user_id), '') = '' THEN 'user_id_missing'
+      WHEN translate(user_id, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz')
+        RLIKE '${PLACEHOLDER}'
+      THEN 'user_id_placeholder'
     END,
     CASE
-      WHEN session_id >= '!' THEN NULL
+      WHEN (session_id >= 'o' AND session_id < 'un') OR (session_id >= 'b' AND session_id < 'n')
+        OR (session_id >= '1' AND session_id < ':') OR (session_id >= 'B' AND session_id < 'N')
+      THEN NULL
       WHEN coalesce(trim(BOTH ' ' FROM session_id), '') = '' THEN 'session_id_missing'
+      WHEN translate(session_id, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz')
+        RLIKE '${PLACEHOLDER}'
+      THEN 'session_id_placeholder'
     END,
     CASE
       WHEN coalesce(event_name, '') = '' THEN 'event_type_missing'

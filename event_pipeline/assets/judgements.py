@@ -1,0 +1,85 @@
+"""The checks of each Silver partition: what was refused, and objects against their manifests."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from event_pipeline import trust
+from event_pipeline.assets.keys import asset_key
+from event_pipeline.build import Built
+from event_pipeline.contracts import Contract
+from event_pipeline.lake.objects import Objects
+from event_pipeline.lake.tables import Lake
+from event_pipeline.report import refused_reasons, table_metadata
+from event_pipeline.settings import Settings
+
+OBJECT_MATCHES_MANIFEST = "object_matches_manifest"
+REFUSED_SHARE = "refused_share"
+
+
+def check_specs(
+    contract: Contract, partitions: dg.PartitionsDefinition, settings: Settings
+) -> list[dg.AssetCheckSpec]:
+    """The checks, each by partition."""
+    warn, fail = settings.refused_warn_share, settings.refused_fail_share
+    descriptions = {
+        OBJECT_MATCHES_MANIFEST: (
+            "Each object is what its producer's manifest says: bytes, lines and sha256."
+        ),
+        REFUSED_SHARE: (
+            f"Lines in quarantine: more than {warn:.2%} warn, more than {fail:.2%} fail, as do all."
+        ),
+    }
+    return [
+        dg.AssetCheckSpec(
+            name, asset=asset_key(contract), description=text, partitions_def=partitions
+        )
+        for name, text in descriptions.items()
+    ]
+
+
+def evaluations(
+    contract: Contract, built: Built, objects: Objects, lake: Lake, settings: Settings
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """What the checks say of a partition that was built, or found unchanged."""
+    # As they are now: a manifest may have been mended since the partition was built.
+    found = objects.deviations(objects.partition(contract, built.key))
+    deviations = [each.as_record() for each in found]
+    yield _evaluation(
+        contract,
+        built,
+        OBJECT_MATCHES_MANIFEST,
+        trust.matches(deviations),
+        {"objects": table_metadata(deviations)},
+    )
+    light = trust.refused(built.receipt, settings)
+    reasons = refused_reasons(contract, built, lake, with_examples=light.level > trust.Level.PASS)
+    yield _evaluation(
+        contract,
+        built,
+        REFUSED_SHARE,
+        light,
+        {
+            "refused_share": trust.refused_share(built.receipt),
+            "reasons": table_metadata(reasons),
+        },
+    )
+
+
+def _evaluation(
+    contract: Contract,
+    built: Built,
+    name: str,
+    light: trust.Light,
+    metadata: dict[str, dg.MetadataValue | float],
+) -> dg.AssetCheckEvaluation:
+    is_serious = light.level is trust.Level.FAIL
+    return dg.AssetCheckEvaluation(
+        asset_key=asset_key(contract),
+        check_name=name,
+        partition=built.key,
+        passed=light.level is trust.Level.PASS,
+        severity=dg.AssetCheckSeverity.ERROR if is_serious else dg.AssetCheckSeverity.WARN,
+        description=light.why or None,
+        metadata=metadata,
+    )

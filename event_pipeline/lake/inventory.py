@@ -1,0 +1,127 @@
+"""Everything under Bronze, accounted for: read by a partition, or named with the reason."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from event_pipeline.contracts import SILVER, Contract
+from event_pipeline.ingest.handler import BRONZE, MANIFESTS
+from event_pipeline.lake.listing import BronzeObject, NoObject, shown
+from event_pipeline.lake.objects import Listing, Objects, bronze_of, of_dataset, owner
+
+# Where `load` keeps the record of what it has loaded.
+LOADS = "bronze/_loads/"
+MANIFEST_END = ".json"
+
+FOREIGN = "foreign name"
+NO_PARTITION = "no partition's folder"
+NO_SUCH_TIME = "no such day or hour"
+TOO_OLD = "before the first day"
+TO_COME = "yet to come"
+SOON = "of the next partition, which begins soon"
+NO_DATASET = "under no dataset"
+ORPHAN = "manifest without its object"
+UNREADABLE = "no object, or unreadable"
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A name under Bronze that no partition reads: what kind it is of, and why it is not read."""
+
+    key: str
+    kind: str
+    why: str
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether it stays unread unless somebody does something."""
+        return self.kind != SOON
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What lies under Bronze: by dataset and partition what is read, and all that is not."""
+
+    partitions: dict[Contract, dict[str, Listing]]
+    unread: tuple[Unread, ...]
+
+    def of(self, contract: Contract) -> dict[str, Listing]:
+        """What is read of a dataset, by partition."""
+        return self.partitions.get(contract, {})
+
+
+def take_inventory(objects: Objects, first_day: date, now: datetime) -> Inventory:
+    """Lists all of Bronze once; `now` (aware) tells which partitions have begun."""
+    read: dict[Contract, dict[str, list[BronzeObject]]] = defaultdict(lambda: defaultdict(list))
+    hidden: list[NoObject] = []
+    unread: list[Unread] = []
+    keys, manifests = set(), []
+    for item in objects.everything():
+        keys.add(item.key)
+        if isinstance(item, NoObject):
+            unread.append(Unread(shown(item.key), UNREADABLE, item.why))
+            hidden += [item] if item.hidden else []
+        elif item.key.startswith(MANIFESTS) and item.key.endswith(MANIFEST_END):
+            manifests.append(item.key)
+        elif not item.key.startswith(LOADS):
+            try:
+                contract, key = _place(item.key, first_day, now)
+            except _NotRead as why:
+                unread.append(Unread(shown(item.key), *why.args))
+            else:
+                read[contract][key].append(item)
+    unread += _orphans(manifests, keys)
+    partitions = {
+        contract: {
+            key: Listing(
+                tuple(sorted(found, key=lambda o: o.key)),
+                hidden=tuple(h for h in hidden if _may_hold(h, contract, key)),
+            )
+            for key, found in sorted(each.items())
+        }
+        for contract, each in read.items()
+    }
+    return Inventory(partitions, tuple(sorted(unread, key=lambda u: (u.kind, u.key))))
+
+
+class _NotRead(Exception):
+    """The kind of an object that no partition reads, and why."""
+
+
+def _place(key: str, first_day: date, now: datetime) -> tuple[Contract, str]:
+    """The dataset and the partition that read an object. Raises _NotRead."""
+    sharing = of_dataset(key)
+    if not sharing:
+        prefixes = sorted({bronze_of(each).prefix for each in SILVER})
+        raise _NotRead(NO_DATASET, f"datasets lie under {', '.join(prefixes)}")
+    prefix, cadence = bronze_of(sharing[0]).prefix, sharing[0].cadence
+    partition, name = cadence.split(key.removeprefix(prefix))
+    if partition is None:
+        form = cadence.folder(cadence.key(now))
+        raise _NotRead(NO_PARTITION, f"partitions lie in folders as {prefix}{form}")
+    start = cadence.moment(partition)
+    if start is None:
+        raise _NotRead(NO_SUCH_TIME, f"there is no {partition}")
+    contract = owner(prefix, name)
+    if contract is None:
+        names = " or ".join(bronze_of(each).expected for each in sharing)
+        raise _NotRead(FOREIGN, f"its name is no object's: expected {names}")
+    if start.date() < first_day:
+        raise _NotRead(TOO_OLD, f"set EVENT_PIPELINE_FIRST_DAY={start:%Y-%m-%d} to read it")
+    if start > now:
+        kind = SOON if start - now <= cadence.step else TO_COME
+        raise _NotRead(kind, f"it is read from {start:%Y-%m-%d %H:%M} UTC on")
+    return contract, partition
+
+
+def _may_hold(hidden: NoObject, contract: Contract, key: str) -> bool:
+    folder = f"{bronze_of(contract).prefix}{contract.cadence.folder(key)}"
+    return hidden.key.startswith(folder) or folder.startswith(hidden.key)
+
+
+def _orphans(manifests: list[str], keys: set[str]) -> Iterator[Unread]:
+    for manifest in manifests:
+        key = BRONZE + manifest.removeprefix(MANIFESTS).removesuffix(MANIFEST_END)
+        if key not in keys:
+            yield Unread(shown(manifest), ORPHAN, f"its producer wrote {shown(key)}, which is gone")

@@ -1,0 +1,175 @@
+"""What lies under a key of a lake, in a folder or a bucket: each name, or why it is no object's.
+
+A folder is walked here and not by a library, as those stop at the first name that no object store
+could hold. Keys and ETags are those that obstore gives.
+"""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from event_pipeline import aws
+from event_pipeline.ingest.handler import folder_etag
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NEVER = datetime.min.replace(tzinfo=UTC)
+CIRCLE = "a link that leads in a circle"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class BronzeObject:
+    """One object as listed: its key under the lake's root, version, size in bytes, and time."""
+
+    key: str
+    etag: str
+    bytes: int
+    modified: datetime = NEVER
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: the last part of the key."""
+        return self.key.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class NoObject:
+    """A name under which no object is listed, and why; a folder's ends with a slash.
+
+    If it is `hidden`, there may be objects that nobody can see: what they were built into stays.
+    """
+
+    key: str
+    why: str
+    hidden: bool = False
+
+
+def list_under(root: str, prefix: str) -> Iterator[BronzeObject | NoObject]:
+    """All that lies under a prefix, which ends with a slash; nothing if that is not there."""
+    if aws.in_s3(root):
+        return _in_bucket(root, prefix)
+    return _in_folder(f"{root}/{prefix}".rstrip("/"), prefix)
+
+
+def list_right_under(root: str, prefix: str) -> tuple[list[str], list[str]]:
+    """Names of the folders, and of what else lies, right under a prefix, sorted."""
+    if aws.in_s3(root):
+        found = list(_pages(root, prefix, Delimiter="/"))
+        folders = [each["Prefix"] for page in found for each in page.get("CommonPrefixes", [])]
+        files = [each["Key"] for page in found for each in page.get("Contents", [])]
+        names = [key.removeprefix(prefix).rstrip("/") for key in folders]
+        return sorted(names), sorted(key.removeprefix(prefix) for key in files if key != prefix)
+    try:
+        with os.scandir(f"{root}/{prefix}") as entries:
+            are_folders = {shown(entry.name): entry.is_dir() for entry in entries}
+    except OSError:
+        return [], []
+    names = sorted(are_folders)
+    return [n for n in names if are_folders[n]], [n for n in names if not are_folders[n]]
+
+
+def shown(name: str) -> str:
+    """A name as one line of text, whatever its bytes are."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in name)
+
+
+def _escaped(letter: str) -> str:
+    # Python's stand-in for a byte that is not UTF-8.
+    if "\udc80" <= letter <= "\udcff":
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode()
+
+
+def _in_folder(top: str, prefix: str) -> Iterator[BronzeObject | NoObject]:
+    try:
+        seen = os.stat(top)
+    except (FileNotFoundError, NotADirectoryError):
+        if _is_behind_a_dangling_link(top):
+            yield NoObject(prefix, "behind a link that leads nowhere", hidden=True)
+        return
+    except OSError as error:
+        yield NoObject(prefix, _cannot_be_read(error), hidden=True)
+        return
+    folders = [(top, prefix, frozenset({(seen.st_dev, seen.st_ino)}))]
+    while folders:
+        path, key, above = folders.pop()
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    found = _entry(entry, key, above)
+                    if isinstance(found, os.stat_result):
+                        inode = (found.st_dev, found.st_ino)
+                        folders.append((entry.path, f"{key}{entry.name}/", above | {inode}))
+                    elif found:
+                        yield found
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # It went, maybe while the others were listed.
+        except OSError as error:
+            yield NoObject(key, _cannot_be_read(error), hidden=True)
+
+
+def _is_behind_a_dangling_link(path: str) -> bool:
+    """Whether a path is not there because a link above it, as to a disk, leads nowhere."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return not os.path.exists(path)
+
+
+def _entry(
+    entry: os.DirEntry[str], folder: str, above: frozenset[tuple[int, int]]
+) -> BronzeObject | NoObject | os.stat_result | None:
+    """An entry of a folder; of one that is a folder itself its state, of one that went None."""
+    key = shown(folder + entry.name)
+    try:
+        found = entry.stat()
+    except FileNotFoundError:
+        return NoObject(key, "a link that leads nowhere") if entry.is_symlink() else None
+    except OSError as error:
+        return NoObject(key, _cannot_be_read(error), hidden=error.errno != errno.ELOOP)
+    is_folder = stat.S_ISDIR(found.st_mode)
+    if is_folder and (found.st_dev, found.st_ino) in above:
+        why: str | None = CIRCLE
+    elif not is_folder and not stat.S_ISREG(found.st_mode):
+        why = "no file but a pipe, a socket or a device"
+    else:
+        why = _no_key(entry.name)
+    if why:
+        return NoObject(f"{key}/" if is_folder else key, why)
+    if is_folder:
+        return found
+    modified = EPOCH + timedelta(microseconds=found.st_mtime_ns // 1000)
+    return BronzeObject(folder + entry.name, folder_etag(found), found.st_size, modified)
+
+
+def _no_key(name: str) -> str | None:
+    """Why no object store could hold a name; None if one can."""
+    if _CONTROL.search(name):
+        return "its name holds a control character, as a line end, which no object's may"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8, as an object's must be"
+    return None
+
+
+def _cannot_be_read(error: OSError) -> str:
+    return CIRCLE if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
+
+
+def _in_bucket(root: str, prefix: str) -> Iterator[BronzeObject | NoObject]:
+    for page in _pages(root, prefix):
+        for item in page.get("Contents", []):
+            # The console makes such an object for a folder; it holds nothing.
+            if item["Key"].endswith("/") and not item["Size"]:
+                continue
+            yield BronzeObject(item["Key"], item["ETag"], item["Size"], item["LastModified"])
+
+
+def _pages(root: str, prefix: str, **how: str) -> Iterator[dict[str, Any]]:
+    pages = aws.client("s3").get_paginator("list_objects_v2")
+    yield from pages.paginate(Bucket=root.removeprefix("s3://"), Prefix=prefix, **how)

@@ -1,0 +1,96 @@
+"""Manifests: what a producer says it wrote, against what lies there."""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import IO, Any
+
+from event_pipeline.lake.text import DAMAGED, open_text, records
+
+GZIP = b"\x1f\x8b"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a producer says of an object: lines, bytes, SHA-256; None where it does not say."""
+
+    lines: int | None = None
+    size: int | None = None
+    sha256: str | None = None
+    etag: str | None = None
+
+    @classmethod
+    def read(cls, data: bytes) -> "Manifest":
+        """A manifest by its text. What is no manifest says nothing."""
+        try:
+            found: Any = json.loads(data)
+        except ValueError:
+            found = None
+        if not isinstance(found, Mapping):
+            return cls()
+        kinds = {"lines": int, "size": int, "sha256": str, "etag": str}
+        said = {**found, "size": found.get("bytes")}
+        return cls(**{n: said[n] for n, kind in kinds.items() if type(said.get(n)) is kind})
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """An object that is not what its producer wrote: how, and what of its lines is there."""
+
+    object: str
+    why: str
+    promised_lines: int | None = None
+    lines: int | None = None
+
+    @property
+    def missing_lines(self) -> int | None:
+        """Lines that the producer wrote and that are not there; negative if there are more."""
+        if self.promised_lines is None or self.lines is None:
+            return None
+        return self.promised_lines - self.lines
+
+    def counted(self, file: IO[bytes]) -> "Deviation":
+        """With the lines that can be read of the object."""
+        return replace(self, lines=_lines(file))
+
+    def as_record(self) -> dict[str, Any]:
+        """What a person, or a receipt, is told."""
+        return {**asdict(self), "missing_lines": self.missing_lines}
+
+
+def compare(key: str, manifest: Manifest, size: int, sha256: str | None) -> Deviation | None:
+    """How an object of so many bytes and this SHA-256 differs from its manifest, if it does."""
+    if None in (manifest.lines, manifest.size, manifest.sha256):
+        why = "its manifest tells no lines, bytes and sha256"
+    elif manifest.size != size:
+        why = f"{size:,} bytes, but its producer wrote {manifest.size:,}"
+    elif manifest.sha256 != sha256:
+        why = "other bytes than its producer wrote, by their sha256"
+    else:
+        return None
+    return Deviation(key, why, manifest.lines)
+
+
+def sha256_of(file: IO[bytes]) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    while data := file.read(1 << 20):
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def _lines(file: IO[bytes]) -> int:
+    """Records that can be read of an object, gzipped or not, up to where it is damaged."""
+    gzipped = file.read(len(GZIP)) == GZIP
+    file.seek(0)
+    count = 0
+    text: io.TextIOWrapper = open_text(file, gzipped=gzipped)
+    try:
+        for line in records(text, array=False):
+            count += bool(line.strip())
+    except DAMAGED:
+        pass
+    text.detach()
+    return count

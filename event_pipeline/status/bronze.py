@@ -1,0 +1,74 @@
+"""Of Bronze: how much there is, what nothing reads, and what cannot be used."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from event_pipeline.contracts import SILVER, Contract
+from event_pipeline.lake.inventory import SOON
+from event_pipeline.lake.listing import shown
+from event_pipeline.lake.objects import bronze_of
+from event_pipeline.status.section import Record, Section, somebody
+from event_pipeline.status.view import View
+
+
+def counts(view: View) -> Section:
+    """How many partitions and objects each dataset has, and how many partitions are built."""
+    settings = view.settings
+    title = f"Lake {settings.root}, target {settings.target}, from {settings.first_day}"
+    section = Section("bronze", title)
+    for contract in SILVER:
+        section.add(contract.table, partial(_counts, view, contract))
+    return section
+
+
+def _counts(view: View, contract: Contract) -> Iterator[Record]:
+    listings = view.inventory.of(contract)
+    objects = [item for listing in listings.values() for item in listing.objects]
+    yield {
+        "from Bronze": bronze_of(contract).asset,
+        "partitions": len(listings),
+        "objects": len(objects),
+        "bytes": sum(item.bytes for item in objects),
+        "built": len(view.live(contract)),
+    }
+
+
+def unread(view: View) -> Section:
+    """Names under Bronze that no partition reads, by kind, with the reason."""
+
+    def find() -> Iterator[Record]:
+        for each in view.inventory.unread:
+            yield {"object": each.key, "kind": each.kind, "why": each.why}
+
+    section = Section(
+        "unread",
+        "Under Bronze, not read",
+        lambda record: record["kind"] != SOON,
+        kind="kind",
+        is_told_only=True,
+    )
+    return section.add("", find)
+
+
+def unusable(view: View) -> Section:
+    """Objects that cannot be used as a whole, of which what was built before stays; and those of
+    which the error is in quarantine."""
+    section = Section("unusable", "Objects that cannot be used", somebody)
+    for contract in SILVER:
+        section.add(contract.table, partial(_refused, view, contract))
+        section.add(contract.table, partial(_quarantined, view, contract))
+    return section
+
+
+def _refused(view: View, contract: Contract) -> Iterator[Record]:
+    for key, listing in view.inventory.of(contract).items():
+        for name, why in sorted(view.objects.refused(contract, listing).items()):
+            yield {"object": shown(name), "partition": key, "why": why}
+
+
+def _quarantined(view: View, contract: Contract) -> Iterator[Record]:
+    for key, receipt in view.receipts(contract).items():
+        count = receipt["rejected"].get("object_unreadable") if receipt else None
+        if count:
+            what = f"{count} of {contract.table}"
+            yield {"object": what, "partition": key, "why": "in quarantine: unreadable"}

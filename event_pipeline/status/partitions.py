@@ -1,0 +1,198 @@
+"""Of partitions: which wait, and what a person should know of those that are built."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from event_pipeline import trust
+from event_pipeline.contracts import GOLD, SILVER, TABLES, Contract
+from event_pipeline.lake.objects import EMPTY
+from event_pipeline.status.section import Record, Section, nobody, somebody
+from event_pipeline.status.view import View
+
+CHANGED = "its objects changed since"
+
+
+def waiting(view: View) -> Section:
+    """Partitions that the sensors, or sync, will build, and why."""
+    section = Section("waiting", "Partitions that wait to be built")
+    for contract in SILVER:
+        section.add(contract.table, partial(_silver_waits, view, contract))
+    for contract in GOLD:
+        section.add(contract.table, partial(_gold_waits, view, contract))
+    return section
+
+
+def _silver_waits(view: View, contract: Contract) -> Iterator[Record]:
+    listings, live = view.inventory.of(contract), view.live(contract)
+    for key in sorted({*listings, *live, *view.recorded(contract)}):
+        listing = listings.get(key, EMPTY)
+        why = _why_silver_waits(view, contract, key, listing.digest)
+        if why and not view.objects.refused(contract, listing):
+            yield {"asset": contract.asset, "partition": key, "why": why}
+
+
+def _why_silver_waits(view: View, contract: Contract, key: str, digest: str) -> str | None:
+    recorded = view.recorded(contract).get(key, EMPTY.digest)
+    quarantine = contract.quarantine()
+    held = {each: view.live(each).get(key) for each in (contract, quarantine)}
+    if recorded != digest:
+        live = held[contract]
+        if live is None:
+            return "never built"
+        return "built, but not on record" if live.digest == digest else CHANGED
+    for each, live in held.items():
+        is_lost = digest != EMPTY.digest if live is None else live.digest != digest
+        if is_lost and key not in view.rolled_back(each):
+            what = "does not hold it" if live is None else "holds it from another input"
+            return f"on record, but {each.table} {what}"
+    if held[contract] and view.receipts(contract)[key] is None:
+        return "its receipt is lost or unreadable"
+    return None
+
+
+def _gold_waits(view: View, contract: Contract) -> Iterator[Record]:
+    live, recorded = view.live(contract), view.recorded(contract)
+    touched: dict[str, float] = {}
+    for each in contract.inputs:
+        for receipt in view.receipts(each).values():
+            for day in receipt["touched"] if receipt else ():
+                touched[day] = max(touched.get(day, 0), receipt["built_at"] if receipt else 0)
+    first, today = view.settings.first_day.isoformat(), view.now.date().isoformat()
+    days = {day for day in touched if len(day) == len(today) and first <= day <= today}
+    for day in sorted({*days, *recorded}):
+        made = view.receipts(contract).get(day)
+        if day in recorded and day not in view.rolled_back(contract):
+            if day not in live:
+                why = "on record, but the lake does not hold it"
+            elif live[day].digest != recorded[day]:
+                why = "on record, but the lake holds it from another input"
+            elif made and touched.get(day, 0) > made["built_at"]:
+                why = "Silver changed since"
+            else:
+                continue
+        elif day in days and day not in recorded and not contract.is_join:
+            why = "never built"
+        else:
+            continue
+        yield {"asset": contract.asset, "partition": day, "why": why}
+
+
+def _of_receipts(
+    view: View,
+    section: Section,
+    find: Callable[[str, trust.Receipt], Iterator[Record]],
+) -> Section:
+    """A section of what Silver's receipts say, partition by partition."""
+
+    def records(contract: Contract) -> Iterator[Record]:
+        for key, receipt in view.receipts(contract).items():
+            if receipt:
+                for record in find(key, receipt):
+                    yield {"asset": contract.asset, "partition": key, **record}
+
+    for contract in SILVER:
+        section.add(contract.table, partial(records, contract))
+    return section
+
+
+def refused(view: View) -> Section:
+    """Partitions of which more was refused than the settings have it."""
+
+    def find(_: str, receipt: trust.Receipt) -> Iterator[Record]:
+        light = trust.refused(receipt, view.settings)
+        if light.level > trust.Level.PASS:
+            yield {
+                "level": light.level.name,
+                "refused": round(trust.refused_share(receipt), 4),
+                "why": light.why,
+                "reasons": ", ".join(f"{k} {n:,}" for k, n in receipt["rejected"].items()),
+            }
+
+    section = Section(
+        "refused",
+        "Partitions of which much was refused",
+        lambda record: record["level"] == trust.Level.FAIL.name,
+    )
+    return _of_receipts(view, section, find)
+
+
+def deviating(view: View) -> Section:
+    """Objects that are not what their producers' manifests say, as they lie there now."""
+    section = Section("deviating", "Objects that differ from their manifests", somebody)
+
+    def find(contract: Contract) -> Iterator[Record]:
+        receipts = view.receipts(contract)
+        for key, listing in view.inventory.of(contract).items():
+            receipt = receipts.get(key)
+            # Others were compared when they were built, and are what they were.
+            if receipt and (trust.deviations(receipt) or receipt["digest"] != listing.digest):
+                for each in view.objects.deviations(listing):
+                    yield {"asset": contract.asset, "partition": key, **each.as_record()}
+
+    for contract in SILVER:
+        section.add(contract.table, partial(find, contract))
+    return section
+
+
+def outside(view: View) -> Section:
+    """Rows of dates that no Gold table has: before the first day, or yet to come."""
+    section = Section("outside", "Rows of dates that no Gold table has")
+
+    def find(contract: Contract) -> Iterator[Record]:
+        found: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        for key, receipt in view.receipts(contract).items():
+            days = (
+                trust.outside(receipt, view.settings.first_day, view.now.date()) if receipt else {}
+            )
+            for day, rows in days.items():
+                found[day].append((key, rows))
+        for day, parts in sorted(found.items()):
+            early = day < view.settings.first_day.isoformat()
+            yield {
+                "asset": contract.asset,
+                "event_date": day,
+                "rows": sum(rows for _, rows in parts),
+                "partitions": len(parts),
+                "one of them": parts[0][0],
+                "why": "before the first day" if early else "yet to come",
+            }
+
+    for contract in SILVER:
+        section.add(contract.table, partial(find, contract))
+    return section
+
+
+def stale(view: View) -> Section:
+    """Partitions that were made by an older statement or contract than there is now."""
+    title = "Partitions that an older statement made"
+    section = Section("stale", title, somebody, is_told_only=True)
+
+    def find(contract: Contract) -> Iterator[Record]:
+        receipts = view.receipts(contract)
+        old = [k for k, r in receipts.items() if r and r["version"] != contract.version]
+        if old:
+            yield {
+                "table": contract.table,
+                "partitions": len(old),
+                "of": len(receipts),
+                "first": min(old),
+                "last": max(old),
+            }
+
+    for contract in (*SILVER, *GOLD):
+        section.add(contract.table, partial(find, contract))
+    return section
+
+
+def rolled_back(view: View) -> Section:
+    """Partitions that stay as a person set them back, until their objects change."""
+    section = Section("rolled_back", "Partitions as a rollback left them", nobody)
+
+    def find(contract: Contract) -> Iterator[Record]:
+        for key, run in sorted(view.rolled_back(contract).items()):
+            yield {"table": contract.table, "partition": key, "run": run or "not there"}
+
+    for _, contract in sorted(TABLES.items()):
+        section.add(contract.table, partial(find, contract))
+    return section

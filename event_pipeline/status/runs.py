@@ -1,0 +1,119 @@
+"""Of runs: what is under way, what failed, and what was given up."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import timedelta
+
+import dagster as dg
+
+from event_pipeline.automation import BATCH, INPUT, PARTITION, RANGE_END, RANGE_START, SENSOR
+from event_pipeline.errors import first_line
+from event_pipeline.runs import UNFINISHED
+from event_pipeline.status.section import Record, Section, somebody
+from event_pipeline.status.view import View
+
+Status = dg.DagsterRunStatus
+# A run that was asked for by a sensor is one of a partition's tries; of what, and by whom.
+Try = tuple[str, str, frozenset[str]]
+
+
+def under_way(view: View) -> Section:
+    """Runs that have not ended, and for how long."""
+
+    def find() -> Iterator[Record]:
+        filters = dg.RunsFilter(statuses=list(UNFINISHED))
+        for record in view.instance.get_run_records(filters):
+            minutes = (view.now - record.create_timestamp) / timedelta(minutes=1)
+            yield {**_told(record.dagster_run), "minutes": round(minutes, 1)}
+
+    return Section("under_way", "Runs under way").add("", find)
+
+
+def given_up(view: View, waiting: Section) -> Section:
+    """Partitions that still wait and are not asked for any more, as their runs kept failing."""
+
+    def find() -> Iterator[Record]:
+        waits = {(record["asset"], record["partition"]) for record in waiting.records}
+        for (_, partition, assets), runs in _failed_last(view).items():
+            latest = runs[0].tags.get(INPUT)
+            tries = [run for run in runs if run.tags.get(INPUT) == latest and SENSOR in run.tags]
+            is_waiting = any((asset, partition) in waits for asset in assets)
+            if is_waiting and len(tries) >= view.settings.max_attempts:
+                yield {**_told(tries[0]), "tries": len(tries), "error": _error(view, tries[0])}
+
+    return Section("given_up", "Partitions that were given up", somebody).add("", find)
+
+
+def failed(view: View) -> Section:
+    """Runs that failed and after which none of the same succeeded, the last of each."""
+
+    def find() -> Iterator[Record]:
+        for runs in _failed_last(view).values():
+            yield {**_told(runs[0]), "failures": len(runs)}
+
+    return Section("failed_runs", "Runs that failed, and none since succeeded").add("", find)
+
+
+def _failed_last(view: View) -> dict[Try, list[dg.DagsterRun]]:
+    """Failed runs by what they were to make, latest first, since the last that succeeded."""
+    filters = dg.RunsFilter(statuses=[Status.FAILURE, Status.CANCELED])
+    failures: dict[Try, list[dg.RunRecord]] = defaultdict(list)
+    for record in view.instance.get_run_records(filters):
+        failures[_try(record.dagster_run)].append(record)
+    succeeded: dict[tuple[str, frozenset[str]], int] = {}
+    partitions = sorted({partition for _, partition, _ in failures if partition})
+    for n in range(0, len(partitions), BATCH):
+        same = dg.RunsFilter(statuses=[Status.SUCCESS], tags={PARTITION: partitions[n : n + BATCH]})
+        for record in view.instance.get_run_records(same):
+            _, partition, assets = _try(record.dagster_run)
+            place = (partition, assets)
+            succeeded[place] = max(succeeded.get(place, 0), record.storage_id)
+    found = {}
+    for tried, records in failures.items():
+        since = max(
+            (n for (partition, assets), n in succeeded.items()
+             if partition == tried[1] and assets & tried[2]),
+            default=0,
+        )  # fmt: skip
+        if runs := [record.dagster_run for record in records if record.storage_id > since]:
+            found[tried] = runs
+    return found
+
+
+def _try(run: dg.DagsterRun) -> Try:
+    return run.tags.get(SENSOR, ""), _partition(run), frozenset(_assets(run))
+
+
+def _told(run: dg.DagsterRun) -> Record:
+    return {
+        "run": run.run_id[:8],
+        "state": run.status.value,
+        "partition": _partition(run),
+        "assets": ", ".join(_assets(run)),
+    }
+
+
+def _partition(run: dg.DagsterRun) -> str:
+    first, last = run.tags.get(RANGE_START), run.tags.get(RANGE_END)
+    return f"{first} to {last}" if first and last else run.tags.get(PARTITION, "")
+
+
+def _assets(run: dg.DagsterRun) -> list[str]:
+    return sorted(key.to_user_string() for key in run.asset_selection or ())
+
+
+def _error(view: View, run: dg.DagsterRun) -> str:
+    """What a failed run says of its failure, in a line."""
+    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    for record in view.instance.get_records_for_run(run.run_id, of_type=kinds).records:
+        event = record.event_log_entry.dagster_event
+        if event is None:
+            continue
+        data = event.event_specific_data
+        told = getattr(data, "user_failure_data", None)
+        if told and told.description:
+            return first_line(Exception(told.description))
+        error = getattr(data, "error", None)
+        if error:
+            return first_line(Exception((error.cause or error).message))
+    return ""

@@ -1,0 +1,100 @@
+"""What all sections look at, each part of it read once."""
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import dagster as dg
+
+from event_pipeline.assets.keys import asset_key
+from event_pipeline.automation import recorded_versions
+from event_pipeline.contracts import Contract
+from event_pipeline.home import reading_instance
+from event_pipeline.lake.inventory import Inventory, take_inventory
+from event_pipeline.lake.objects import Objects
+from event_pipeline.lake.tables import Lake, Live
+from event_pipeline.resources import lake_of
+from event_pipeline.settings import Settings
+
+# Small files, each of which may be a call to S3.
+READ_AT_ONCE = 16
+
+Receipt = dict[str, Any]
+
+
+@dataclass(eq=False)
+class View:
+    """Bronze, the lake and Dagster's record as they are now. What cannot be read raises."""
+
+    settings: Settings
+    instance: dg.DagsterInstance
+    now: datetime
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, settings: Settings, instance: dg.DagsterInstance | None = None
+    ) -> Iterator["View"]:
+        """The settings' home, with its own instance or another."""
+        with nullcontext(instance) if instance else reading_instance(settings) as opened:
+            yield cls(settings, opened, datetime.now(UTC))
+
+    @cached_property
+    def objects(self) -> Objects:
+        """Bronze's objects."""
+        return Objects(root=self.settings.root)
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The tables."""
+        return lake_of(self.settings)
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """All that lies under Bronze."""
+        return take_inventory(self.objects, self.settings.first_day, self.now)
+
+    @cached_property
+    def _memo(self) -> dict[Any, Any]:
+        return {}
+
+    def _once(self, what: Callable[[Contract], Any], contract: Contract) -> Any:
+        key = (what.__name__, contract.asset)
+        if key not in self._memo:
+            self._memo[key] = what(contract)
+        return self._memo[key]
+
+    def live(self, contract: Contract) -> Mapping[str, Live]:
+        """What is live of a table, by partition."""
+        found: Mapping[str, Live] = self._once(self.lake.live, contract)
+        return found
+
+    def rolled_back(self, contract: Contract) -> Mapping[str, str]:
+        """The partitions of a table that are as a rollback left them."""
+        found: Mapping[str, str] = self._once(self.lake.rolled_back, contract)
+        return found
+
+    def recorded(self, contract: Contract) -> Mapping[str, str]:
+        """The digest that Dagster has on record for each partition of a table."""
+
+        def recorded(contract: Contract) -> dict[str, str]:
+            return recorded_versions(self.instance, asset_key(contract))
+
+        found: Mapping[str, str] = self._once(recorded, contract)
+        return found
+
+    def receipts(self, contract: Contract) -> Mapping[str, Receipt | None]:
+        """The receipt of each live partition of a table, None where it is lost."""
+
+        def receipts(contract: Contract) -> dict[str, Receipt | None]:
+            live = self.live(contract)
+            with ThreadPoolExecutor(READ_AT_ONCE) as threads:
+                found = threads.map(self.lake.receipt, live.values())
+                return dict(zip(live, found, strict=True))
+
+        found: Mapping[str, Receipt | None] = self._once(receipts, contract)
+        return found

@@ -1,0 +1,98 @@
+"""What a person would want to know before trusting a partition's rows, by its receipt.
+
+How much of it was refused, which of its objects are not what their producers wrote, and which of
+its rows no Gold date holds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from enum import IntEnum
+from typing import Any
+
+from event_pipeline.settings import Settings
+
+Receipt = Mapping[str, Any]
+
+
+class Level(IntEnum):
+    """How a check came out."""
+
+    PASS = 0
+    WARN = 1
+    FAIL = 2
+
+
+@dataclass(frozen=True)
+class Light:
+    """A check's result: its level, and in words what is wrong."""
+
+    level: Level
+    why: str = ""
+
+
+def refused_share(receipt: Receipt) -> float:
+    """The share of a partition's lines that are in quarantine, 0 to 1; 0 of no lines."""
+    return receipt["quarantined"] / receipt["lines"] if receipt["lines"] else 0.0
+
+
+def refused(receipt: Receipt, settings: Settings) -> Light:
+    """Whether too much of a partition was refused.
+
+    A partition of which no row is left fails whatever the settings say, and so does one with an
+    object that cannot be read: of its lines nobody knows how many they are. Without lines there is
+    nothing to refuse.
+    """
+    share, quarantined = refused_share(receipt), receipt["quarantined"]
+    unreadable = receipt["rejected"].get("object_unreadable", 0)
+    said = f"refused {quarantined:,} of {receipt['lines']:,} lines, {share:.2%}"
+    if unreadable:
+        return Light(Level.FAIL, f"objects that cannot be read: {unreadable}; {said}")
+    if quarantined and not receipt["rows"]:
+        return Light(Level.FAIL, f"{said}: no row is left")
+    if share > settings.refused_fail_share:
+        return Light(Level.FAIL, f"{said}: more than {settings.refused_fail_share:.2%}")
+    if share > settings.refused_warn_share:
+        return Light(Level.WARN, f"{said}: more than {settings.refused_warn_share:.2%}")
+    return Light(Level.PASS, said if quarantined else "")
+
+
+def matches(deviations: list[dict[str, Any]]) -> Light:
+    """Whether a partition's objects are what their producers' manifests say."""
+    if not deviations:
+        return Light(Level.PASS)
+    first, more = deviations[0], len(deviations) - 1
+    why = f"{first['object']}: {first['why']}{_missing(first)}"
+    return Light(Level.FAIL, f"{why}; and {more} more" if more else why)
+
+
+def _missing(deviation: dict[str, Any]) -> str:
+    missing = deviation["missing_lines"]
+    if not missing:
+        return ""
+    of = f" of its {deviation['promised_lines']:,} lines"
+    return f", {missing:,}{of} are missing" if missing > 0 else f", {-missing:,} lines too many"
+
+
+def deviations(receipt: Receipt) -> list[dict[str, Any]]:
+    """Objects that were not what their producers wrote when the partition was built."""
+    # A receipt of before they were compared has none.
+    return list(receipt.get("deviations", ()))
+
+
+def outside(receipt: Receipt, first_day: date, today: date) -> dict[str, int]:
+    """Rows by event date of those dates that are no Gold partition: too early, or yet to come."""
+    first, last = first_day.isoformat(), today.isoformat()
+    width = len(first)
+    return {
+        day: rows
+        for day, rows in receipt["event_dates"].items()
+        if len(day) != width or not first <= day <= last
+    }
+
+
+def worst(receipt: Receipt, settings: Settings) -> Light:
+    """The worse of a partition's checks."""
+    return max(
+        (matches(deviations(receipt)), refused(receipt, settings)), key=lambda light: light.level
+    )

@@ -2,7 +2,7 @@
 
 import gzip
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def test_everything_under_bronze_is_counted_by_kind_and_complete_as_json(lab: La
 
 def test_a_cut_object_is_named_before_and_after_it_is_built(lab: Lab) -> None:
     key = lab.arrive(HOUR, events=2000)
-    settle(lab)
+    lab.settle("arrivals")
     path = lab.settings.lake / key
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     for _ in range(2):
@@ -125,12 +125,12 @@ def test_a_cut_object_is_named_before_and_after_it_is_built(lab: Lab) -> None:
         assert record["promised_lines"] == 2000
         assert 0 < record["missing_lines"] == 2000 - record["lines"]
         assert any(key in line for line in needs(lab))
-        settle(lab)
+        lab.settle("arrivals")
     lab.put(key, b"")
     (lab.settings.lake / key.replace("events/", "_manifests/events/", 1)).with_suffix(
         ".gz.json"
     ).unlink()
-    settle(lab)
+    lab.settle("arrivals")
     assert "deviating" not in told(lab)
 
 
@@ -140,7 +140,7 @@ def test_what_was_refused_is_told_above_the_thresholds(lab: Lab) -> None:
         hour = f"2026-03-10-0{n}:00"
         lab.put(lab.arrive(hour), good[: -1 if not bad else None] + b"bad\n" * bad)
         hours[hour] = bad
-    settle(lab)
+    lab.settle("arrivals")
     assert [(r["partition"], r["level"]) for r in told(lab)["refused"]] == [
         ("2026-03-10-02:00", "WARN"),
         ("2026-03-10-03:00", "FAIL"),
@@ -164,14 +164,14 @@ def test_a_drop_of_which_no_order_is_left_needs_a_person(lab: Lab) -> None:
 
 def test_rows_that_no_gold_date_holds_are_counted_for_as_long_as_it_is_so(lab: Lab) -> None:
     key = lab.arrive(HOUR, days=[TODAY, "2026-02-28", "2099-01-01"], events=3)
-    settle(lab)
+    lab.settle("arrivals")
     assert [(r["event_date"], r["rows"], r["why"]) for r in told(lab)["outside"]] == [
         ("2026-02-28", 3, "before the first day"),
         ("2099-01-01", 3, "yet to come"),
     ]
     assert needs(lab) == []
     lab.put(key, text(HOUR, 0, [TODAY], 3))
-    settle(lab)
+    lab.settle("arrivals")
     assert "outside" not in told(lab)
 
 
@@ -180,7 +180,7 @@ def test_what_an_older_statement_made_is_told_by_table_with_its_range(
 ) -> None:
     for hour in ("2026-03-09-08:00", HOUR):
         lab.arrive(hour)
-    settle(lab)
+    lab.settle("arrivals")
     monkeypatch.setitem(EVENTS.__dict__, "version", "another")
     assert told(lab)["stale"] == [
         {
@@ -196,18 +196,18 @@ def test_what_an_older_statement_made_is_told_by_table_with_its_range(
 
 def test_a_rollback_stays_until_the_objects_change(lab: Lab) -> None:
     lab.arrive(HOUR)
-    settle(lab)
+    lab.settle("arrivals")
     (first,) = lab.resources.lake.versions(EVENTS)
     lab.arrive(HOUR, minute=5)
     lab.arrive("2026-03-10-09:00")
-    settle(lab)
+    lab.settle("arrivals")
     lab.resources.lake.rollback(EVENTS, first.snapshot_id)
     assert requests(lab.tick("arrivals")) == []
     assert [(r["table"], r["partition"]) for r in told(lab)["rolled_back"]] == [
         ("silver.events", "2026-03-10-09:00"),
         ("silver.events", HOUR),
     ]
-    assert "waiting" not in told(lab)
+    assert {r["why"] for r in told(lab)["waiting"]} == {"never built"}  # Gold, of which none is
     assert lab.rows() == 2
     lab.arrive(HOUR, minute=10)
     assert lab.settle("arrivals") == [HOUR]
@@ -347,13 +347,31 @@ def test_the_rotation_goes_over_days_that_exist_or_are_on_record(tmp_path: Path)
         assert found == [old[1]]
 
 
+def test_a_later_first_day_asks_for_nothing_that_is_older(tmp_path: Path) -> None:
+    old = "2026-03-02-10:00"
+    with Lab.open(tmp_path) as lab:
+        lab.arrive(old)
+        lab.arrive(HOUR)
+        lab.settle("arrivals")
+        lab.settings = lab.settings.model_copy(
+            update={"first_day": date(2026, 3, 9), "audit_days_per_tick": None}
+        )
+        lab.forget_tables()
+        lake = lab.resources.lake
+        lake._catalog.drop_table(lake.identifier(EVENTS))
+        assert lab.settle("arrivals") == [HOUR]
+        assert {record["kind"] for record in told(lab)["unread"]} == {"before the first day"}
+        assert all(record["partition"] > old for record in told(lab)["waiting"])
+
+
 def test_gzip_of_nothing_and_no_lines_are_no_failure(lab: Lab) -> None:
     key = lab.arrive(HOUR)
     (lab.settings.lake / key).write_bytes(gzip.compress(b""))
     lab.delete(key)
     lab.put(key, b"")
-    settle(lab)
+    lab.settle("arrivals")
     assert told(lab) == {}
+    assert lab.rows() == 0
 
 
 def test_a_waiting_partition_of_tomorrow_needs_nobody_and_one_of_next_week_does(lab: Lab) -> None:

@@ -78,7 +78,9 @@ def arrival_sensor(
             lost = known[contract].lacking()
             days = {*window, *older, *map(date.fromisoformat, opened)}
             if lost:
-                days |= {contract.cadence.start(key).date() for key in lost}
+                # The latest; were there more, the rotation comes to them.
+                latest = lost[-settings.runs_per_tick :]
+                days |= {contract.cadence.start(key).date() for key in latest}
                 tick.said.append(f"{NOT_IN_LAKE}: {contract.table} {some(lost)}")
             # Without the audit's days, which are others at each tick: what is wrong with one is
             # on record now, and at the next tick it is open.
@@ -214,15 +216,14 @@ class _Tick:
         first = cadence.key(self.settings.first_hour)
         if self.settings.audit_days_per_tick is None:
             listings = self.objects.all(contract, known.partitions)
-            keys = {*listings, *known.partitions}
-            keys = {key for key in keys if cadence.moment(key) and key >= first}
+            keys = {key for key in {*listings, *known.partitions} if cadence.moment(key)}
             listings = {key: found for key, found in listings.items() if key >= first}
         else:
             listings = {
                 key: found for day in days for key, found in self.objects.day(contract, day).items()
             }
             keys = {key for day in days for key in cadence.keys_of(day)}
-        return listings, sorted(key for key in keys if key <= latest)
+        return listings, sorted(key for key in keys if first <= key <= latest)
 
     def _ask(
         self,

@@ -25,7 +25,10 @@ def waiting(view: View) -> Section:
 
 def _silver_waits(view: View, contract: Contract) -> Iterator[Record]:
     listings, live = view.inventory.of(contract), view.live(contract)
+    first = contract.cadence.key(view.settings.first_hour)
     for key in sorted({*listings, *live, *view.recorded(contract)}):
+        if key < first:
+            continue
         listing = listings.get(key, EMPTY)
         why = _why_silver_waits(view, contract, key, listing.digest)
         if why and not view.objects.refused(contract, listing):
@@ -60,7 +63,7 @@ def _gold_waits(view: View, contract: Contract) -> Iterator[Record]:
                 touched[day] = max(touched.get(day, 0), receipt["built_at"] if receipt else 0)
     first, today = view.settings.first_day.isoformat(), view.now.date().isoformat()
     days = {day for day in touched if len(day) == len(today) and first <= day <= today}
-    for day in sorted({*days, *recorded}):
+    for day in sorted({*days, *(day for day in recorded if first <= day <= today)}):
         made = view.receipts(contract).get(day)
         if day in recorded and day not in view.rolled_back(contract):
             if day not in live:

@@ -59,5 +59,9 @@ class Section:
             yield kind, [r for r in self.records if str(r.get(self.kind, "")) == kind]
 
     def sentence(self, record: Record) -> str:
-        """A record in one line."""
-        return ", ".join(f"{value}" for value in record.values() if value not in ("", None))
+        """A record in one line: texts as they are, numbers with their names."""
+        return ", ".join(
+            value if isinstance(value, str) else f"{name.replace('_', ' ')} {value:,}"
+            for name, value in record.items()
+            if value not in ("", None)
+        )

@@ -1,6 +1,7 @@
 """Statements as every engine needs them, parsed."""
 
 import logging
+import re
 from collections.abc import Sequence
 
 import sqlglot
@@ -15,6 +16,28 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)
 # What Athena calls the catalog that all tables are in.
 CATALOG = "awsdatacatalog"
 DEEPEST = "the query is nested too deeply"
+REMARK = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+SHOW = re.compile(
+    r"SHOW\s+(?:TABLES(?:\s+(?:IN|FROM)\s+(?P<layer>\S+))?|(?P<layers>DATABASES|SCHEMAS))", re.I
+)
+DESCRIBE = re.compile(r"(?:DESC|DESCRIBE|SHOW\s+COLUMNS\s+(?:IN|FROM))\s+(?P<table>\S+)", re.I)
+
+
+def described(text: str) -> tuple[list[str], list[tuple[str, ...]]] | None:
+    """What SHOW TABLES, SHOW DATABASES and DESCRIBE answer; none for other statements."""
+    statement = REMARK.sub(" ", text).strip().rstrip(";").strip()
+    if found := SHOW.fullmatch(statement):
+        if found["layers"]:
+            return ["database"], [(name,) for name in sorted({t.split(".")[0] for t in TABLES})]
+        layer = (found["layer"] or "").strip('"`').lower()
+        return ["table"], [(t,) for t in sorted(TABLES) if layer in ("", t.split(".")[0])]
+    if found := DESCRIBE.fullmatch(statement):
+        name = re.sub(r'["`]', "", found["table"]).lower().removeprefix(f"{CATALOG}.")
+        if name not in TABLES:
+            raise QueryError(_no_table(name))
+        columns = TABLES[name].columns
+        return ["column", "type", "comment"], [(c.name, c.type, c.description) for c in columns]
+    return None
 
 
 def athena_query(text: str, dialect: DialectType = "athena") -> exp.Query:

@@ -45,6 +45,10 @@ def _visible(letter: str) -> str:
 class _Console(Console):
     """Shows texts as they are: no markup, no emoji codes, no control characters of theirs."""
 
+    def render_str(self, text: str, **how: Any) -> Text:
+        """A string as Text, which would drop some of the control characters."""
+        return super().render_str(harmless(text), **how)
+
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
@@ -61,7 +65,7 @@ def stdout() -> Console:
 
 def stderr() -> Console:
     """The console for errors and remarks."""
-    return _Console(stderr=True, markup=False, emoji=False)
+    return _Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
 def write(text: str) -> None:

@@ -44,6 +44,8 @@ def athena_query(text: str, dialect: DialectType = "athena") -> exp.Query:
     """One SELECT in Athena's dialect. Raises QueryError with one clear line."""
     try:
         parsed = [each for each in sqlglot.parse(text, read=dialect) if each]
+    except sqlglot.errors.ParseError as error:
+        raise QueryError(_syntax(error)) from None
     except sqlglot.errors.SqlglotError as error:
         raise QueryError(first_line(error)) from None
     except RecursionError:
@@ -53,6 +55,14 @@ def athena_query(text: str, dialect: DialectType = "athena") -> exp.Query:
     if len(parsed) != 1 or not isinstance(parsed[0], exp.Query):
         raise QueryError("one SELECT statement is expected")
     return parsed[0]
+
+
+def _syntax(error: sqlglot.errors.ParseError) -> str:
+    if not error.errors:
+        return first_line(error)
+    found = error.errors[0]
+    what = str(found["description"]).rstrip(".")
+    return f"{what} at line {found['line']}, column {found['col']}: {found['highlight']}"
 
 
 def tables_of(query: exp.Query) -> list[Contract]:

@@ -203,7 +203,8 @@ def _divided(a: Node, b: Node, left: str, right: str) -> Node:
         return exp.paren(exp.Div(this=grouped(a), expression=grouped(b)), copy=False)
     scale = max(first[1], second[1])
     digits = min(DIGITS, first[0] + second[1] + max(0, second[1] - first[1]))
-    return _exact(_shifted(a, scale + second[1]), _shifted(b, second[1]), digits, scale)
+    dividend = _shifted(a, first[1], scale + second[1])
+    return _exact(dividend, _shifted(b, second[1], second[1]), digits, scale)
 
 
 def _exact(a: Node, b: Node, digits: int, scale: int) -> Node:
@@ -215,10 +216,13 @@ def _exact(a: Node, b: Node, digits: int, scale: int) -> Node:
     return cast(exp.Mul(this=quotient, expression=unit), f"DECIMAL({digits}, {scale})")
 
 
-def _shifted(node: Node, places: int) -> Node:
+def _shifted(node: Node, scale: int, places: int) -> Node:
     """A decimal as a whole number, its point moved to the right."""
-    moved = exp.Mul(this=grouped(node), expression=number(10**places))
-    return cast(moved if places else node, "HUGEINT")
+    if not places:
+        return cast(node, "HUGEINT")
+    # Of all digits that a decimal can have, since DuckDB gives a product those of its factors.
+    wide = cast(node, f"DECIMAL({DIGITS}, {scale})")
+    return cast(exp.Mul(this=wide, expression=number(10**places)), "HUGEINT")
 
 
 def _resolve_sum(node: exp.Binary, types: _Types) -> None:
@@ -340,4 +344,4 @@ def _resolve_aggregate(node: exp.Anonymous, name: str, types: _Types) -> None:
         total = whole.copy()
         node.set("this", "count")
         count = call("nullif", whole.copy(), number(0))
-        whole.replace(_exact(_shifted(total, scale), count, digits, scale))
+        whole.replace(_exact(_shifted(total, scale, scale), count, digits, scale))

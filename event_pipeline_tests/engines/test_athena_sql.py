@@ -439,6 +439,10 @@ STATEMENTS: dict[str, list[Any]] = {
     "SELECT events.user_id FROM AwsDataCatalog.silver.events": [],
     "WITH events AS (SELECT 1 AS a) SELECT a FROM Events": [1],
     "SELECT t.a FROM (WITH x AS (SELECT 1 AS a) SELECT a FROM x) AS t": [1],
+    "SELECT count(*) FROM silver.events WHERE (user_id IN ('1', '2') OR user_id = 'a' || 'b')"
+    " AND quantity > 1 AND price > 1.5 AND revenue <= 1e0 AND event_ts > DATE '2026-01-01'"
+    " AND event_date BETWEEN DATE '2026-01-01' AND current_date AND NOT event_type LIKE 'a%'"
+    " AND price = (SELECT max(price) FROM silver.events) AND user_id <> ALL (SELECT 'a')": [0],
     "SELECT sum(revenue) / nullif(sum(quantity), 0), avg(price) FROM silver.events": [(None, None)],
 }  # fmt: skip
 
@@ -531,6 +535,14 @@ def test_zero_by_zero_is_no_number(engine: Engine) -> None:
         ("SELECT DATE '2026-01-01' + nullif(1, 2)", "Athena cannot apply + to DATE and INTEGER"),
         ("SELECT sum('a')", "Athena has no sum of VARCHAR"),
         ("SELECT regexp_like('a', '(?=b)')", "a pattern that is not understood on target local"),
+        ("SELECT 1 FROM silver.events WHERE user_id = 5", "apply = to varchar and a number"),
+        ("SELECT 1 FROM silver.events WHERE quantity > '5'", "apply > to a number and varchar"),
+        ("SELECT 1 FROM silver.events WHERE user_id IN ('a', 1)", "apply IN to varchar and"),
+        ("SELECT 1 FROM silver.events WHERE event_date = '2026-01-01'",
+         "apply = to a time and varchar; write DATE '...'"),
+        ("SELECT 1 FROM silver.events WHERE event_date BETWEEN '2026-01-01' AND '2026-01-02'",
+         "apply BETWEEN to a time and varchar"),
+        ("SELECT max(price) || ' EUR' FROM silver.events", "apply || to a number and varchar"),
         # DuckDB's functions, and Athena's that are not here.
         ("SELECT list_sum(ARRAY[1])", "Athena has no function list_sum()"),
         ("SELECT strftime(now(), '%Y')", "Athena has no function strftime()"),

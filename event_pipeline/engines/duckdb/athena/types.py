@@ -5,14 +5,20 @@ in a query the call stands. The query is bound over tables without rows.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import duckdb
 from sqlglot import exp
 
 from event_pipeline.contracts import Contract
-from event_pipeline.engines.duckdb.athena.casts import DECIMAL, INTEGERS, converted, decimal
+from event_pipeline.engines.duckdb.athena.casts import (
+    DECIMAL,
+    DOUBLES,
+    INTEGERS,
+    converted,
+    decimal,
+)
 from event_pipeline.engines.duckdb.athena.nodes import (
     WRITTEN,
     Node,
@@ -54,27 +60,31 @@ RETURNS = dict.fromkeys(
 )
 NO_NUMBERS = ("VARCHAR", "BOOLEAN", "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
 TOLD = re.compile(r"argument types 'strlen\((.*), \"?NULL\"?\)'\. You", re.DOTALL)
-FIRST = ("with_", "from_", "joins")
+SIGNS = {"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "dpipe": "||"}
+FIRST = {"with_": 0, "from_": 1, "joins": 2}
 
 
 def resolve(query: exp.Query, tables: Sequence[Contract]) -> None:
     """Rewrites what types decide. Raises QueryError with one clear line."""
     with ExitStack() as stack:
         types = _Types(query, tables, stack)
-        for node in list(_inside_out(query)):
+        for node in _inside_out(query):
             if node.meta.get(WRITTEN):
                 _resolve(node, types)
 
 
-def _inside_out(node: Node) -> Iterator[Node]:
+def _inside_out(query: Node) -> list[Node]:
     """Each node after those from whose types its own follows."""
-    # Tables before columns; a function after its window and filter.
-    for key in sorted(node.args, key=lambda k: (FIRST.index(k) if k in FIRST else 9, k == "this")):
-        value = node.args[key]
-        for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, exp.Expr):
-                yield from _inside_out(child)
-    yield node
+    found, left = [], [query]
+    while left:
+        node = left.pop()
+        found.append(node)
+        # Tables before columns; a function after its window and filter.
+        for key in sorted(node.args, key=lambda k: (FIRST.get(k, len(FIRST)), k == "this")):
+            value = node.args[key]
+            children = value if isinstance(value, list) else [value]
+            left.extend(child for child in children if isinstance(child, exp.Expr))
+    return found[::-1]
 
 
 class _Types:
@@ -85,13 +95,26 @@ class _Types:
         self._tables = tables
         self._stack = stack
         self._macros: set[str] = set()
+        self._columns: dict[tuple[int, str], str] = {}
         self._known: duckdb.DuckDBPyConnection | None = None
 
     def of(self, node: Node, *operands: Node) -> list[str]:
         """The types of operands of a node in the query."""
-        known = [each for each in map(_known_type, operands) if each]
+        known = [kind for kind in map(self._known_type, operands) if kind]
         if len(known) == len(operands):
             return known
+        told = self._asked(node, operands)
+        for each, kind in zip(operands, told, strict=True):
+            if isinstance(each, exp.Column):
+                self._columns[_place(each)] = kind
+        return told
+
+    def _known_type(self, node: Node) -> str | None:
+        if isinstance(node, exp.Column):
+            return self._columns.get(_place(node))
+        return _known_type(node)
+
+    def _asked(self, node: Node, operands: Sequence[Node]) -> list[str]:
         place = outermost(node)
         attempts: list[list[Node]] = [
             [each.copy() for each in operands],
@@ -129,6 +152,11 @@ class _Types:
             for contract in self._tables:
                 make_view(self._known, contract, [])
         return self._known
+
+
+def _place(column: Node) -> tuple[int, str]:
+    """Where a column has one type: in one SELECT."""
+    return id(column.parent_select), column.sql()
 
 
 def _known_type(node: Node) -> str | None:
@@ -176,6 +204,8 @@ def _resolve(node: Node, types: _Types) -> None:
             node.replace(_divided(node.this, node.expression, *kinds))
         case exp.Add() | exp.Sub():
             _resolve_sum(node, types)
+        case exp.Predicate() | exp.DPipe():
+            _compare(node, types)
         case exp.Cast():
             [kind] = types.of(node, node.this)
             node.replace(converted(node, kind))
@@ -228,7 +258,8 @@ def _shifted(node: Node, scale: int, places: int) -> Node:
 def _resolve_sum(node: exp.Binary, types: _Types) -> None:
     """a + b and a - b, where one is a date: DuckDB makes a time, or a number, of it."""
     a, b = node.this, node.expression
-    if isinstance(a, exp.Literal) or isinstance(b, exp.Literal):
+    if _is_number(a) or _is_number(b):
+        node.meta["number"] = True
         return
     sign = "-" if isinstance(node, exp.Sub) else "+"
     kinds = tuple(types.of(node, a, b))
@@ -241,6 +272,48 @@ def _resolve_sum(node: exp.Binary, types: _Types) -> None:
         node.replace(macro("_moved", text("interval"), b, a))
     elif "DATE" in kinds and not any("TIMESTAMP" in kind for kind in kinds):
         raise QueryError(f"Athena cannot apply {sign} to {' and '.join(kinds)}")
+    node.meta["number"] = all(map(decimal, kinds))
+
+
+def _is_number(node: Node) -> bool:
+    inner = node.unnest()
+    return isinstance(inner, exp.Literal) or bool(inner.meta.get("number"))
+
+
+def _compare(node: Node, types: _Types) -> None:
+    """Refuses to compare a text with a number, a date and so on: DuckDB casts one of them."""
+    if isinstance(node, exp.Between):
+        others = [node.args["low"], node.args["high"]]
+    elif isinstance(node, exp.In):
+        others = node.expressions
+    elif isinstance(node, exp.Binary) and not isinstance(node, exp.Is):
+        others = [node.expression]
+    else:
+        return
+    operands = [node.this, *others]
+    if any(isinstance(each, exp.All | exp.Any | exp.Tuple | exp.Escape) for each in operands):
+        return
+    try:
+        kinds = types.of(node, *operands)
+    except QueryError:
+        return  # What is wrong is said when the query is bound.
+    first, *rest = kinds
+    for kind in rest:
+        if (a := _family(first)) and (b := _family(kind)) and a != b:
+            hint = (
+                "; write DATE '...' or TIMESTAMP '...'" if {a, b} == {"a time", "varchar"} else ""
+            )
+            sign = SIGNS.get(node.key, node.key.upper())
+            raise QueryError(f"Athena cannot apply {sign} to {a} and {b}{hint}")
+
+
+def _family(kind: str) -> str | None:
+    """What Trino compares with each other; none for what is not known here."""
+    if decimal(kind) or kind in DOUBLES:
+        return "a number"
+    if kind in ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"):
+        return "a time"
+    return {"VARCHAR": "varchar", "BOOLEAN": "boolean", "INTERVAL": "an interval"}.get(kind)
 
 
 def _resolve_subscript(node: exp.Bracket, types: _Types) -> None:

@@ -378,6 +378,21 @@ EXAMPLES: dict[str, Any] = {
     f"round(stddev_pop(n), 2), round(var_pop(n), 2) {NUMBERS}": (0.82, 0.67),
     f"corr(n, n), covar_samp(n, n), round(covar_pop(n, n), 2) {NUMBERS}": (1, 1, 0.67),
     f"regr_slope(n, n), regr_intercept(n, n) {NUMBERS}": (1, 0),
+    "date_diff('hour', min(t), max(t)), to_iso8601(max(t)), date_trunc('day', max(t))"
+    " FROM (VALUES TIMESTAMP '2026-01-01 00:00:00.0', TIMESTAMP '2026-01-02 01:30:00.0') AS v(t)": (
+        25, "2026-01-02T01:30:00.000", datetime(2026, 1, 2),
+    ),
+    "date_diff('day', min(d), max(d)), date_trunc('month', max(d)), date_add('day', 1, max(d)),"
+    " max(d) - INTERVAL '1' DAY, sequence(min(d), max(d)), to_iso8601(min(d))"
+    " FROM (VALUES DATE '2026-01-01', DATE '2026-01-02') AS v(d)": (
+        1, date(2026, 1, 1), date(2026, 1, 3), date(2026, 1, 1),
+        [date(2026, 1, 1), date(2026, 1, 2)], "2026-01-01",
+    ),
+    "hour(max(t) AT TIME ZONE 'Asia/Tokyo'), reverse(max(s)), reverse(array_agg(s))"
+    " FROM (VALUES (TIMESTAMP '2026-01-01 00:00:00', 'ab')) AS v(t, s)": (9, "ba", ["ab"]),
+    "sequence(min(n), max(n)), to_unixtime(from_unixtime(max(n))) FROM (VALUES 1, 3) AS v(n)": (
+        [1, 2, 3], 3.0,
+    ),
     "grouping(a) FROM (VALUES 1) AS t(a) GROUP BY a": 0,
 }  # fmt: skip
 
@@ -491,7 +506,7 @@ def test_each_function_has_an_example() -> None:
 )
 @settings(max_examples=60, deadline=None)
 def test_decimals_are_divided_half_up(engine: Engine, a: Decimal, b: Decimal) -> None:
-    kinds = "CAST('{}' AS decimal(14, 2)) / CAST('{}' AS decimal(9, 3))"
+    kinds = "CAST('{}' AS decimal(15, 2)) / CAST('{}' AS decimal(9, 3))"
     [(found,)] = engine.answer(f"SELECT {kinds.format(a, b)}")
     exact = abs(Fraction(a) / Fraction(b)) * 1000
     rounded = int(exact + Fraction(1, 2))
@@ -533,6 +548,8 @@ def test_zero_by_zero_is_no_number(engine: Engine) -> None:
         ("SELECT date_format(now(), '%U')", "%U is not supported"),
         ("SELECT format_datetime(now(), 'zzz')", "zzz in the format zzz: not there"),
         ("SELECT DATE '2026-01-01' + nullif(1, 2)", "Athena cannot apply + to DATE and INTEGER"),
+        ("SELECT DATE '2026-01-01' + 1", "Athena cannot apply + to DATE and INTEGER"),
+        ("SELECT event_date + 1 FROM silver.events", "Athena cannot apply + to DATE and INTEGER"),
         ("SELECT sum('a')", "Athena has no sum of VARCHAR"),
         ("SELECT regexp_like('a', '(?=b)')", "a pattern that is not understood on target local"),
         ("SELECT 1 FROM silver.events WHERE user_id = 5", "apply = to varchar and a number"),

@@ -1,7 +1,8 @@
 -- Athena's functions that DuckDB lacks, or has with another meaning, as macros. DuckDB SQL.
--- A call `f(x)` in a query becomes `athena.f(x)`; where the types of arguments decide, DuckDB takes
--- the macro of that signature. Those that begin with _ are called by others, and by what is made of
--- a query. What each gives, by Trino's documentation, is in the tests.
+-- A call `f(x)` in a query becomes `athena.f(x)`; where x is a date, an instant or a list, and there
+-- is such a macro, `athena._f_date(x)`, `_f_instant` or `_f_list`. (DuckDB would choose among macros
+-- of one name, but not for the type of an aggregate.) Those that begin with _ are called by others,
+-- and by what is made of a query. What each gives, by Trino's documentation, is in the tests.
 
 -- An error: a cast that fails. DuckDB's error() is volatile, which neither TRY nor the optimizer bears.
 CREATE MACRO athena._fail(message) AS CAST('athena: ' || message AS INTEGER);
@@ -23,9 +24,8 @@ CREATE MACRO athena.substr
   (s, n) AS athena._text_from(s, n),
   (s, n, size) AS substring(athena._text_from(s, n), 1, CASE WHEN size < 0 THEN 0 ELSE size END);
 CREATE MACRO athena._code_points(s) AS regexp_extract_all(s, '(?s).');
-CREATE MACRO athena.reverse
-  (s VARCHAR) AS array_to_string(list_reverse(athena._code_points(s)), ''),
-  (list) AS list_reverse(list);
+CREATE MACRO athena.reverse(s) AS array_to_string(list_reverse(athena._code_points(s)), '');
+CREATE MACRO athena._reverse_list(list) AS list_reverse(list);
 -- What Java takes for whitespace.
 CREATE MACRO athena._whitespace() AS
   concat(chr(9), chr(10), chr(11), chr(12), chr(13), chr(28), chr(29), chr(30), chr(31), ' ',
@@ -112,28 +112,23 @@ CREATE MACRO athena._divided(a, b) AS
   sign(a) * sign(b) * ((2 * abs(a) + abs(b)) // (2 * abs(b)));
 
 -- Times. Trino's are without a zone, or in one; the session's is UTC.
-CREATE MACRO athena._instant
-  (x TIMESTAMP) AS x AT TIME ZONE 'UTC', (x DATE) AS CAST(x AS TIMESTAMP) AT TIME ZONE 'UTC',
-  (x TIMESTAMP WITH TIME ZONE) AS x;
-CREATE MACRO athena._date_error(unit) AS athena._fail_text(unit || ' is not a unit of dates');
-CREATE MACRO athena._truncated
-  (unit, x DATE) AS CAST(date_trunc(unit, x) AS DATE), (unit, x TIMESTAMP) AS date_trunc(unit, x),
-  (unit, x TIMESTAMP WITH TIME ZONE) AS date_trunc(unit, x);
-CREATE MACRO athena._truncated_time
-  (unit, x DATE) AS CAST(athena._date_error(unit) AS DATE), (unit, x TIMESTAMP) AS date_trunc(unit, x),
-  (unit, x TIMESTAMP WITH TIME ZONE) AS date_trunc(unit, x);
-CREATE MACRO athena._moved
-  (unit, x DATE, step) AS CAST(x + step AS DATE), (unit, x TIMESTAMP, step) AS x + step,
-  (unit, x TIMESTAMP WITH TIME ZONE, step) AS x + step;
-CREATE MACRO athena._moved_time
-  (unit, x DATE, step) AS CAST(athena._date_error(unit) AS DATE), (unit, x TIMESTAMP, step) AS x + step,
-  (unit, x TIMESTAMP WITH TIME ZONE, step) AS x + step;
+CREATE MACRO athena._instant(x) AS x AT TIME ZONE 'UTC';
+CREATE MACRO athena._instant_date(x) AS CAST(x AS TIMESTAMP) AT TIME ZONE 'UTC';
+CREATE MACRO athena._instant_instant(x) AS x;
+CREATE MACRO athena._date_error(unit) AS CAST(athena._fail_text(unit || ' is not a unit of dates') AS DATE);
+CREATE MACRO athena._truncated(unit, x) AS date_trunc(unit, x);
+CREATE MACRO athena._truncated_date(unit, x) AS CAST(date_trunc(unit, x) AS DATE);
+CREATE MACRO athena._truncated_time(unit, x) AS date_trunc(unit, x);
+CREATE MACRO athena._truncated_time_date(unit, x) AS athena._date_error(unit);
+CREATE MACRO athena._moved(unit, x, step) AS x + step;
+CREATE MACRO athena._moved_date(unit, x, step) AS CAST(x + step AS DATE);
+CREATE MACRO athena._moved_time(unit, x, step) AS x + step;
+CREATE MACRO athena._moved_time_date(unit, x, step) AS athena._date_error(unit);
 -- Whole units that have elapsed, where DuckDB's date_diff counts the boundaries that were crossed.
 CREATE MACRO athena._elapsed(unit, a, b) AS date_sub(unit, a, b);
-CREATE MACRO athena._elapsed_time
-  (unit, a DATE, b DATE) AS CAST(athena._date_error(unit) AS BIGINT),
-  (unit, a TIMESTAMP, b TIMESTAMP) AS date_sub(unit, a, b),
-  (unit, a TIMESTAMP WITH TIME ZONE, b TIMESTAMP WITH TIME ZONE) AS date_sub(unit, a, b);
+CREATE MACRO athena._elapsed_time(unit, a, b) AS date_sub(unit, a, b);
+CREATE MACRO athena._elapsed_time_date(unit, a, b) AS
+  date_sub('day', athena._date_error(unit), CAST(b AS DATE));
 CREATE MACRO athena.day_of_month(x) AS day(x);
 CREATE MACRO athena.day_of_week(x) AS isodow(x);
 CREATE MACRO athena.dow(x) AS isodow(x);
@@ -147,16 +142,16 @@ CREATE MACRO athena.last_day_of_month(x) AS last_day(x);
 CREATE MACRO athena.current_timezone() AS 'UTC';
 CREATE MACRO athena.now() AS date_trunc('millisecond', get_current_timestamp());
 CREATE MACRO athena._from_unixtime(x) AS to_timestamp(round(CAST(x AS DOUBLE) * 1000) / 1000);
-CREATE MACRO athena.to_unixtime
-  (x DATE) AS epoch(x), (x TIMESTAMP) AS epoch(x), (x TIMESTAMP WITH TIME ZONE) AS epoch(x);
-CREATE MACRO athena.to_milliseconds(x INTERVAL) AS CAST(epoch(x) * 1000 AS BIGINT);
+CREATE MACRO athena.to_unixtime(x) AS epoch(x);
+CREATE MACRO athena.to_milliseconds(x) AS CAST(epoch(x) * 1000 AS BIGINT);
 -- To the millisecond, as Athena has them; a time that is finer keeps its microseconds.
 CREATE MACRO athena._time_text(x) AS
   CASE WHEN epoch_us(x) % 1000 = 0 THEN strftime(x, '%Y-%m-%d %H:%M:%S.%g')
     ELSE strftime(x, '%Y-%m-%d %H:%M:%S.%f') END;
-CREATE MACRO athena.to_iso8601
-  (x DATE) AS CAST(x AS VARCHAR), (x TIMESTAMP) AS replace(athena._time_text(x), ' ', 'T'),
-  (x TIMESTAMP WITH TIME ZONE) AS replace(athena._time_text(x AT TIME ZONE 'UTC'), ' ', 'T') || 'Z';
+CREATE MACRO athena.to_iso8601(x) AS replace(athena._time_text(x), ' ', 'T');
+CREATE MACRO athena._to_iso8601_date(x) AS CAST(x AS VARCHAR);
+CREATE MACRO athena._to_iso8601_instant(x) AS
+  replace(athena._time_text(x AT TIME ZONE 'UTC'), ' ', 'T') || 'Z';
 CREATE MACRO athena.from_iso8601_timestamp(s) AS
   CASE WHEN regexp_matches(s, '^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.,]+(Z|[+-][0-9:]+)?)?$')
     THEN CAST(replace(replace(s, 'T', ' '), ',', '.') AS TIMESTAMP WITH TIME ZONE)
@@ -264,11 +259,12 @@ CREATE MACRO athena._any_of(a) AS
 CREATE MACRO athena._all_of(a) AS
   CASE WHEN list_contains(a, false) THEN false WHEN athena._has_null(a) THEN NULL WHEN a IS NOT NULL THEN true END;
 CREATE MACRO athena.sequence
-  (a BIGINT, b BIGINT) AS generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END),
-  (a BIGINT, b BIGINT, step BIGINT) AS generate_series(a, b, step),
-  (a DATE, b DATE) AS CAST(generate_series(CAST(a AS TIMESTAMP), CAST(b AS TIMESTAMP), to_days(CASE WHEN a <= b THEN 1 ELSE -1 END)) AS DATE[]),
-  (a DATE, b DATE, step INTERVAL) AS CAST(generate_series(CAST(a AS TIMESTAMP), CAST(b AS TIMESTAMP), step) AS DATE[]),
-  (a TIMESTAMP, b TIMESTAMP, step INTERVAL) AS generate_series(a, b, step);
+  (a, b) AS generate_series(a, b, CASE WHEN a <= b THEN 1 ELSE -1 END),
+  (a, b, step) AS generate_series(a, b, step);
+CREATE MACRO athena._sequence_date
+  (a, b) AS CAST(generate_series(CAST(a AS TIMESTAMP), CAST(b AS TIMESTAMP),
+    to_days(CASE WHEN a <= b THEN 1 ELSE -1 END)) AS DATE[]),
+  (a, b, step) AS CAST(generate_series(CAST(a AS TIMESTAMP), CAST(b AS TIMESTAMP), step) AS DATE[]);
 -- Of a key that comes more than once, one value; Trino says not which.
 CREATE MACRO athena._map_of(entries) AS
   CASE WHEN entries IS NOT NULL THEN map_from_entries(list_filter(entries,

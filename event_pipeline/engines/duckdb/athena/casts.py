@@ -147,7 +147,7 @@ def _timestamp(value: Value) -> Node | None:
 
 def _instant(value: Value) -> Node | None:
     if value.kind in ("DATE", TIME):
-        return macro("_instant", value.node)
+        return macro("_instant_date", value.node)
     return cast(value.node, INSTANT) if value.kind in ("VARCHAR", INSTANT) else None
 
 

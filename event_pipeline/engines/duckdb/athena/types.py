@@ -28,6 +28,7 @@ from event_pipeline.engines.duckdb.athena.nodes import (
     duckdb_sql,
     grouped,
     macro,
+    macros,
     number,
     outermost,
     text,
@@ -59,6 +60,9 @@ RETURNS = dict.fromkeys(
     "BIGINT",
 )
 NO_NUMBERS = ("VARCHAR", "BOOLEAN", "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
+# Macros of which there is another for some types, and which of their operands decides.
+DECIDES = {"truncated": 1, "truncated_time": 1, "moved": 1, "moved_time": 1, "elapsed_time": 1}
+VARIANTS = {"DATE": "date", "TIMESTAMP WITH TIME ZONE": "instant"}
 TOLD = re.compile(r"argument types 'strlen\((.*), \"?NULL\"?\)'\. You", re.DOTALL)
 SIGNS = {"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "dpipe": "||"}
 FIRST = {"with_": 0, "from_": 1, "joins": 2}
@@ -71,6 +75,8 @@ def resolve(query: exp.Query, tables: Sequence[Contract]) -> None:
         for node in _inside_out(query):
             if node.meta.get(WRITTEN):
                 _resolve(node, types)
+            elif isinstance(node, exp.Anonymous) and node.name.startswith("athena."):
+                _resolve_macro(node, types)
 
 
 def _inside_out(query: Node) -> list[Node]:
@@ -221,6 +227,19 @@ def _resolve(node: Node, types: _Types) -> None:
                 node.replace(_function(name, node.expressions, kinds) or node)
 
 
+def _resolve_macro(node: exp.Anonymous, types: _Types) -> None:
+    """Takes the macro for the type of its operand, if there is one."""
+    name = node.name.removeprefix("athena.").removeprefix("_")
+    if not any(f"_{name}_{kind}" in macros() for kind in (*VARIANTS.values(), "list")):
+        return
+    kinds = types.of(node, *node.expressions[DECIDES.get(name, 0) :])
+    variant = "list" if kinds[0].endswith("[]") else VARIANTS.get(kinds[0])
+    if name == "elapsed_time" and set(kinds) != {"DATE"}:
+        return
+    if f"_{name}_{variant}" in macros():
+        node.set("this", f"athena._{name}_{variant}")
+
+
 def _divided(a: Node, b: Node, left: str, right: str) -> Node:
     """a / b: truncated for integers, rounded half up for decimals, else of doubles.
 
@@ -267,17 +286,16 @@ def _resolve_sum(node: exp.Binary, types: _Types) -> None:
         node.replace(exp.Sub(this=cast(a, "TIMESTAMP"), expression=cast(b, "TIMESTAMP")))
     elif kinds == ("DATE", "INTERVAL"):
         step = b if sign == "+" else exp.Neg(this=exp.paren(b, copy=False))
-        node.replace(macro("_moved", text("interval"), a, step))
+        node.replace(macro("_moved_date", text("interval"), a, step))
     elif (sign, *kinds) == ("+", "INTERVAL", "DATE"):
-        node.replace(macro("_moved", text("interval"), b, a))
+        node.replace(macro("_moved_date", text("interval"), b, a))
     elif "DATE" in kinds and not any("TIMESTAMP" in kind for kind in kinds):
         raise QueryError(f"Athena cannot apply {sign} to {' and '.join(kinds)}")
     node.meta["number"] = all(map(decimal, kinds))
 
 
 def _is_number(node: Node) -> bool:
-    inner = node.unnest()
-    return isinstance(inner, exp.Literal) or bool(inner.meta.get("number"))
+    return bool(node.unnest().meta.get("number"))
 
 
 def _compare(node: Node, types: _Types) -> None:

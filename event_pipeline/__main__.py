@@ -7,6 +7,8 @@ def main() -> None:
     """Runs the command line. Its import takes a second, in which Ctrl-C shows no traceback."""
     with quitting():
         from event_pipeline.cli import app
+        from event_pipeline.terminal import encode_anything
+    encode_anything()
     try:
         app()
     finally:

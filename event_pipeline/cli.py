@@ -1,27 +1,29 @@
 """The command line, `event-pipeline`. A wrong word, setting or query is one line and exit 2."""
 
-import csv
 import json
 import re
 import shlex
-import sys
-from collections.abc import Callable, Sequence
-from datetime import date, datetime
-from decimal import Decimal
+from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
-from rich.console import Console
 
 from event_pipeline import aws
+from event_pipeline.answers import as_csv, as_json
 from event_pipeline.contracts import EVENTS, SILVER, TABLES, Contract
 from event_pipeline.errors import UsageError
 from event_pipeline.interrupts import quitting
 from event_pipeline.settings import Settings, read_settings
-from event_pipeline.terminal import print_records, stdout
+from event_pipeline.terminal import (
+    print_records,
+    print_rows,
+    stderr,
+    stdout,
+    write,
+)
 
 if TYPE_CHECKING:
     from event_pipeline.lake.tables import Lake
@@ -33,7 +35,7 @@ app = typer.Typer(
     help="Events and orders to tables that analysts trust.",
 )
 out = stdout()
-err = Console(stderr=True)
+err = stderr()
 
 USAGE = 2
 STACK = "event-pipeline"
@@ -92,11 +94,21 @@ def query(
     text: Annotated[str, typer.Argument(metavar="NAME-or-SQL", help="A table, or Athena SQL.")],
     format: Annotated[Format, typer.Option(help="table, json or csv.")] = Format.TABLE,
 ) -> None:
-    """Prints a table, or the rows of a SELECT over silver.*, gold.* and quarantine.*."""
+    """Prints a table, or the rows of a SELECT over silver.*, gold.* and quarantine.*.
+
+    SHOW TABLES and DESCRIBE silver.events say what there is.
+    """
+    from event_pipeline.engines.statement import described
     from event_pipeline.resources import resources
 
-    names, rows = resources(read_settings()).querier.fetch(_statement(text))
-    _print_rows(names, rows, format, title=text if _is_name(text) else None)
+    names, rows = described(text) or resources(read_settings()).querier.fetch(_statement(text))
+    match format:
+        case Format.JSON:
+            write(as_json(names, rows))
+        case Format.CSV:
+            write(as_csv(names, rows))
+        case Format.TABLE:
+            print_rows(rows, text if _is_name(text) else None, out, names)
 
 
 @app.command()
@@ -110,7 +122,7 @@ def ledger(
     settings = read_settings()
     records = ledger_records(_lake(settings), settings)
     if format is LedgerFormat.JSON:
-        print(json.dumps(records, indent=1))
+        write(json.dumps(records, indent=1))
         return
     print_records(records, "Ledger: lines = rows + duplicates + quarantined", out)
 
@@ -280,8 +292,8 @@ def env() -> None:
     settings = read_settings()
     check_for_dagster(settings)
     ensure_home(settings)
-    print(f"export EVENT_PIPELINE_HOME={shlex.quote(str(settings.home.absolute()))}")
-    print(f"export DAGSTER_HOME={shlex.quote(str(settings.dagster_home))}")
+    write(f"export EVENT_PIPELINE_HOME={shlex.quote(str(settings.home.absolute()))}")
+    write(f"export DAGSTER_HOME={shlex.quote(str(settings.dagster_home))}")
 
 
 @app.command()
@@ -337,7 +349,8 @@ def _lake(settings: Settings) -> "Lake":
 
 
 def _contract(name: str) -> Contract:
-    matches = [c for c in TABLES.values() if name in (c.table, c.asset, c.identifier[1])]
+    called = name.lower()
+    matches = [c for c in TABLES.values() if called in (c.table, c.asset, c.identifier[1])]
     if not matches:
         raise UsageError(f"there is no table {name}; there are: {', '.join(sorted(TABLES))}")
     return matches[0]
@@ -357,26 +370,3 @@ def _is_name(text: str) -> bool:
 
 def _statement(text: str) -> str:
     return _contract(text.strip()).select_all if _is_name(text) else text
-
-
-def _print_rows(
-    names: Sequence[str], rows: Sequence[Sequence[Any]], format: Format, title: str | None
-) -> None:
-    if format is Format.JSON:
-        print(json.dumps([dict(zip(names, map(_plain, row), strict=True)) for row in rows]))
-    elif format is Format.CSV:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows(rows)
-    else:
-        print_records([dict(zip(names, row, strict=True)) for row in rows], title, out, names)
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it; a decimal stays a number where that keeps every digit."""
-    if isinstance(value, Decimal):
-        number = float(value)
-        return number if Decimal(repr(number)) == value else str(value)
-    if isinstance(value, date | datetime):
-        return value.isoformat()
-    return value if isinstance(value, int | float | str | bool | None) else str(value)

@@ -1,22 +1,83 @@
-"""Tables in the terminal."""
+"""What commands print, and tables of it. Nothing that data holds can command a terminal.
 
-from collections.abc import Mapping, Sequence
+Everything that a command prints goes through a console of `stdout` or `stderr`, or `write`. A
+field, a file's name or an error's text may hold escape sequences, letters that reverse the order of
+others, and words that rich takes for markup; they are shown, not obeyed. Only what `write` sends to
+a file or a pipe is as it is.
+"""
+
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 # Where the output goes to a file or a pipe, there is no screen to fit.
 PIPE_WIDTH = 160
+# Letters that are not printable by themselves, and do no harm: lines' ends, and what joins letters.
+KEPT = frozenset("\n\t\u200c\u200d")
+
+
+def harmless(text: str) -> str:
+    r"""A text whose control characters are visible, as \x1b, and have no effect."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in KEPT or unicodedata.category(c) == "Zs" else _visible(c)
+        for c in text
+    )
+
+
+def _visible(letter: str) -> str:
+    return (
+        letter.encode("ascii", "backslashreplace").decode()
+        if letter > "\x7f"
+        else (f"\\x{ord(letter):02x}")
+    )
+
+
+class _Console(Console):
+    """Shows texts as they are: no markup, no emoji codes, no control characters of theirs."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """A string as Text, which would drop some of the control characters."""
+        return super().render_str(harmless(text), **how)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Renders; what is styled is rich's own, the letters are made harmless."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(harmless(segment.text), segment.style)
 
 
 def stdout() -> Console:
     """The console that commands print to."""
-    console = Console()
-    return console if console.is_terminal else Console(width=PIPE_WIDTH)
+    console = _Console(markup=False, emoji=False)
+    return console if console.is_terminal else _Console(markup=False, emoji=False, width=PIPE_WIDTH)
+
+
+def stderr() -> Console:
+    """The console for errors and remarks."""
+    return _Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+def write(text: str) -> None:
+    """Prints a line as it is to a file or a pipe, and without harm to a terminal."""
+    print(harmless(text) if sys.stdout.isatty() else text)
+
+
+def encode_anything() -> None:
+    """Lets the standard streams take what their encoding lacks, as names of files may have."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_records(
@@ -26,19 +87,28 @@ def print_records(
     names: Sequence[str] = (),
 ) -> None:
     """Prints records as a table; `names` are its columns, by default the first record's."""
-    if title:
-        console.print(Text(f"\n{title}", style="bold"))
     names = names or list(records[0] if records else ())
+    print_rows([[record[name] for name in names] for record in records], title, console, names)
+
+
+def print_rows(
+    rows: Sequence[Sequence[Any]], title: str | None, console: Console, names: Sequence[str]
+) -> None:
+    """Prints rows as a table with columns of these names, of which two may be the same."""
+    if title:
+        console.print(Text(harmless(f"\n{title}"), style="bold"))
     if names:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for name in names:
-            number = any(isinstance(r[name], int | float | Decimal) for r in records)
-            table.add_column(name, justify="right" if number else "left", overflow="fold")
-        for record in records:
+        for n, name in enumerate(names):
+            number = any(isinstance(row[n], int | float | Decimal) for row in rows)
+            table.add_column(
+                Text(_line(name)), justify="right" if number else "left", overflow="fold"
+            )
+        for row in rows:
             # Text, not markup: a row may hold anything.
-            table.add_row(*(Text(_shown(record[name])) for name in names))
+            table.add_row(*(Text(_shown(value)) for value in row))
         console.print(table)
-    if not records:
+    if not rows:
         console.print("no rows")
 
 
@@ -51,6 +121,9 @@ def _shown(value: Any) -> str:
         case float():
             return f"{value:.4f}"
         case _:
-            return "".join(
-                c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value)
-            )
+            return _line(str(value))
+
+
+def _line(text: str) -> str:
+    """A text in one line."""
+    return harmless(text).replace("\n", "\\n").replace("\t", "\\t")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 
 def run(home: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     """A command by one who may only read."""
-    command = [sys.executable, "-c", "from event_pipeline.cli import main; main()", *words]
+    command = [sys.executable, "-c", "from event_pipeline.__main__ import main; main()", *words]
     return subprocess.run(
         [*(BOUND if os.getuid() == 0 else []), *command],
         env={**os.environ, "EVENT_PIPELINE_HOME": str(home), "COLUMNS": "200"},

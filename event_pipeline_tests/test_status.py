@@ -358,7 +358,7 @@ def test_a_later_first_day_asks_for_nothing_that_is_older(tmp_path: Path) -> Non
         )
         lab.forget_tables()
         lake = lab.resources.lake
-        lake._catalog.drop_table(lake.identifier(EVENTS))
+        lake.open().drop_table(lake.identifier(EVENTS))
         assert lab.settle("arrivals") == [HOUR]
         assert {record["kind"] for record in told(lab)["unread"]} == {"before the first day"}
         assert all(record["partition"] > old for record in told(lab)["waiting"])

@@ -1,34 +1,116 @@
 """Statements as every engine needs them, parsed."""
 
+import logging
+import re
 from collections.abc import Sequence
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.dialect import DialectType
 
 from event_pipeline.contracts import TABLES, Contract
 from event_pipeline.errors import QueryError, first_line
 
+# It warns of what is refused here in a line of its own.
+logging.getLogger("sqlglot").setLevel(logging.ERROR)
+# What Athena calls the catalog that all tables are in.
+CATALOG = "awsdatacatalog"
+DEEPEST = "the query is nested too deeply"
+REMARK = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+SHOW = re.compile(
+    r"SHOW\s+(?:TABLES(?:\s+(?:IN|FROM)\s+(?P<layer>\S+))?|(?P<layers>DATABASES|SCHEMAS))", re.I
+)
+DESCRIBE = re.compile(r"(?:DESC|DESCRIBE|SHOW\s+COLUMNS\s+(?:IN|FROM))\s+(?P<table>\S+)", re.I)
 
-def athena_query(text: str) -> exp.Query:
+
+def described(text: str) -> tuple[list[str], list[tuple[str, ...]]] | None:
+    """What SHOW TABLES, SHOW DATABASES and DESCRIBE answer; none for other statements."""
+    statement = REMARK.sub(" ", text).strip().rstrip(";").strip()
+    if found := SHOW.fullmatch(statement):
+        if found["layers"]:
+            return ["database"], [(name,) for name in sorted({t.split(".")[0] for t in TABLES})]
+        layer = (found["layer"] or "").strip('"`').lower()
+        return ["table"], [(t,) for t in sorted(TABLES) if layer in ("", t.split(".")[0])]
+    if found := DESCRIBE.fullmatch(statement):
+        name = re.sub(r'["`]', "", found["table"]).lower().removeprefix(f"{CATALOG}.")
+        if name not in TABLES:
+            raise QueryError(_no_table(name))
+        columns = TABLES[name].columns
+        return ["column", "type", "comment"], [(c.name, c.type, c.description) for c in columns]
+    return None
+
+
+def athena_query(text: str, dialect: DialectType = "athena") -> exp.Query:
     """One SELECT in Athena's dialect. Raises QueryError with one clear line."""
     try:
-        parsed = sqlglot.parse(text, read="athena")
+        parsed = [each for each in sqlglot.parse(text, read=dialect) if each]
+    except sqlglot.errors.ParseError as error:
+        raise QueryError(_syntax(error)) from None
     except sqlglot.errors.SqlglotError as error:
         raise QueryError(first_line(error)) from None
+    except RecursionError:
+        raise QueryError(DEEPEST) from None
+    # What follows the last semicolon may be a remark alone.
+    parsed = [each for each in parsed if not isinstance(each, exp.Semicolon)]
     if len(parsed) != 1 or not isinstance(parsed[0], exp.Query):
         raise QueryError("one SELECT statement is expected")
     return parsed[0]
 
 
+def _syntax(error: sqlglot.errors.ParseError) -> str:
+    if not error.errors:
+        return first_line(error)
+    found = error.errors[0]
+    what = str(found["description"]).rstrip(".")
+    return f"{what} at line {found['line']}, column {found['col']}: {found['highlight']}"
+
+
 def tables_of(query: exp.Query) -> list[Contract]:
-    """The tables that a query reads. Raises QueryError if there is no such table."""
-    # A name without a database is one that the query itself defines, or unknown to the engine.
-    names = sorted({f"{table.db}.{table.name}" for table in query.find_all(exp.Table) if table.db})
-    for name in names:
-        if name not in TABLES:
-            choices = ", ".join(sorted(TABLES))
-            raise QueryError(f"there is no table {name}; there are: {choices}")
-    return [TABLES[name] for name in names]
+    """The tables that a query reads, each named in it as the lake names it from here on.
+
+    Raises QueryError if there is no such table.
+    """
+    found: dict[str, Contract] = {}
+    for table in query.find_all(exp.Table):
+        name = ".".join(part.name.lower() for part in table.parts)
+        if not isinstance(table.this, exp.Identifier):
+            raise QueryError(f"a query reads tables, and no {table.this.sql(dialect='athena')}")
+        if name in _defined(table):
+            continue
+        contract = TABLES.get(name.removeprefix(f"{CATALOG}."))
+        if contract is None:
+            raise QueryError(_no_table(name))
+        found[contract.table] = contract
+        database, last = contract.identifier
+        table.set("this", exp.to_identifier(last))
+        table.set("db", exp.to_identifier(database))
+        table.set("catalog", None)
+    return [found[name] for name in sorted(found)]
+
+
+def _defined(table: exp.Expr) -> set[str]:
+    """The names that the query itself gives to tables, where this one stands."""
+    names: set[str] = set()
+    node: exp.Expr = table
+    while above := node.parent:
+        defined = above.args.get("with_")
+        seen = defined.expressions if defined else []
+        if isinstance(node, exp.CTE):
+            # Its query's tables are those before it, and itself if it is recursive.
+            seen = above.expressions[: (node.index or 0) + bool(above.args.get("recursive"))]
+            above = above.parent or above
+        names.update(each.alias.lower() for each in seen)
+        node = above
+    return names
+
+
+def _no_table(name: str) -> str:
+    last = name.rpartition(".")[2]
+    alike = [table for table in sorted(TABLES) if name.endswith(f"_{table}")] or [
+        table for table in sorted(TABLES) if table.rpartition(".")[2] == last
+    ]
+    choices = ", ".join(alike or sorted(TABLES))
+    return f"there is no table {name}; there {'is' if len(alike) == 1 else 'are'}: {choices}"
 
 
 def carrying(statement: str, columns: Sequence[str]) -> exp.Select:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
-from sqlglot import exp
 
 from event_pipeline.engines import Querier, QueryReport
+from event_pipeline.engines.duckdb.athena import Translation, translated
 from event_pipeline.engines.duckdb.session import (
     clear_errors,
     literals,
@@ -15,7 +17,6 @@ from event_pipeline.engines.duckdb.session import (
     session,
     unload,
 )
-from event_pipeline.engines.statement import athena_query, tables_of
 from event_pipeline.lake.tables import Lake
 from event_pipeline.scratch import plain_path
 
@@ -36,32 +37,46 @@ class DuckDBQuerier(Querier):
         version: str = "",
     ) -> QueryReport:
         """Writes one Parquet file. Reads only files that may hold rows of the date."""
-        query = athena_query(statement)
-        with _tables(self, query, where[1]) as connection:
-            return unload(connection, query, columns, where, to)
+        query = translated(statement)
+        with _tables(self, query, where[1], to) as connection:
+            return unload(connection, query.sql, columns, where, to)
 
     def fetch(
         self, statement: str, day: str | None = None
     ) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Runs one SELECT in Athena's dialect."""
-        query = athena_query(statement)
+        query = translated(statement)
         with _tables(self, query, day) as connection, clear_errors():
-            result = connection.execute(query.sql(dialect="duckdb"))
-            return [column[0] for column in result.description or []], result.fetchall()
+            result = connection.execute(query.sql)
+            names = [column[0] for column in result.description or []]
+            rows: list[tuple[Any, ...]] = result.fetchall()
+        for place, zone in query.zones.items():
+            rows = [(*row[:place], _in(row[place], zone), *row[place + 1 :]) for row in rows]
+        return names, rows
+
+
+def _in(value: Any, zone: str) -> Any:
+    """An instant as the clock of a zone shows it."""
+    return value.astimezone(ZoneInfo(zone)) if isinstance(value, datetime) else value
 
 
 @contextmanager
 def _tables(
-    querier: DuckDBQuerier, query: exp.Query, day: str | None
+    querier: DuckDBQuerier, query: Translation, day: str | None, to: str | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection in which the tables that a query names are views of their live files."""
     with session(querier.memory_mb, querier.threads) as connection:
-        # As in Athena, a query reads tables and no other files.
-        folders = {querier.lake.root, querier.lake.address}
-        allowed = literals([f"{plain_path(each)}/" for each in folders])
-        connection.execute(f"SET allowed_directories=[{allowed}]")
-        connection.execute("SET enable_external_access=false")
-        for contract in tables_of(query):
+        query.prepare(connection)
+        files: list[str] = []
+        for contract in query.tables:
             day_only = f"{contract.date} = '{day}'" if day and contract.date else None
-            make_view(connection, contract, querier.lake.scan(contract, day_only))
+            live = querier.lake.scan(contract, day_only)
+            make_view(connection, contract, live)
+            files += live
+        # As in Athena, a query reads tables and no other files.
+        connection.execute(f"SET allowed_paths=[{literals([plain_path(file) for file in files])}]")
+        if to:
+            connection.execute(f"SET allowed_directories=[{literals([f'{plain_path(to)}/'])}]")
+        connection.execute("SET enable_external_access=false")
+        connection.execute("SET lock_configuration=true")
         yield connection

@@ -1,11 +1,11 @@
 """Connections, and how files and texts are written in DuckDB's SQL."""
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import duckdb
-from sqlglot import exp
 
 from event_pipeline.contracts import Contract
 from event_pipeline.engines import QueryReport
@@ -17,6 +17,14 @@ PARQUET = (
     "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, DICTIONARY_SIZE_LIMIT 1000,"
     " WRITE_BLOOM_FILTER false)"
 )
+
+# What an error of a statement's macros says (`sql/athena/functions.sql`), and what DuckDB adds.
+OURS = re.compile(r"Could not convert string 'athena: (.*)' to INT32", re.DOTALL)
+KIND = re.compile(r"^(?:[A-Z][\w ]*? Error: )+")
+ADVICE = {
+    " You might need to add explicit type casts.": "",
+    "invalid perl operator": "a pattern that is not understood on target local",
+}
 
 
 def connect(memory_mb: int, threads: int | None, scratch: str) -> duckdb.DuckDBPyConnection:
@@ -70,7 +78,19 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        raise QueryError(first_line(error)) from None
+        raise QueryError(say(error)) from None
+
+
+def say(error: duckdb.Error) -> str:
+    """What is wrong, in a line and without what is DuckDB's own affair."""
+    if told := OURS.search(str(error)):
+        return told[1]
+    if "Division by zero" in str(error):
+        return "division by zero"
+    line = KIND.sub("", first_line(error))
+    for advice, instead in ADVICE.items():
+        line = line.replace(advice, instead)
+    return line.strip()
 
 
 def scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:
@@ -102,7 +122,7 @@ def make_view(
 
 def unload(
     connection: duckdb.DuckDBPyConnection,
-    query: exp.Expr,
+    query: str,
     columns: Sequence[tuple[str, str]],
     where: tuple[str, str],
     to: str,
@@ -115,8 +135,7 @@ def unload(
     with clear_errors():
         rows = copy(
             connection,
-            f"SELECT {typed} FROM ({query.sql(dialect='duckdb')})"
-            f" WHERE \"{column}\" = DATE '{day}'",
+            f"SELECT {typed} FROM ({query}) WHERE \"{column}\" = DATE '{day}'",
             path,
         )
     return QueryReport(rows, [path], time.monotonic() - started)

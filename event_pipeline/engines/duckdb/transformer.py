@@ -65,7 +65,13 @@ class DuckDBTransformer(Transformer):
         with session(self.memory_mb, self.threads) as connection:
             for table, files in request.inputs.items():
                 make_view(connection, TABLES[table], files)
-            return unload(connection, query, request.columns, request.where, request.prefix)
+            return unload(
+                connection,
+                query.sql(dialect="duckdb"),
+                request.columns,
+                request.where,
+                request.prefix,
+            )
 
     def _partition(self, request: TransformRequest, partition: PartitionRequest) -> PartitionReport:
         with scratch() as folder:

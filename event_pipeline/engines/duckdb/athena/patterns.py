@@ -1,0 +1,86 @@
+"""Patterns that Athena's functions take, as DuckDB's take them."""
+
+import re
+from collections.abc import Mapping
+
+from event_pipeline.errors import QueryError
+
+# MySQL's, of date_format and date_parse. Trino refuses %D %U %u %V %w %X, too.
+MYSQL = {
+    "a": "%a", "b": "%b", "c": "%-m", "d": "%d", "e": "%-d", "f": "%f", "H": "%H", "h": "%I",
+    "I": "%I", "i": "%M", "j": "%j", "k": "%-H", "l": "%-I", "M": "%B", "m": "%m", "p": "%p",
+    "r": "%I:%M:%S %p", "S": "%S", "s": "%S", "T": "%H:%M:%S", "v": "%V", "W": "%A", "x": "%G",
+    "Y": "%Y", "y": "%y", "%": "%%",
+}  # fmt: skip
+MYSQL_REFUSED = "DUuVwX"
+# Joda's, of format_datetime and parse_datetime: a letter as often as it is repeated.
+JODA = {
+    "y": "%Y", "yy": "%y", "yyyy": "%Y", "Y": "%Y", "YY": "%y", "YYYY": "%Y", "M": "%-m",
+    "MM": "%m", "MMM": "%b", "MMMM": "%B", "d": "%-d", "dd": "%d", "H": "%-H", "HH": "%H",
+    "h": "%-I", "hh": "%I", "m": "%-M", "mm": "%M", "s": "%-S", "ss": "%S", "SSS": "%g",
+    "SSSSSS": "%f", "a": "%p", "E": "%a", "EE": "%a", "EEE": "%a", "EEEE": "%A", "e": "%u",
+    "D": "%-j", "DDD": "%j", "ww": "%V", "xxxx": "%G",
+}  # fmt: skip
+JODA_PART = re.compile(
+    r"(?P<letters>([A-Za-z])\2*)|'(?P<quoted>(?:[^']|'')*)'|(?P<other>[^A-Za-z'])"
+)
+# A step of a path into JSON: .name, ["name"] or [0].
+JSON_STEP = re.compile(r"""\.([^.\[\]"'*@]+)|\["([^"]+)"\]|\['([^']+)'\]|\[(\d+)\]""")
+
+
+def mysql(pattern: str) -> str:
+    """DuckDB's format for one of MySQL's. Raises QueryError for what Trino does not have."""
+
+    def letter(found: re.Match[str]) -> str:
+        if found[1] in MYSQL_REFUSED or not found[1]:
+            raise QueryError(f"%{found[1]} is not supported in the date format {pattern}")
+        return MYSQL.get(found[1], found[1])
+
+    return re.sub(r"%(.?)", letter, pattern, flags=re.DOTALL)
+
+
+def joda(pattern: str, more: Mapping[str, str] | None = None) -> str:
+    """DuckDB's format for one of Joda's. Raises QueryError for letters that are not known here."""
+    known, parts, at = {**JODA, **(more or {})}, [], 0
+    while found := JODA_PART.match(pattern, at):
+        at = found.end()
+        if found["letters"]:
+            if found["letters"] not in known:
+                raise QueryError(
+                    f"{found['letters']} in the format {pattern}: not there on target local;"
+                    " target aws has it"
+                )
+            parts.append(known[found["letters"]])
+        else:
+            text = found["other"] or (found["quoted"] or "'").replace("''", "'")
+            parts.append(text.replace("%", "%%"))
+    if at < len(pattern):
+        raise QueryError(f"the format {pattern} has a quote without an end")
+    return "".join(parts)
+
+
+def replacement(text: str) -> str:
+    r"""What regexp_replace puts in: groups are $1 in Trino, \1 in RE2."""
+
+    def part(found: re.Match[str]) -> str:
+        if found["group"]:
+            return rf"\{found['group']}"
+        if found["escaped"]:
+            return found["escaped"].replace("\\", r"\\")
+        raise QueryError(f"in the replacement {text}, {found[0]} is not there on target local")
+
+    return re.sub(r"\$(?P<group>\d)|\\(?P<escaped>[\\$])|[\\$]\S*", part, text)
+
+
+def json_path(path: str) -> str:
+    """A path with its names quoted. Raises QueryError for wildcards and filters."""
+    steps, at = ["$"], 1
+    while found := JSON_STEP.match(path, at):
+        at = found.end()
+        name = found[1] or found[2] or found[3]
+        steps.append(f'."{name}"' if name else f"[{found[4]}]")
+    if not path.startswith("$") or at < len(path):
+        raise QueryError(
+            f"the JSON path {path} is not understood on target local; target aws has more"
+        )
+    return "".join(steps)

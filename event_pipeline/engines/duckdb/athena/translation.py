@@ -1,0 +1,158 @@
+"""A query of Athena's, for DuckDB."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+import duckdb
+from sqlglot import exp
+
+from event_pipeline.contracts import Contract
+from event_pipeline.engines.duckdb.athena.functions import FIELDS, function
+from event_pipeline.engines.duckdb.athena.grammar import AthenaSQL, check
+from event_pipeline.engines.duckdb.athena.nodes import (
+    WRITTEN,
+    Node,
+    add_macros,
+    call,
+    cast,
+    duckdb_sql,
+    excerpt,
+    macro,
+    number,
+    text,
+)
+from event_pipeline.engines.duckdb.athena.types import columns_of, resolve
+from event_pipeline.engines.duckdb.athena.zones import (
+    at_timezone,
+    clock,
+    is_zoned,
+    without_zones,
+    zoned_literal,
+)
+from event_pipeline.engines.statement import DEEPEST, athena_query, tables_of
+from event_pipeline.errors import QueryError
+
+TRIMS = {"": "trim", "BOTH": "trim", "LEADING": "ltrim", "TRAILING": "rtrim"}
+NAMED = (exp.Alias, exp.Column, exp.Dot, exp.Star)
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A query for DuckDB, the tables that it reads, and how its answer is shown.
+
+    `zones` are those in which columns of times are shown, by place.
+    """
+
+    sql: str
+    tables: tuple[Contract, ...]
+    zones: dict[int, str]
+
+    def prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Makes a connection ready for the query."""
+        # What `/` means is written out.
+        connection.execute("SET integer_division=false")
+        add_macros(connection, self.sql, set())
+
+
+@cache
+def translated(statement: str) -> Translation:
+    """A query of Athena's for DuckDB. Raises QueryError with one clear line."""
+    query = athena_query(statement, AthenaSQL)
+    try:
+        tables = tables_of(query)
+        check(query)
+        _name_columns(query)
+        # From the leaves: what a function gets is rewritten already.
+        nodes = list(query.walk(bfs=False))
+        for node in nodes:
+            node.meta[WRITTEN] = True
+        for node in reversed(nodes):
+            changed = _rewritten(node)
+            if changed is not node:
+                node.replace(changed)
+        zones = dict(without_zones(query))
+        resolve(query, tables)
+        return Translation(duckdb_sql(query), tuple(tables), zones)
+    except RecursionError:
+        raise QueryError(DEEPEST) from None
+
+
+def _name_columns(query: exp.Query) -> None:
+    """Gives the columns that have no name the one that Athena gives them."""
+    for n, each in enumerate(query.selects):
+        if not isinstance(each.unnest(), NAMED):
+            each.replace(exp.alias_(each.copy(), f"_col{n}", quoted=True))
+
+
+def _rewritten(node: Node) -> Node:  # noqa: PLR0911
+    """A node as the text alone decides, its parts being so already."""
+    match node:
+        case exp.Anonymous():
+            return function(node)
+        case exp.Cast():
+            return _cast(node)
+        case exp.Extract() | exp.Substring() | exp.Trim():
+            return _with_words(node)
+        case exp.AtTimeZone():
+            return at_timezone(node.this, node.args["zone"])
+        case exp.CurrentTimestamp():
+            return macro("now")
+        case exp.Localtimestamp():
+            return cast(macro("now"), "TIMESTAMP")
+        case exp.RespectNulls():
+            kept: Node = node.this
+            return kept
+        case exp.IgnoreNulls(this=exp.Anonymous() as called):
+            # DuckDB has the words behind the last argument.
+            *first, last = called.expressions
+            return call(called.name, *first, exp.Var(this=f"{duckdb_sql(last)} IGNORE NULLS"))
+        case exp.Interval():
+            return _interval(node)
+        case exp.Unnest() if len(node.expressions) > 1:
+            return columns_of(node.expressions, node)
+    return node
+
+
+def _with_words(node: Node) -> Node:
+    """Functions that have words between their arguments."""
+    if isinstance(node, exp.Extract):
+        if node.name.lower() not in FIELDS:
+            raise QueryError(f"EXTRACT({node.name} ...) is not there on target local")
+        return function(call(node.name.lower(), node.expression))
+    if isinstance(node, exp.Substring):
+        rest = [node.args[name] for name in ("start", "length") if node.args.get(name)]
+        return macro("substr", node.this, *rest)
+    name = TRIMS[str(node.args.get("position") or "").upper()]
+    return macro(name, node.this, *([node.expression] if node.expression else []))
+
+
+def _interval(node: exp.Interval) -> Node:
+    value = node.this
+    digits = value.this if isinstance(value, exp.Neg) else value
+    if not isinstance(digits, exp.Literal) or not re.fullmatch(r"-?\d+(\.\d+)?", digits.name):
+        raise QueryError(f"not understood on target local: {excerpt(node)}")
+    if value is not digits:
+        node.set("this", text(f"-{digits.name}"))
+    return node
+
+
+def _cast(node: exp.Cast) -> Node:
+    """A cast of, or to, a time in a zone; types decide the others."""
+    for kind in node.to.find_all(exp.DataType):
+        if kind.this == exp.DType.DECIMAL and not kind.expressions:
+            kind.set("expressions", [exp.DataTypeParam(this=number(n)) for n in (38, 0)])
+    target = node.to.this
+    if target == exp.DType.TIMESTAMPTZ and (time := zoned_literal(node)):
+        return time
+    if is_zoned(node.this):
+        if target in (exp.DType.DATE, exp.DType.TIMESTAMP):
+            node.set("this", clock(node.this))
+        elif target == exp.DType.VARCHAR:
+            zone = exp.DPipe(this=text(" "), expression=node.this.expressions[1].copy())
+            shown = exp.DPipe(this=macro("_time_text", clock(node.this)), expression=zone)
+            return exp.paren(shown, copy=False)
+        elif target == exp.DType.TIMESTAMPTZ:
+            kept: Node = node.this
+            return kept
+    return node

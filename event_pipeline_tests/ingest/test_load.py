@@ -211,11 +211,11 @@ def test_a_row_whose_time_cannot_be_told_is_kept_for_silver_to_judge(shelf: Shel
         ("DROP TABLE input", None, "one SELECT"),
         ("SELECT 1; SELECT 2", None, "one SELECT"),
         (
-            "SELECT '2018-01-01' AS timestamp FROM input",
+            "SELECT '2018-01-01T00:00:00Z' AS timestamp FROM input",
             None,
             "EVENT_PIPELINE_FIRST_DAY=2018-01-01",
         ),
-        ("SELECT '2918-01-01' AS timestamp FROM input", None, "yet to come"),
+        ("SELECT '2918-01-01T00:00:00Z' AS timestamp FROM input", None, "yet to come"),
         ("SELECT user_id FROM input", "noon", "--arrival-hour noon: expected a form like"),
     ],
 )

@@ -258,7 +258,10 @@ def _fit(
 
 def _header(rows: Sequence[Sequence[str]], width: int) -> int:
     """Which record is the header: those before it are titles, which have few fields."""
-    whole = next(n for n, row in enumerate(rows) if len(row) == width)
+    wide = [n for n, row in enumerate(rows) if len(row) == width]
+    # A title in a spreadsheet's first cell has as many as all, most of them blank.
+    named = (n for n in wide if sum(bool(each.strip()) for each in rows[n]) > width // 2)
+    whole = next(named, wide[0])
     if not _are_values(rows[whole]):
         return whole
     # A header that has not as many fields as the records below it is one nevertheless.

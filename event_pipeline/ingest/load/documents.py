@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 from event_pipeline.ingest.load.reading import BATCH, Found, texts, undecodable, unique_names
 from event_pipeline.lake.fields import Number, Pairs, is_too_deep, spelling
-from event_pipeline.lake.text import elements, records
+from event_pipeline.lake.text import LONGEST_TOKEN, elements, records
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,8 +56,12 @@ def _records(text: IO[str], start: str) -> Iterator[str]:
         return records(text, array=True)
     try:
         end = _DECODER.raw_decode(first)[1]
-    except (ValueError, RecursionError):
+    except RecursionError:
         return records(text, array=False)
+    except json.JSONDecodeError as error:
+        # Of a long object that is laid out in lines only the beginning is at hand.
+        goes_on = error.msg.startswith("Unterminated") or len(first) - error.pos < LONGEST_TOKEN
+        return elements(text) if goes_on and "\n" in first else records(text, array=False)
     after = first[end:].lstrip(" \t,")
     if "\n" in first[:end] or "\r" in first[:end] or after[:1] == "{":
         # Laid out for people, or one after the other without a line's end.

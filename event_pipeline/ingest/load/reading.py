@@ -5,6 +5,7 @@ type is guessed. A record that cannot be read costs itself: it is counted and na
 are read.
 """
 
+import codecs
 import io
 import re
 import zlib
@@ -192,7 +193,7 @@ def _text(stream: BufferedStream, name: str, encoding: str | None) -> tuple[io.T
             " give its --encoding"
         )
     errors = "surrogatepass" if wide else "surrogateescape"
-    start = head[: len(head) // 4 * 4].decode(used, "ignore")
+    start = codecs.getincrementaldecoder(used)("ignore").decode(head)
     # As they are, since a line's end within quotes is a value's.
     return io.TextIOWrapper(stream, used, errors=errors, newline=""), start
 

@@ -140,7 +140,7 @@ def _form(connection: duckdb.DuckDBPyConnection, values: list[str]) -> str | Non
     counts = ", ".join(
         f'count(try_strptime(trim(v), {literal(form)})) AS "{n}"' for n, form in enumerate(FORMS)
     )
-    row = connection.execute(f"SELECT {counts} FROM (SELECT unnest($values) AS v)", [values])
+    row = connection.execute(f"SELECT {counts} FROM (SELECT unnest(?) AS v)", [values])
     found = row.fetchone()
     assert found is not None
     most = max(found)
@@ -153,7 +153,7 @@ def _is_open(connection: duckdb.DuckDBPyConnection, values: list[str], form: str
         return False
     other = form.replace("%d", "%?").replace("%m", "%d").replace("%?", "%m")
     row = connection.execute(
-        f"SELECT count(*) FROM (SELECT unnest($values) AS v)"
+        f"SELECT count(*) FROM (SELECT unnest(?) AS v)"
         f" WHERE try_strptime(trim(v), {literal(form)}) IS NOT NULL"
         f" AND try_strptime(trim(v), {literal(other)}) IS NULL",
         [values],

@@ -104,9 +104,10 @@ def _as_file(stream: BufferedStream, scratch: Path) -> Path:
 
 
 def _zstd(stream: IO[bytes]) -> Any:
-    import zstandard
+    import pyarrow as pa
 
-    return zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+    # It says so where a file ends early, as the package zstandard does not.
+    return pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd")
 
 
 _COMPRESSIONS: dict[bytes, Callable[[Any], Any]] = {

@@ -15,6 +15,8 @@ FORMS = (
     "%Y-%m-%d %H:%M:%S UTC",
     "%Y-%m-%d %H:%M:%S GMT",
     "%Y-%m-%d %H:%M:%S.%f UTC",
+    "%Y-%m-%d %H:%M:%S Z",
+    "%Y-%m-%dT%H:%M:%S Z",
     "%Y-%m-%d %H:%M:%S %z",
     "%Y-%m-%d %H:%M:%S.%f %z",
     "%Y-%m-%dT%H:%M:%S %z",
@@ -73,17 +75,22 @@ FORMS = (
     "%d-%b-%Y %H:%M:%S",
     "%d-%b-%Y",
     "%d-%b-%y",
+    # As ISO 8601 but for zeros that are left out.
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%dT%H:%M:%S",
+    "%Y-%m-%dT%H:%M:%SZ",
 )
 # Numbers since 1970, by the digits of their whole part in our days, and how each becomes a time.
 EPOCHS = {
     range(9, 11): (
         "seconds",
-        "make_timestamp(CAST(CAST({} AS DECIMAL(18, 6)) * 1000000 AS BIGINT))",
+        "make_timestamp(CAST(CAST({} AS DOUBLE) * 1000000 AS BIGINT))",
     ),
     range(12, 14): ("milliseconds", "epoch_ms(CAST(CAST({} AS DOUBLE) AS BIGINT))"),
     range(15, 17): ("microseconds", "make_timestamp(CAST({} AS BIGINT))"),
     range(18, 20): ("nanoseconds", "make_timestamp(CAST({} AS BIGINT) // 1000)"),
 }
+SECONDS = 10  # digits of a number of seconds, in our days
 _NUMBER = re.compile(r"-?([0-9]+)([.][0-9]+)?")
 
 
@@ -111,6 +118,8 @@ def _expression(
 ) -> str | None:
     shown = ISO if kind == "timestamp" else "%Y-%m-%d"
     if epoch := _epoch(values):
+        if any("." in value or len(value) > SECONDS for value in values):
+            shown = shown.replace("%S", "%S.%f")
         return f"strftime({epoch.format(given)}, {literal(shown)})"
     form = _form(connection, values)
     if form is None:

@@ -147,6 +147,7 @@ def read(
             raise LoadError(f"{name}: damaged: {first_line(error)}") from None
         finally:
             spool.close()
+    found.unreadable.sort(key=lambda each: each[0])
     if not spool.paths or (found.lost and not found.records):
         raise LoadError(_nothing(name, found))
     return spool.paths, found

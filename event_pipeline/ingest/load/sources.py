@@ -8,6 +8,7 @@ import hashlib
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -17,6 +18,7 @@ from event_pipeline import aws
 from event_pipeline.errors import LoadError, first_line
 
 STDIN = "-"
+PIPE = "standard input"
 REMOTE = ("s3://", "http://", "https://")
 READ_AT_ONCE = 1 << 20
 # Nothing is said for so many seconds: the connection is given up.
@@ -64,7 +66,7 @@ def is_plain(word: str) -> bool:
 def _found(word: str) -> Iterator[Source]:
     path = Path(word)
     if word == STDIN:
-        yield Source("standard input", STDIN)
+        yield Source(PIPE, STDIN)
     elif word.startswith("s3://"):
         yield from _found_in_s3(word)
     elif word.startswith(REMOTE):
@@ -147,7 +149,7 @@ def fetch(source: Source, scratch: Path) -> LocalFile:
         raise LoadError(f"{source.given}: {error.strerror or first_line(error)}") from None
 
 
-def _opened(source: Source) -> IO[bytes]:
+def _opened(source: Source) -> AbstractContextManager[IO[bytes]]:
     if source.name.startswith(REMOTE):
         import smart_open
 
@@ -157,7 +159,6 @@ def _opened(source: Source) -> IO[bytes]:
             source.given, "rb", compression="disable", transport_params=params
         )
         return opened
-    # A copy of the descriptor: closing it leaves the process's own input open.
-    if source.given == "standard input":
-        return open(sys.stdin.fileno(), "rb", closefd=False)
+    if source.given == PIPE:
+        return nullcontext(sys.stdin.buffer)
     return open(source.given, "rb")

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from event_pipeline.contracts import EVENTS, Contract
+from event_pipeline.contracts import COMMERCE_USERS, EVENTS, Contract
 from event_pipeline.ingest.load import Load, Loaded, Loads, Order, Spelling, find_sources, load
 from event_pipeline.ingest.load.mapping import read_mapping
 from event_pipeline.settings import Settings
 
 SPELLING = {"delimiter", "header", "skip", "encoding", "quote", "sheet"}
+DROP = "2019-10-01"
 ALL = "SELECT * FROM input"
 
 
@@ -54,6 +55,21 @@ class Shelf:
         )
         (source,) = find_sources([str(file)])
         return load(self.settings, source, order, self.loads)
+
+    def load_drop(
+        self,
+        file: Path,
+        sql: str | Path = ALL,
+        contract: Contract = COMMERCE_USERS,
+        drop: str | None = DROP,
+        **options: Any,
+    ) -> Loaded:
+        """Loads one source as a dataset of a drop."""
+        return self.load(file, sql, contract=contract, drop=drop, **options)
+
+    def dropped(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of each loaded file of the drop, by its name."""
+        return self.objects(f"commerce/date={DROP}")
 
     def objects(self, prefix: str = "events") -> dict[str, list[dict[str, Any]]]:
         """The rows of each Bronze object, by its key below a folder of Bronze."""

@@ -3,7 +3,6 @@
 import gzip
 import json
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
@@ -12,19 +11,14 @@ from event_pipeline.contracts import (
     COMMERCE_EVENTS,
     COMMERCE_ORDERS,
     COMMERCE_USERS,
-    EVENTS,
     USER_ACTIVITY,
-    Contract,
 )
 from event_pipeline.errors import LoadError
-from event_pipeline.ingest.load import Loaded, Loads, Order, Spelling, find_sources, load
-from event_pipeline.ingest.load.mapping import read_mapping
-from event_pipeline.settings import Settings
 from event_pipeline_tests.conftest import Lab
+from event_pipeline_tests.ingest.load.conftest import DROP, Shelf
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 REES46 = EXAMPLES / "rees46.sql"
-DROP = "2019-10-01"
 HEADER = (
     "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session"
 )
@@ -33,78 +27,6 @@ ROWS = [
     "2019-10-01 00:04:59 UTC,cart,007,2053,electronics.phone,apple,543.10,u1,s1",
     "2019-10-01 00:05:00 UTC,purchase,007,2053,,,543.10,u1,s1",
 ]
-
-
-SPELLING = {"delimiter", "header", "skip", "encoding", "quote", "sheet"}
-
-
-class Shelf:
-    """A lake and files to load into it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.settings = Settings(home=folder / "home", first_day="2019-10-01")
-
-    def file(self, name: str, text: str | bytes) -> Path:
-        path = self.folder / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-    def load(
-        self,
-        file: Path | str,
-        sql: str | Path = "SELECT * FROM input",
-        hour: str | None = None,
-        contract: Contract = EVENTS,
-        **options: Any,
-    ) -> Loaded:
-        """Loads one source; `options` are an order's, or say how the file is spelled."""
-        mapping = sql if isinstance(sql, Path) else self.file("mapping.sql", sql)
-        spelling = {name: options.pop(name) for name in SPELLING & options.keys()}
-        order = Order(
-            contract,
-            read_mapping(mapping),
-            Spelling(**spelling),
-            arrival_hour=hour,
-            **options,
-        )
-        (source,) = find_sources([str(file)])
-        return load(self.settings, source, order, Loads(self.settings.root))
-
-    def load_drop(
-        self,
-        file: Path,
-        sql: str | Path = "SELECT * FROM input",
-        contract: Contract = COMMERCE_USERS,
-        drop: str | None = DROP,
-        **options: Any,
-    ) -> Loaded:
-        return self.load(file, sql, contract=contract, drop=drop, **options)
-
-    def dropped(self) -> dict[str, list[dict[str, Any]]]:
-        """The rows of each file of the drop, by its name."""
-        folder = self.settings.lake / "bronze" / "commerce" / f"date={DROP}"
-        return {
-            path.name: [
-                json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()
-            ]
-            for path in sorted(folder.glob("*"))
-        }
-
-    def objects(self) -> dict[str, list[dict[str, Any]]]:
-        """The rows of each Bronze object, by its key below bronze/events."""
-        root = self.settings.lake / "bronze" / "events"
-        return {
-            str(path.relative_to(root)): [
-                json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()
-            ]
-            for path in sorted(root.rglob("*.jsonl.gz"))
-        }
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path)
 
 
 def test_rows_go_to_the_slot_of_their_own_time_as_the_fields_of_an_event(shelf: Shelf) -> None:

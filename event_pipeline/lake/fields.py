@@ -37,16 +37,13 @@ class Number(str):
     __slots__ = ()
 
 
-class Pairs(list[tuple[str, Any]]):
-    """An object as its names and values."""
-
-
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
+# An object is a tuple of its names and values, an array a list.
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=Pairs, parse_int=Number, parse_float=Number, parse_constant=_refuse
+    object_pairs_hook=tuple, parse_int=Number, parse_float=Number, parse_constant=_refuse
 )
 
 
@@ -65,7 +62,7 @@ def read_fields(line: str, names: Sequence[str]) -> Fields | None:
             spelling(pairs).encode()  # Half a surrogate pair is no text.
     except ValueError:
         return None
-    if not isinstance(pairs, Pairs):
+    if not isinstance(pairs, tuple):
         return None
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -81,10 +78,10 @@ def _text(value: Any) -> str | None:
 
 
 def spelling(value: Any) -> str:
-    """A value as compact JSON, its numbers as they were."""
+    """A value as compact JSON, its numbers as they were, and an object a tuple of pairs."""
     if isinstance(value, Number):
         return value
-    if isinstance(value, Pairs):
+    if isinstance(value, tuple):
         return f"{{{','.join(f'{spelling(n)}:{spelling(each)}' for n, each in value)}}}"
     if isinstance(value, list):
         return f"[{','.join(map(spelling, value))}]"

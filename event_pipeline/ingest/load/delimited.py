@@ -123,12 +123,14 @@ class _Records:
                 self._lose(_reason(error))
 
     def _feed(self) -> Iterator[str]:
-        while True:
-            line = self._again.pop() if self._again else next(self._lines, "")
-            if not line:
-                return
+        while self._again:
             self.number += 1
-            self._held.append(line)
+            self._held.append(self._again[-1])
+            yield self._again.pop()
+        hold = self._held.append
+        for line in self._lines:
+            self.number += 1
+            hold(line)
             yield line
 
     def _lose(self, why: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
 from event_pipeline.ingest.load.reading import BATCH, Found, texts, undecodable, unique_names
-from event_pipeline.lake.fields import Number, Pairs, is_too_deep, spelling
+from event_pipeline.lake.fields import Number, is_too_deep, spelling
 from event_pipeline.lake.text import LONGEST_TOKEN, elements, records
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ NO_VALUES = ("NaN", "Infinity", "-Infinity")
 Record = dict[str, str | None]
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=Pairs, parse_int=Number, parse_float=Number, parse_constant=Number
+    object_pairs_hook=tuple, parse_int=Number, parse_float=Number, parse_constant=Number
 )
 
 
@@ -76,7 +76,7 @@ def _record(line: str, found: Found) -> Record:
         pairs = _DECODER.decode(line)
     except ValueError as error:
         raise _Bad(f"not JSON: {error}") from None
-    if type(pairs) is not Pairs:
+    if type(pairs) is not tuple:
         raise _Bad("not a JSON object")
     record: Record = {}
     for name, value in pairs:
@@ -106,8 +106,8 @@ def _without_no_values(value: object, found: Found) -> object:
         case Number() if value in NO_VALUES:
             found.nulls += 1
             return None
-        case Pairs():
-            return Pairs((name, _without_no_values(each, found)) for name, each in value)
+        case tuple():
+            return tuple((name, _without_no_values(each, found)) for name, each in value)
         case list():
             return [_without_no_values(each, found) for each in value]
     return value

@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
+from event_pipeline import aws
 from event_pipeline.digests import short_digest
 from event_pipeline.errors import LoadError
-from event_pipeline.ingest.handler import LOADS, manifest_key, open_store
+from event_pipeline.ingest.handler import LOADS, FolderStore, S3Store, manifest_key, open_store
 from event_pipeline.ingest.load.sources import STDIN
 
 AT_ONCE = 8
@@ -50,7 +51,6 @@ class Loads:
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._store = open_store(root)
 
     def all(self) -> list[Load]:
         """Every load, the latest first."""
@@ -75,13 +75,13 @@ class Loads:
 
     def put(self, load: Load) -> None:
         """Records a load, in place of what was recorded of it."""
-        self._store.put(_key(load.id), json.dumps(asdict(load)).encode() + b"\n")
+        self.store.put(_key(load.id), json.dumps(asdict(load)).encode() + b"\n")
         self._there[load.id] = load
 
     def missing(self, load: Load) -> list[str]:
         """Objects of a load that are gone."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            there = pool.map(self._store.exists, load.objects)
+            there = pool.map(self.store.exists, load.objects)
             return [key for key, found in zip(load.objects, there, strict=True) if not found]
 
     def remove(self, keys: Iterable[str], told: Callable[[int], None] = lambda done: None) -> None:
@@ -93,17 +93,22 @@ class Loads:
     def take_back(self, load: Load) -> None:
         """Removes what a load wrote, and then what is known of it."""
         self.remove(load.objects)
-        self._store.delete(_key(load.id))
+        self.store.delete(_key(load.id))
         self._there.pop(load.id, None)
 
     def _remove(self, key: str) -> None:
-        self._store.delete(key)
-        self._store.delete(manifest_key(key))
+        self.store.delete(key)
+        self.store.delete(manifest_key(key))
+
+    @cached_property
+    def store(self) -> FolderStore | S3Store:
+        """Where the loads and their objects lie."""
+        return open_store(self._root, aws.client)
 
     @cached_property
     def _there(self) -> dict[str, Load]:
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = pool.map(self._store.read, self._store.keys(LOADS))
+            found = pool.map(self.store.read, self.store.keys(LOADS))
             loads = (Load(**json.loads(data)) for data, _ in filter(None, found))
             return {load.id: load for load in loads}
 

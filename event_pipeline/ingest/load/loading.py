@@ -13,7 +13,6 @@ from event_pipeline.contracts import Contract
 from event_pipeline.digests import short_digest
 from event_pipeline.engines import TransformRequest
 from event_pipeline.errors import LoadError, first_line
-from event_pipeline.ingest.handler import open_store
 from event_pipeline.ingest.load import places, writing
 from event_pipeline.ingest.load.judging import Judgement, Place, check_some_place, judge
 from event_pipeline.ingest.load.ledger import Load, Loads, load_id
@@ -285,7 +284,7 @@ class _Loading:
         self._loads.put(load)
         keys, done = writing.write(
             connection,
-            open_store(self._settings.root),
+            self._loads.store,
             self._contract,
             name,
             about={"loaded_from": self._source.file_name, "load": name},

@@ -264,12 +264,12 @@ def s3() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
-        aws.client.cache_clear()
+        aws.forget()
         client = boto3.client("s3")
         for bucket in ("shop", "lake"):
             client.create_bucket(Bucket=bucket)
         yield client
-    aws.client.cache_clear()
+    aws.forget()
     server.stop()
 
 

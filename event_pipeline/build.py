@@ -90,28 +90,18 @@ def build_silver(
     if not pending:
         return
     sources = {key: objects.sources(contract, listing) for key, listing in pending.items()}
-    request = TransformRequest(
-        dataset=contract.asset,
-        statement=contract.sql,
-        source=contract.source,
-        required=contract.required,
-        columns=contract.typed_columns,
-        partition_column=contract.partition,
-        date_column=contract.date,
-        key=contract.key,
-        latest=contract.latest,
-        partitions=tuple(
-            PartitionRequest(
-                key,
-                contract.cadence.value(key),
-                listing.digest,
-                sources[key],
-                lake.new_prefix(contract, key, listing.digest),
-                lake.new_prefix(quarantine, key, listing.digest),
-            )
-            for key, listing in pending.items()
-        ),
+    partitions = tuple(
+        PartitionRequest(
+            key,
+            contract.cadence.value(key),
+            listing.digest,
+            sources[key],
+            lake.new_prefix(contract, key, listing.digest),
+            lake.new_prefix(quarantine, key, listing.digest),
+        )
+        for key, listing in pending.items()
     )
+    request = TransformRequest.of(contract, partitions)
     for report in transformer.transform(request):
         key, listing = report.key, pending[report.key]
         error = report.error or _silver_audit(report, listing, objects.partition(contract, key))

@@ -13,7 +13,7 @@ import typer
 
 from event_pipeline import aws
 from event_pipeline.answers import as_csv, as_json
-from event_pipeline.contracts import EVENTS, SILVER, TABLES, Contract
+from event_pipeline.contracts import SILVER, TABLES, Contract
 from event_pipeline.errors import UsageError
 from event_pipeline.interrupts import quitting
 from event_pipeline.settings import Settings, read_settings
@@ -130,7 +130,10 @@ def ledger(
 @app.command()
 @_clear_errors
 def load(
-    file: Annotated[Path, typer.Argument(help="CSV, JSON, JSON Lines or Parquet; may be gzipped.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders, quoted patterns, s3://, https://, or - for a pipe."),
+    ],
     sql: Annotated[Path, typer.Option(help="One SELECT FROM input that gives a record's fields.")],
     dataset: Annotated[str, typer.Option(help="events, or commerce_users and so on.")] = "events",
     arrival_hour: Annotated[
@@ -139,31 +142,82 @@ def load(
     drop: Annotated[
         str | None, typer.Option(help="Day of a commerce dataset's drop: 2019-10-01.")
     ] = None,
-    replace: Annotated[bool, typer.Option(help="Replace the drop's file by another.")] = False,
+    drop_from: Annotated[
+        str | None, typer.Option(help="Column of the mapping that tells each row's drop.")
+    ] = None,
+    drop_from_name: Annotated[
+        str | None, typer.Option(help="How the file's name tells its drop, as %d%m%Y.")
+    ] = None,
+    replace: Annotated[bool, typer.Option(help="Take back other loads of the drop.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only say what Silver would say.")] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", "--force", help="Write also what Silver would refuse.")
+    ] = False,
+    delimiter: Annotated[str | None, typer.Option(help="Of a CSV: one character, or tab.")] = None,
+    no_header: Annotated[
+        bool, typer.Option(help="Of a CSV: columns are column0, column1 and so on.")
+    ] = False,
+    skip: Annotated[int | None, typer.Option(min=0, help="Lines above a CSV's header.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="As windows-1252; default: utf-8.")] = None,
+    quote: Annotated[str, typer.Option(help="A CSV's quote; '' for none.")] = '"',
+    sheet: Annotated[str | None, typer.Option(help="A workbook's sheet, or * for all.")] = None,
+    also: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: a table that the mapping reads too.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Another name by which the load goes.")] = None,
 ) -> None:
-    """Brings your own file to Bronze, mapped by one SELECT. The same file again changes nothing."""
-    from event_pipeline.ingest.load import load_drop, load_events
+    """Brings your own files to Bronze, mapped by one SELECT. The same again changes nothing."""
+    from event_pipeline.ingest.load import Order, Spelling
+    from event_pipeline.ingest.load.commands import run_loads
 
-    contract = _dataset(dataset)
-    if contract is EVENTS:
-        if drop:
-            raise UsageError("--drop is for commerce datasets; events have an --arrival-hour")
-        loaded = load_events(read_settings(), file, sql, arrival_hour)
-    else:
-        if not drop or arrival_hour:
-            raise UsageError(f"{dataset} needs a --drop, and has no --arrival-hour")
-        loaded = load_drop(
-            read_settings(), file, sql, contract=contract, drop=drop, replace=replace
-        )
-    out.print(
-        f"{loaded.rows:,} rows read, {loaded.objects_written} objects written, "
-        f"{loaded.objects_there} there already, partitions {loaded.span}"
+    order = Order(
+        _dataset(dataset),
+        spelling=Spelling(delimiter, not no_header, skip, encoding, quote, sheet),
+        arrival_hour=arrival_hour,
+        drop=drop,
+        drop_from=drop_from,
+        drop_from_name=drop_from_name,
+        name=name,
+        anyway=anyway,
+        dry_run=dry_run,
+        replace=replace,
     )
-    for number, text, why in loaded.unreadable[:20]:
-        err.print(f"line {number} cannot be read ({why}): {text}", markup=False, soft_wrap=True)
-    if loaded.unreadable:
-        err.print(f"{len(loaded.unreadable):,} lines cannot be read and were not loaded")
-    out.print("Next: the sensors pick it up (make dev), or run: event-pipeline sync")
+    if not run_loads(read_settings(), files, sql, also or (), order, out=out, err=err):
+        raise typer.Exit(1)
+
+
+@app.command()
+@_clear_errors
+def loads(
+    format: Annotated[LedgerFormat, typer.Option(help="table or json.")] = LedgerFormat.TABLE,
+) -> None:
+    """Lists what was loaded, the latest first."""
+    from event_pipeline.ingest.load.commands import loads_records
+
+    records = loads_records(read_settings())
+    if format is LedgerFormat.JSON:
+        write(json.dumps(records, indent=1))
+        return
+    print_records(records, "Loads: event-pipeline unload takes one back", out)
+
+
+@app.command()
+@_clear_errors
+def unload(
+    load: Annotated[str, typer.Argument(help="A load's id, as event-pipeline loads shows it.")],
+) -> None:
+    """Takes a load back: removes the objects that it wrote, and nothing else."""
+    from event_pipeline.ingest.load import Loads, take_back
+
+    found = take_back(Loads(read_settings().root), load)
+    out.print(
+        f"{found.id} ({found.source}) is taken back: {found.rows:,} rows in"
+        f" {len(found.objects):,} objects",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    out.print("Next: the sensors see it (make dev), or run: event-pipeline sync")
 
 
 @app.command()
@@ -175,7 +229,7 @@ def sample_drop(
     """Uploads a made-up commerce drop: users.json, events.json and orders.json."""
     from event_pipeline.ingest.drops import DropProfile, write_drop
     from event_pipeline.ingest.handler import open_store
-    from event_pipeline.ingest.load import given_drop
+    from event_pipeline.ingest.load.places import given_drop
 
     settings = read_settings()
     day = given_drop(settings, drop).date()
@@ -218,7 +272,7 @@ def status(
     sections = survey(read_settings())
     needed = in_need(sections)
     if format is LedgerFormat.JSON:
-        print(json.dumps(as_json(sections), indent=1))
+        write(json.dumps(as_json(sections), indent=1))
     else:
         for title, records in as_tables(sections):
             print_records(records, title, out)

@@ -146,7 +146,8 @@ def test_status_says_what_waits(home: Path, tmp_path: Path) -> None:
     mapping.write_text("SELECT * FROM input")
     events = tmp_path / "events.jsonl"
     events.write_text(
-        '{"timestamp": "2026-01-01T00:00:00Z", "user_id": "u", "event_type": "search"}\n'
+        '{"timestamp": "2026-01-01T00:00:00Z", "user_id": "u", "session_id": "s",'
+        ' "event_type": "search"}\n'
     )
     assert run(tmp_path, "load", str(events), "--sql", str(mapping)).exit_code == 0
     told = run(tmp_path, "status")
@@ -211,12 +212,18 @@ def test_a_file_is_loaded_as_a_dataset_of_a_drop(tmp_path: Path) -> None:
     assert f"2 rows read, 1 objects written, 0 there already, partitions {DAY}" in said
     assert "0 objects written, 1 there already" in run(tmp_path, *words).stdout
     load_users(tmp_path, "user_id\nu3\n")
-    refused = run(tmp_path, *words)
-    assert (refused.exit_code, refused.stdout) == (2, "")
-    assert refused.stderr == (
-        f"event-pipeline: the drop {DAY} has another users.jsonl.gz: give --replace\n"
-    )
-    assert "1 objects written" in run(tmp_path, *words, "--replace").stdout
+    replaced = run(tmp_path, *words)
+    assert "1 rows read, 1 objects written" in replaced.stdout
+    assert "takes the place of what was loaded on" in replaced.stderr
+
+    [load] = rows(run(tmp_path, "loads", "--format", "json"))
+    assert (load["dataset"], load["rows"], load["objects"]) == ("commerce_users", 1, 1)
+    folder = tmp_path / "lake" / "bronze" / "commerce" / f"date={DAY}"
+    (folder / "user.json").write_bytes(b'{"user_id": "u"}\n')
+    assert "is taken back: 1 rows in 1 objects" in run(tmp_path, "unload", load["load"]).stdout
+    assert [file.name for file in folder.iterdir()] == ["user.json"]
+    assert rows(run(tmp_path, "loads", "--format", "json")) == []
+    assert run(tmp_path, "unload", load["load"]).exit_code == 2
 
 
 def test_status_names_incomplete_drops_and_unusable_files_until_they_are_mended(

@@ -11,7 +11,8 @@ def _uploads(name: str, singular: str = "") -> Bronze:
     return Bronze(
         f"bronze/commerce_{name}",
         "bronze/commerce/",
-        rf"({names})\.jsonl?(\.gz)?",
+        # As they are uploaded, or as `load` names them: with its id, and the number of a part.
+        rf"({names})\.jsonl?(\.gz)?|{name}-[0-9a-f]{{12}}(p[0-9]+)?\.jsonl\.gz",
         uploaded=True,
         expected=f"{name}.json",
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from event_pipeline.contracts import Contract
 from event_pipeline.lake.objects import Source
 
 NUMERIC_TYPES = ("int", "long", "double", "decimal")
@@ -56,6 +57,22 @@ class TransformRequest:
     key: tuple[str, ...]
     latest: str
     partitions: tuple[PartitionRequest, ...]
+
+    @classmethod
+    def of(cls, contract: Contract, partitions: tuple[PartitionRequest, ...]) -> "TransformRequest":
+        """The request to make partitions of a Silver table."""
+        return cls(
+            dataset=contract.asset,
+            statement=contract.sql,
+            source=contract.source,
+            required=contract.required,
+            columns=contract.typed_columns,
+            partition_column=contract.partition,
+            date_column=contract.date,
+            key=contract.key,
+            latest=contract.latest,
+            partitions=partitions,
+        )
 
     @property
     def numbers(self) -> frozenset[str]:

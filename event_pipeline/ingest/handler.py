@@ -24,6 +24,7 @@ from event_pipeline.ingest.generator import SLOT, Profile, generate
 
 BRONZE = "bronze/"
 MANIFESTS = "bronze/_manifests/"
+LOADS = "bronze/_loads/"
 
 # gzip's level. 19 bytes an event; level 6 would save a fifth and take a third of the speed.
 COMPRESSION = 3
@@ -88,10 +89,22 @@ class FolderStore:
         finally:
             unfinished.unlink()
 
-    def put(self, key: str, data: bytes) -> None:
-        """Write an object, replacing any."""
+    def put(self, key: str, data: bytes) -> str:
+        """Write an object, replacing any; its ETag."""
         path, unfinished = self._write(key, data)
+        etag = folder_etag(unfinished.stat())
         unfinished.replace(path)
+        return etag
+
+    def delete(self, key: str) -> None:
+        """Delete an object, if there is one. No part of the pipeline does; a person may."""
+        (self.root / key).unlink(missing_ok=True)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Keys of the objects of a folder, whose prefix ends in a slash."""
+        with suppress(FileNotFoundError):
+            return sorted(f"{prefix}{path.name}" for path in (self.root / prefix).iterdir())
+        return []
 
     def read(self, key: str) -> tuple[bytes, str] | None:
         """Contents and ETag of an object, or None if there is none."""
@@ -164,9 +177,21 @@ class S3Store:
                 # Another's write is under way and its outcome unknown.
                 time.sleep(0.1 * 2**conflicts)
 
-    def put(self, key: str, data: bytes) -> None:
-        """Write an object, replacing any."""
-        self.client.put_object(**self._at(key), Body=data)
+    def put(self, key: str, data: bytes) -> str:
+        """Write an object, replacing any; its ETag."""
+        return str(self.client.put_object(**self._at(key), Body=data)["ETag"])
+
+    def delete(self, key: str) -> None:
+        """Delete an object, if there is one. No part of the pipeline does; a person may."""
+        self.client.delete_object(**self._at(key))
+
+    def keys(self, prefix: str) -> list[str]:
+        """Keys of the objects under a prefix, which ends in a slash."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=self.prefix + prefix
+        )
+        found = (each["Key"] for page in pages for each in page.get("Contents", ()))
+        return [str(key).removeprefix(self.prefix) for key in found]
 
     def read(self, key: str) -> tuple[bytes, str] | None:
         """Contents and ETag of an object, or None if there is none."""
@@ -271,6 +296,30 @@ def write_once(
     # Replaces the one of a repair that saw the object before its manifest.
     store.put(manifest_key(key), _json(entry))
     return entry
+
+
+def write_over(
+    store: FolderStore | S3Store,
+    key: str,
+    slot: datetime,
+    data: bytes,
+    *,
+    lines: int,
+    about: Mapping[str, Any],
+) -> bool:
+    """Write an object and its manifest, over any; False if both were there as they would be."""
+    etag, found = store.create(key, data), None
+    if etag is None:
+        found = store.read(key)
+        same = found is not None and found[0] == data
+        etag = found[1] if found and same else store.put(key, data)
+        if same and (manifest := store.read(manifest_key(key))):
+            with suppress(ValueError, KeyError, TypeError):
+                if json.loads(manifest[0])["etag"] == etag:
+                    return False
+    entry = _manifest(key, slot, data, lines, etag) | dict(about)
+    store.put(manifest_key(key), _json(entry))
+    return True
 
 
 def handler(event: Mapping[str, Any], context: object = None) -> dict[str, list[Result]]:

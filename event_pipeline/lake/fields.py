@@ -31,22 +31,19 @@ class Fields(NamedTuple):
     unknown: list[str]
 
 
-class _Number(str):
+class Number(str):
     """A number as it is spelled."""
 
     __slots__ = ()
-
-
-class _Object(list[tuple[str, Any]]):
-    """An object as its names and values."""
 
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
+# An object is a tuple of its names and values, an array a list.
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_Object, parse_int=_Number, parse_float=_Number, parse_constant=_refuse
+    object_pairs_hook=tuple, parse_int=Number, parse_float=Number, parse_constant=_refuse
 )
 
 
@@ -57,15 +54,15 @@ def read_fields(line: str, names: Sequence[str]) -> Fields | None:
     value is compact JSON. A line that names a field twice is refused, since nobody can tell which
     value was meant, and so are half a surrogate pair and a nesting deeper than 100.
     """
-    if line.count("[") + line.count("{") > DEEPEST and _depth(line) > DEEPEST:
+    if is_too_deep(line):
         return None
     try:
         pairs = _DECODER.decode(line)
         if "\\u" in line:
-            _spelling(pairs).encode()  # Half a surrogate pair is no text.
+            spelling(pairs).encode()  # Half a surrogate pair is no text.
     except ValueError:
         return None
-    if not isinstance(pairs, _Object):
+    if not isinstance(pairs, tuple):
         return None
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -75,19 +72,19 @@ def read_fields(line: str, names: Sequence[str]) -> Fields | None:
 
 def _text(value: Any) -> str | None:
     """A value as text."""
-    if isinstance(value, _Number):
+    if isinstance(value, Number):
         return _in_digits(value)
-    return value if value is None or isinstance(value, str) else _spelling(value)
+    return value if value is None or isinstance(value, str) else spelling(value)
 
 
-def _spelling(value: Any) -> str:
-    """A value as compact JSON, its numbers as they were."""
-    if isinstance(value, _Number):
+def spelling(value: Any) -> str:
+    """A value as compact JSON, its numbers as they were, and an object a tuple of pairs."""
+    if isinstance(value, Number):
         return value
-    if isinstance(value, _Object):
-        return f"{{{','.join(f'{_spelling(n)}:{_spelling(each)}' for n, each in value)}}}"
+    if isinstance(value, tuple):
+        return f"{{{','.join(f'{spelling(n)}:{spelling(each)}' for n, each in value)}}}"
     if isinstance(value, list):
-        return f"[{','.join(map(_spelling, value))}]"
+        return f"[{','.join(map(spelling, value))}]"
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -107,6 +104,11 @@ def _in_digits(number: str) -> str:
     if "inf" in spelled or abs(power) > MOST_DIGITS:
         return str(number)
     return f"{Decimal(spelled):f}" if "e" in spelled.lower() else spelled
+
+
+def is_too_deep(line: str) -> bool:
+    """Whether a line's brackets are nested deeper than is read."""
+    return line.count("[") + line.count("{") > DEEPEST and _depth(line) > DEEPEST
 
 
 def _depth(line: str) -> int:

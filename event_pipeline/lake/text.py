@@ -81,12 +81,17 @@ def one_line(text: str) -> str:
 
 def records(text: IO[str], *, array: bool) -> Iterator[str]:
     """The lines of a text or the elements of its array, each without a line's end."""
-    return map(one_line, _elements(text) if array else _lines(text))
+    return elements(text) if array else map(one_line, _lines(text))
+
+
+def elements(text: IO[str]) -> Iterator[str]:
+    """The elements of a text's array, or without one the objects that follow each other in it."""
+    return map(one_line, _elements(text))
 
 
 def _is_too_long(line: str) -> bool:
     # A character has up to four bytes, so that most lengths need no encoding.
-    return len(line) * 4 > LONGEST_LINE and len(line.encode()) > LONGEST_LINE
+    return len(line) * 4 > LONGEST_LINE and len(line.encode(errors="surrogatepass")) > LONGEST_LINE
 
 
 def is_joined(line: str) -> bool:
@@ -145,22 +150,24 @@ def _end_of_object(line: str, start: int) -> int | None:
 
 
 def _elements(text: IO[str]) -> Iterator[str]:
-    """The elements of one JSON array, in their own spelling, on one line each.
+    """The elements of one JSON array, or without one all values, each in its spelling on one line.
 
     A bad element ends where the next object begins that can be read. What follows the array
     counts as lines.
     """
     ahead = _Ahead(text)
-    if ahead.next() == "[":
+    array = ahead.next() == "["
+    if array:
         ahead.take(1)
     while found := ahead.next():
-        if found == "]" and ahead.closes_array():
+        if array and found == "]" and ahead.closes_array():
             ahead.take(1)
             yield from (line for line in ahead.take_all().split("\n") if line.strip())
             return
         length = ahead.length_of_value()
         yield _on_one_line(ahead.take_bad() if length is None else ahead.take(length))
-    yield UNCLOSED
+    if array:
+        yield UNCLOSED
 
 
 class _Ahead:

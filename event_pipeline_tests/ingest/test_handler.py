@@ -248,7 +248,7 @@ def test_a_crash_between_object_and_manifest_is_repaired(store: Store) -> None:
     class Crash(Exception):
         pass
 
-    def crash(key: str, data: bytes) -> None:
+    def crash(key: str, data: bytes) -> str:
         raise Crash
 
     whole, store.put = store.put, crash  # type: ignore[method-assign]

@@ -15,7 +15,8 @@ from event_pipeline.contracts import (
 )
 from event_pipeline.ingest.drops import DropProfile, write_drop
 from event_pipeline.ingest.generator import Mode, Profile, generate
-from event_pipeline.ingest.load import Loaded, load_drop, load_events
+from event_pipeline.ingest.load import Loaded, Loads, Order, find_sources, load
+from event_pipeline.ingest.load.mapping import read_mapping
 from event_pipeline.partitions import HOURLY
 from event_pipeline.settings import Settings
 from event_pipeline_tests.conftest import DROP, HOUR
@@ -54,15 +55,14 @@ def test_what_the_generator_of_drops_writes(pair: Pair) -> None:
     assert pair.gold().receipt["rows"] > 100
 
 
-def load(pair: Pair, file: Path, mapping: Path, contract: Contract, drop: str = "") -> Loaded:
+def loaded(pair: Pair, file: Path, mapping: Path, contract: Contract, drop: str = "") -> Loaded:
     """Loads a file into both labs, as a person does."""
+    order = Order(contract, read_mapping(mapping), drop=drop or None)
+    (source,) = find_sources([str(file)])
     for lab in pair.labs:
         settings = Settings(home=lab.root.parent, first_day=date(2010, 1, 1))
-        if drop:
-            loaded = load_drop(settings, file, mapping, contract=contract, drop=drop)
-        else:
-            loaded = load_events(settings, file, mapping, None)
-    return loaded
+        done = load(settings, source, order, Loads(settings.root))
+    return done
 
 
 @real
@@ -73,7 +73,7 @@ def test_an_object_of_the_source(pair: Pair) -> None:
 
 @real
 def test_a_real_shops_clickstream(pair: Pair) -> None:
-    assert load(pair, REES46, EXAMPLES / "rees46.sql", EVENTS).rows == 5_019
+    assert loaded(pair, REES46, EXAMPLES / "rees46.sql", EVENTS).rows == 5_019
     receipt = pair.build(EVENTS, "2019-10-01-02:00").receipt
     assert (receipt["lines"], receipt["rows"], receipt["duplicates"]) == (3_815, 3_812, 3)
 
@@ -82,5 +82,5 @@ def test_a_real_shops_clickstream(pair: Pair) -> None:
 def test_a_real_retailers_day(pair: Pair) -> None:
     """Some of its invoices are cancelled, and some are of no known customer."""
     day, mapping = "2010-12-01", EXAMPLES / "uci/orders.sql"
-    loaded = load(pair, UCI / f"{day}.csv", mapping, COMMERCE_ORDERS, day)
-    assert pair.build(COMMERCE_ORDERS, day).receipt["rows"] == loaded.rows > 100
+    done = loaded(pair, UCI / f"{day}.csv", mapping, COMMERCE_ORDERS, day)
+    assert pair.build(COMMERCE_ORDERS, day).receipt["rows"] == done.rows > 100

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import duckdb
@@ -15,6 +15,42 @@ from event_pipeline.engines import PartitionRequest, TransformRequest
 from event_pipeline.engines.duckdb.lines import BronzeFile
 from event_pipeline.lake.fields import read_fields
 from event_pipeline.lake.text import is_joined
+
+
+def register_reader(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> None:
+    """Makes `read_fields(line)` known to SQL: its fields of these names, null if it is none."""
+    kind = pa.struct([("values", pa.list_(pa.string())), ("unknown", pa.list_(pa.string()))])
+
+    def read(lines: pa.Array) -> pa.Array:
+        texts = lines.to_pylist()
+        found = [read_fields(line, names) for line in texts]
+        for line, fields in zip(texts, found, strict=True):
+            if fields is None and is_joined(line):
+                raise ValueError("a line holds several objects")  # so objects are made readable
+        return pa.array([fields and fields._asdict() for fields in found], kind)
+
+    returned = 'STRUCT("values" VARCHAR[], unknown VARCHAR[])'
+    _register(connection, "read_fields", read, ["VARCHAR"], returned, side_effects=False)
+
+
+def _register(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    function: Callable[..., pa.Array],
+    parameters: list[str],
+    returned: str,
+    *,
+    side_effects: bool,
+) -> None:
+    connection.create_function(
+        name,
+        function,
+        list[Any](parameters),
+        returned,
+        type=PythonUDFType.ARROW,
+        null_handling=FunctionNullHandling.SPECIAL,
+        side_effects=side_effects,
+    )
 
 
 class LineFile:
@@ -78,41 +114,18 @@ class Collected:
     def register(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Makes the functions known to SQL; those that collect tell whether a line stays."""
         text, names = "VARCHAR", "VARCHAR[]"
+        register_reader(connection, self._names)
         functions = (
-            (
-                "read_fields",
-                self._read_fields,
-                [text],
-                f'STRUCT("values" {names}, unknown {names})',
-            ),
-            ("set_aside", self._set_aside, [text, text], "BOOLEAN"),
-            ("quarantine", self._quarantine, [text, text, text], "BOOLEAN"),
-            ("notice", self._notice, [names], "BOOLEAN"),
+            ("set_aside", self._set_aside, [text, text]),
+            ("quarantine", self._quarantine, [text, text, text]),
+            ("notice", self._notice, [names]),
         )
-        for name, function, parameters, returned in functions:
-            connection.create_function(
-                name,
-                function,
-                list[Any](parameters),
-                returned,
-                type=PythonUDFType.ARROW,
-                null_handling=FunctionNullHandling.SPECIAL,
-                side_effects=name != "read_fields",
-            )
+        for name, function, parameters in functions:
+            _register(connection, name, function, parameters, "BOOLEAN", side_effects=True)
 
     def add(self, key: str, reason: str, line: str) -> None:
         """Quarantines one line of the object with this key."""
         self._refuse([key], [reason], [line])
-
-    def _read_fields(self, lines: pa.Array) -> pa.Array:
-        """The fields of each line, null where it is not one JSON object."""
-        kind = pa.struct([("values", pa.list_(pa.string())), ("unknown", pa.list_(pa.string()))])
-        texts = lines.to_pylist()
-        read = [read_fields(line, self._names) for line in texts]
-        for line, fields in zip(texts, read, strict=True):
-            if fields is None and is_joined(line):
-                raise ValueError("a line holds several objects")  # so objects are made readable
-        return pa.array([fields and fields._asdict() for fields in read], kind)
 
     def _set_aside(self, files: pa.Array, lines: pa.Array) -> pa.Array:
         """Keeps lines for a second reading; false for each, which takes it out of the stream."""

@@ -27,9 +27,11 @@ ADVICE = {
 }
 
 
-def connect(memory_mb: int, threads: int | None, scratch: str) -> duckdb.DuckDBPyConnection:
-    """A connection in memory that behaves as the statements expect; `memory_mb` in MiB."""
-    connection = duckdb.connect(config={"autoinstall_known_extensions": False})
+def connect(
+    memory_mb: int, threads: int | None, scratch: str, database: str = ":memory:"
+) -> duckdb.DuckDBPyConnection:
+    """A connection that behaves as the statements expect; `memory_mb` in MiB."""
+    connection = duckdb.connect(database, config={"autoinstall_known_extensions": False})
     connection.execute(f"SET memory_limit='{memory_mb}MiB'")
     connection.execute(f"SET temp_directory='{quoted(scratch)}'")
     connection.execute("SET preserve_insertion_order=false")

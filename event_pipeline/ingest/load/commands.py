@@ -1,0 +1,224 @@
+"""What the commands `load` and `loads` do: many sources by one order, and what a person is told."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from event_pipeline.errors import LoadError, UsageError
+from event_pipeline.ingest.load import places
+from event_pipeline.ingest.load.judging import Judgement
+from event_pipeline.ingest.load.ledger import Loads
+from event_pipeline.ingest.load.loading import Loaded, Order, load
+from event_pipeline.ingest.load.mapping import INPUT, read_mapping
+from event_pipeline.ingest.load.sources import Source, find_sources, is_plain
+from event_pipeline.partitions import HOURLY
+from event_pipeline.settings import Settings
+
+SHOWN = 20
+NEXT = "Next: the sensors pick it up (make dev), or run: event-pipeline sync"
+DOING = {
+    "fetch": "fetch",
+    "read": "read",
+    "map": "map",
+    "judge": "judge as Silver would",
+    "write": "write objects",
+}
+
+
+def run_loads(
+    settings: Settings,
+    words: Sequence[str],
+    mapping: Path,
+    also: Sequence[str],
+    order: Order,
+    *,
+    out: Console,
+    err: Console,
+) -> bool:
+    """Loads each source that the words name, by an order without its mapping.
+
+    A source that cannot be loaded does not stop the others. False if one was not loaded, or would
+    not be; raises LoadError if it is the only one.
+    """
+    _check(settings, words, order)
+    sources = find_sources(words)
+    if order.name and len(sources) > 1:
+        raise UsageError(f"--name {order.name}: there are {len(sources)} sources")
+    order = replace(order, sql=read_mapping(mapping), also=_tables(also))
+    loads, done, failed = Loads(settings.root), list[Loaded](), 0
+    with _progress(err) as shown:
+        for n, source in enumerate(sources, 1):
+            shown.begin(source.given if len(sources) == 1 else f"{n} of {len(sources)}")
+            try:
+                loaded = load(settings, source, order, loads, shown.tell)
+            except LoadError as error:
+                if len(sources) == 1:
+                    raise
+                failed += 1
+                named = source.given in str(error) or source.file_name in str(error)
+                _say(err, f"{error}" if named else f"{source.given}: {error}")
+                continue
+            done.append(loaded)
+            failed += loaded.stopped
+            _tell(loaded, order, err, many=len(sources) > 1)
+    _sum_up(done, order, out)
+    if failed and len(sources) > 1:
+        _say(err, f"{failed} of {len(sources)} sources are not loaded")
+    return not failed
+
+
+def loads_records(settings: Settings) -> list[dict[str, Any]]:
+    """Every load as a person reads it, the latest first."""
+    return [
+        {
+            "load": each.id,
+            "dataset": each.dataset,
+            "source": each.source,
+            "loaded": each.at,
+            "rows": each.rows,
+            "refused": each.refused,
+            "objects": len(each.objects),
+            "partitions": " to ".join(dict.fromkeys(each.partitions[:1] + each.partitions[-1:])),
+            "state": "complete" if each.complete else "cut short: give it again",
+        }
+        for each in Loads(settings.root).all()
+    ]
+
+
+def _check(settings: Settings, words: Sequence[str], order: Order) -> None:
+    """Raises UsageError for options that do not go together, or that no file could be loaded by."""
+    dataset = order.contract.identifier[1]
+    drops = {
+        "--drop": order.drop,
+        "--drop-from": order.drop_from,
+        "--drop-from-name": order.drop_from_name,
+    }
+    given = [option for option, value in drops.items() if value]
+    if order.contract.cadence is HOURLY:
+        if given or order.replace:
+            option = (given or ["--replace"])[0]
+            raise UsageError(f"{option} is for commerce datasets; events have an --arrival-hour")
+        if order.arrival_hour:
+            places.given_hour(order.arrival_hour)
+        return
+    if order.arrival_hour:
+        raise UsageError(f"{dataset} needs a --drop, and has no --arrival-hour")
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)}: give one of them")
+    if order.drop:
+        places.given_drop(settings, order.drop)
+    if not order.drop_from:
+        for word in filter(is_plain, words):
+            places.drop_of(settings, order.contract, Source(word, word), order)
+
+
+def _tables(also: Sequence[str]) -> dict[str, Source]:
+    """The files that a mapping may read beside `input`, by the names of their tables."""
+    tables = {}
+    for word in also:
+        name, _, path = word.partition("=")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.lower() == INPUT or not path:
+            raise UsageError(f"--also {word}: expected NAME=FILE, with another name than input")
+        sources = find_sources([path])
+        if len(sources) > 1:
+            raise UsageError(f"--also {word}: names {len(sources)} files")
+        tables[name.lower()] = sources[0]
+    return tables
+
+
+def _say(console: Console, text: object) -> None:
+    console.print(str(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def _tell(loaded: Loaded, order: Order, err: Console, *, many: bool) -> None:
+    """What a person should know of one load beyond its numbers."""
+    prefix = f"{loaded.source}: " if many else ""
+    found, judgement = loaded.found, loaded.judgement
+    for note in found.notes:
+        _say(err, note)
+    for number, text, why in found.unreadable[:SHOWN]:
+        _say(err, f"{prefix}line {number} cannot be read ({why}): {text}")
+    if found.lost:
+        _say(err, f"{prefix}{found.lost:,} lines cannot be read and were not loaded")
+    if found.nulls:
+        _say(err, f"{prefix}{found.nulls:,} values are NaN or Infinity, and were read as null")
+    for line in _judged(judgement) if judgement else ():
+        _say(err, f"{prefix}{line}")
+    if loaded.replaced:
+        removed = f", of whose objects {loaded.objects_removed} are gone" * bool(
+            loaded.objects_removed
+        )
+        _say(err, f"{prefix}takes the place of what was loaded on {loaded.replaced}{removed}")
+    if loaded.stopped:
+        _say(err, f"{prefix}more than half is bad: nothing is written; to write it: --anyway")
+
+
+def _judged(judgement: Judgement) -> Iterator[str]:
+    rows = judgement.rows
+    if judgement.refused:
+        reasons = ", ".join(each.reason for each in judgement.refusals)
+        yield f"{judgement.refused:,} of {rows:,} rows would be refused: {reasons}"
+        for each in judgement.refusals:
+            advice = f"; {each.advice}" if each.advice else ""
+            yield f"  {each.reason}: {each.rows:,} ({each.meaning}) {each.example}{advice}"
+    for part in judgement.outside:
+        advice = f"; {part.advice}" if part.advice else ""
+        yield f"{part.rows:,} of {rows:,} rows are not loaded: {part.why}: {part.example}{advice}"
+
+
+def _sum_up(done: Sequence[Loaded], order: Order, out: Console) -> None:
+    rows = sum(each.rows for each in done)
+    if order.dry_run:
+        _say(out, f"{rows:,} rows read, nothing written (--dry-run)")
+        return
+    written = sum(each.objects_written for each in done)
+    there = sum(each.objects_there for each in done)
+    span = Loaded("", partitions={key for each in done for key in each.partitions}).span
+    _say(
+        out,
+        f"{rows:,} rows read, {written} objects written, {there} there already, partitions {span}",
+    )
+    if any(not each.stopped for each in done):
+        _say(out, NEXT)
+
+
+class _Shown:
+    """Progress on a terminal; elsewhere nothing is shown."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID | None = None
+        self._name = ""
+
+    def begin(self, name: str) -> None:
+        """Goes on to another source."""
+        self._name = name
+
+    def tell(self, doing: str, done: int, total: int) -> None:
+        """Shows what is being done, and how much of it is done."""
+        said = f"{self._name}: {DOING[doing]}"
+        if self._task is None or self._progress.tasks[0].description != said:
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+            self._task = self._progress.add_task(said, total=None)
+        self._progress.update(self._task, completed=done, total=total or None)
+
+
+@contextmanager
+def _progress(err: Console) -> Iterator[_Shown]:
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    ) as progress:
+        yield _Shown(progress)

@@ -1,0 +1,140 @@
+"""JSON, read exactly: lines, arrays, or objects one after the other, each a record.
+
+Numbers keep the spelling that they have, whatever their length, and a key that first shows in the
+last record is a column like any other. Nested values are JSON text.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING
+
+from event_pipeline.ingest.load.reading import BATCH, Found, texts, undecodable, unique_names
+from event_pipeline.lake.fields import Number, is_too_deep, spelling
+from event_pipeline.lake.text import LONGEST_TOKEN, elements, records
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# What Python and others write for numbers that JSON has no word for.
+NO_VALUES = ("NaN", "Infinity", "-Infinity")
+
+Record = dict[str, str | None]
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=tuple, parse_int=Number, parse_float=Number, parse_constant=Number
+)
+
+
+class _Bad(Exception):
+    """A record that cannot be read; the message says why."""
+
+
+def batches(text: IO[str], start: str, found: Found) -> Iterator["pa.Table"]:
+    """The records of a JSON text that begins with `start`, in batches of columns of texts."""
+    columns: dict[str, str] = {}  # the column of each key
+    rows: list[Record] = []
+    lines: list[tuple[int, str]] = []
+    for number, line in enumerate(_records(text, start), 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(_record(line, found))
+        except _Bad as bad:
+            found.lose(number, line, undecodable(line) or str(bad))
+            continue
+        lines.append((number, line))
+        if len(rows) == BATCH:
+            yield from _tables(rows, lines, columns, found)
+            rows, lines = [], []
+    if rows:
+        yield from _tables(rows, lines, columns, found)
+
+
+def _records(text: IO[str], start: str) -> Iterator[str]:
+    first = start.lstrip("\ufeff \t\r\n")
+    if first.startswith("["):
+        return records(text, array=True)
+    try:
+        end = _DECODER.raw_decode(first)[1]
+    except RecursionError:
+        return records(text, array=False)
+    except json.JSONDecodeError as error:
+        # Of a long object that is laid out in lines only the beginning is at hand.
+        goes_on = error.msg.startswith("Unterminated") or len(first) - error.pos < LONGEST_TOKEN
+        return elements(text) if goes_on and "\n" in first else records(text, array=False)
+    after = first[end:].lstrip(" \t,")
+    if "\n" in first[:end] or "\r" in first[:end] or after[:1] == "{":
+        # Laid out for people, or one after the other without a line's end.
+        return elements(text)
+    return records(text, array=False)
+
+
+def _record(line: str, found: Found) -> Record:
+    if is_too_deep(line):
+        raise _Bad("nested deeper than 100 levels")
+    try:
+        pairs = _DECODER.decode(line)
+    except ValueError as error:
+        raise _Bad(f"not JSON: {error}") from None
+    if type(pairs) is not tuple:
+        raise _Bad("not a JSON object")
+    record: Record = {}
+    for name, value in pairs:
+        if value is None or type(value) is str:
+            record[name] = value
+        elif type(value) is Number:
+            if value in NO_VALUES:
+                found.nulls += 1
+                record[name] = None
+            else:
+                record[name] = str(value)
+        else:
+            record[name] = _nested(value, found)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _Bad(f"names {twice} twice, so that nobody can tell which value is meant")
+    return record
+
+
+def _nested(value: object, found: Found) -> str:
+    return spelling(_without_no_values(value, found))
+
+
+def _without_no_values(value: object, found: Found) -> object:
+    match value:
+        case Number() if value in NO_VALUES:
+            found.nulls += 1
+            return None
+        case tuple():
+            return tuple((name, _without_no_values(each, found)) for name, each in value)
+        case list():
+            return [_without_no_values(each, found) for each in value]
+    return value
+
+
+def _tables(
+    rows: list[Record], lines: list[tuple[int, str]], columns: dict[str, str], found: Found
+) -> Iterator["pa.Table"]:
+    try:
+        yield _table(rows, columns)
+    except UnicodeEncodeError:
+        kept = []
+        for row, (number, line) in zip(rows, lines, strict=True):
+            told = "".join((*row, *(value for value in row.values() if value)))
+            if why := undecodable(line) or undecodable(told):
+                found.lose(number, line, why)
+            else:
+                kept.append(row)
+        if kept:
+            yield _table(kept, columns)
+
+
+def _table(rows: list[Record], columns: dict[str, str]) -> "pa.Table":
+    seen = dict.fromkeys(columns)
+    for row in rows:
+        if row.keys() != seen.keys():
+            seen |= dict.fromkeys(row)
+    if len(seen) > len(columns):
+        columns |= dict(zip(seen, unique_names(list(seen)), strict=True))
+    return texts({column: [row.get(key) for row in rows] for key, column in columns.items()})

@@ -1,0 +1,123 @@
+"""What was loaded: a small file for each load, in Bronze beside the manifests.
+
+A load is known by its dataset, its source's name and the partition that it was given, or else by
+its content. What it wrote can be replaced by giving the same source again, and taken back: a
+person's own act on what a person loaded, and on nothing else in Bronze.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+
+from event_pipeline import aws
+from event_pipeline.digests import short_digest
+from event_pipeline.errors import LoadError
+from event_pipeline.ingest.handler import LOADS, FolderStore, S3Store, manifest_key, open_store
+from event_pipeline.ingest.load.sources import STDIN
+
+AT_ONCE = 8
+# As many letters as tell loads apart in the names of their objects.
+LETTERS = 12
+
+
+@dataclass
+class Load:
+    """One load. `fingerprint` stands for all that it was made of: content, mapping and options.
+
+    `place` is the partition that it was given, if it was. While `complete` is false it may have
+    written some of its `objects` only: given again, it is completed.
+    """
+
+    id: str
+    dataset: str
+    source: str
+    place: str
+    sha256: str
+    fingerprint: str
+    at: str
+    rows: int = 0
+    refused: int = 0
+    left_out: int = 0
+    unreadable: int = 0
+    partitions: list[str] = field(default_factory=list)
+    objects: list[str] = field(default_factory=list)
+    complete: bool = False
+
+
+class Loads:
+    """The loads of a lake."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    def all(self) -> list[Load]:
+        """Every load, the latest first."""
+        return sorted(self._there.values(), key=lambda load: (load.at, load.id), reverse=True)
+
+    def find(self, dataset: str, source: str, place: str, sha256: str) -> Load | None:
+        """The load of a source of this name, or else of this content, to the same place."""
+        alike = [
+            load for load in self._there.values() if (load.dataset, load.place) == (dataset, place)
+        ]
+        by_name = (load for load in alike if load.source == source != STDIN)
+        by_content = (load for load in alike if load.sha256 == sha256)
+        return next(by_name, None) or next(by_content, None)
+
+    def named(self, word: str) -> Load:
+        """The load that a person calls by its id, the id's beginning, or its source."""
+        found = [load for load in self.all() if load.id.startswith(word) or load.source == word]
+        if len(found) != 1:
+            said = "several loads" if found else "no load"
+            raise LoadError(f"{said} called {word}: see event-pipeline loads")
+        return found[0]
+
+    def put(self, load: Load) -> None:
+        """Records a load, in place of what was recorded of it."""
+        self.store.put(_key(load.id), json.dumps(asdict(load)).encode() + b"\n")
+        self._there[load.id] = load
+
+    def missing(self, load: Load) -> list[str]:
+        """Objects of a load that are gone."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            there = pool.map(self.store.exists, load.objects)
+            return [key for key, found in zip(load.objects, there, strict=True) if not found]
+
+    def remove(self, keys: Iterable[str], told: Callable[[int], None] = lambda done: None) -> None:
+        """Removes objects and their manifests; those that are gone are no matter."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for done, _ in enumerate(pool.map(self._remove, keys), 1):
+                told(done)
+
+    def take_back(self, load: Load) -> None:
+        """Removes what a load wrote, and then what is known of it."""
+        self.remove(load.objects)
+        self.store.delete(_key(load.id))
+        self._there.pop(load.id, None)
+
+    def _remove(self, key: str) -> None:
+        self.store.delete(key)
+        self.store.delete(manifest_key(key))
+
+    @cached_property
+    def store(self) -> FolderStore | S3Store:
+        """Where the loads and their objects lie."""
+        return open_store(self._root, aws.client)
+
+    @cached_property
+    def _there(self) -> dict[str, Load]:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = pool.map(self.store.read, self.store.keys(LOADS))
+            loads = (Load(**json.loads(data)) for data, _ in filter(None, found))
+            return {load.id: load for load in loads}
+
+
+def load_id(dataset: str, source: str, place: str, sha256: str) -> str:
+    """Name of a new load. What is read from a pipe has no name but its content."""
+    name = sha256 if source == STDIN else source
+    return short_digest(f"{dataset}\n{name}\n{place}")[:LETTERS]
+
+
+def _key(load: str) -> str:
+    return f"{LOADS}{load}.json"

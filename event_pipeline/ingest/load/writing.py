@@ -1,0 +1,171 @@
+"""Judged rows as Bronze objects: a stream's by slot, a drop's one dataset by day.
+
+An object's name carries the load's id, so that a load writes over what it wrote itself and over
+nothing else. Rows lie sorted, as a mapping need not keep an order: the same rows are the same
+bytes. A large object is cut into several.
+"""
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+
+from event_pipeline.contracts import Contract
+from event_pipeline.ingest.handler import (
+    COMPRESSION,
+    FolderStore,
+    S3Store,
+    object_key,
+    write_over,
+)
+from event_pipeline.lake.objects import bronze_of
+from event_pipeline.partitions import DAILY, HOURLY
+
+# Bytes of text in one object, about; each that is being written is in memory.
+OBJECT_BYTES = 32 << 20
+WRITERS = 4
+ROWS_AT_ONCE = 50_000
+
+Store = FolderStore | S3Store
+
+
+@dataclass
+class Written:
+    """The objects that a load consists of: those that had to be written, and those there."""
+
+    written: int = 0
+    there: int = 0
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where some of a load's rows go: the start of a slot or of a drop's day, and their bytes."""
+
+    start: datetime
+    bytes: int
+
+    @property
+    def parts(self) -> int:
+        """The most objects that the rows may be cut into."""
+        return self.bytes // OBJECT_BYTES + 1
+
+
+def key_of(contract: Contract, start: datetime, load: str, part: int = 0) -> str:
+    """Key of an object of a load."""
+    suffix = f"-{load}p{part + 1}" if part else f"-{load}"
+    if contract.cadence is HOURLY:
+        return object_key(start).replace(".jsonl.gz", f"{suffix}.jsonl.gz")
+    bronze = bronze_of(contract)
+    name = bronze.expected.removesuffix(".json")
+    return f"{bronze.prefix}{DAILY.folder(DAILY.key(start))}{name}{suffix}.jsonl.gz"
+
+
+def slots(connection: duckdb.DuckDBPyConnection) -> list[Slot]:
+    """Where the rows of `judged` go. A row that has no time goes where the earliest go."""
+    found = connection.execute(
+        f"SELECT slot, sum(strlen(line) + 1) FROM ({_placed(connection)})"
+        " GROUP BY slot ORDER BY slot"
+    ).fetchall()
+    return [Slot(start.replace(tzinfo=UTC), int(size)) for start, size in found]
+
+
+def _placed(connection: duckdb.DuckDBPyConnection) -> str:
+    """A query of the rows that are written, of which a stream's may have no time of their own."""
+    first = "SELECT min(slot) FROM judged WHERE outside IS NULL"
+    [(earliest,)] = connection.execute(first).fetchall()
+    if earliest is None:
+        return "SELECT slot, line FROM judged LIMIT 0"
+    # A row whose time cannot be told lies with the earliest: Silver will say what is wrong.
+    return (
+        f"SELECT coalesce(slot, TIMESTAMP '{earliest:%Y-%m-%d %H:%M:%S}') AS slot, line FROM judged"
+        " WHERE outside IS NULL"
+    )
+
+
+def write(
+    connection: duckdb.DuckDBPyConnection,
+    store: Store,
+    contract: Contract,
+    load: str,
+    *,
+    about: dict[str, str],
+    told: Callable[[int], None],
+) -> tuple[list[str], Written]:
+    """Writes the rows of `judged`; the objects' keys, and what had to be done.
+
+    At any instant each object is a whole one, of this load as it was or as it is now.
+    """
+    keys: list[str] = []
+    done = Written()
+
+    def put(key: str, start: datetime, lines: list[str]) -> bool:
+        data = _compressed(lines)
+        return write_over(store, key, start, data, lines=len(lines), about=about)
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        pending: set[Future[bool]] = set()
+
+        def take(finished: set[Future[bool]]) -> None:
+            for each in finished:
+                changed = each.result()
+                done.written += changed
+                done.there += not changed
+            told(done.written + done.there)
+
+        try:
+            for start, part, lines in _objects(connection):
+                if len(pending) >= WRITERS:
+                    finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    take(finished)
+                keys.append(key_of(contract, start, load, part))
+                pending.add(pool.submit(put, keys[-1], start, lines))
+            take(wait(pending).done)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return keys, done
+
+
+def _objects(
+    connection: duckdb.DuckDBPyConnection,
+) -> Iterator[tuple[datetime, int, list[str]]]:
+    """The rows in order: of each slot its start, the number of the part, and the part's lines."""
+    reader = connection.sql(
+        f"SELECT CAST(epoch(slot) AS BIGINT) AS slot, line FROM ({_placed(connection)})"
+        " ORDER BY slot, line"
+    ).to_arrow_reader(ROWS_AT_ONCE)
+    slot: int | None = None
+    part, size, lines = 0, 0, list[str]()
+    for moment, run in _runs(reader):
+        if lines and (moment != slot or size >= OBJECT_BYTES):
+            yield datetime.fromtimestamp(slot or 0, UTC), part, lines
+            part, size, lines = part + 1, 0, []
+        if moment != slot:
+            slot, part = moment, 0
+        lines += run
+        size += sum(map(len, run))
+    if lines:
+        yield datetime.fromtimestamp(slot or 0, UTC), part, lines
+
+
+def _runs(reader: Iterable[Any]) -> Iterator[tuple[int, list[str]]]:
+    """The lines of each batch that follow each other in one slot."""
+    import pyarrow.compute as pc
+
+    for batch in reader:
+        ends = pc.run_end_encode(batch.column(0))
+        begin = 0
+        for end, moment in zip(ends.run_ends.to_pylist(), ends.values.to_pylist(), strict=True):
+            yield moment, batch.column(1)[begin:end].to_pylist()
+            begin = end
+
+
+def _compressed(lines: list[str]) -> bytes:
+    """A gzip file without name or time of the lines."""
+    compressor = zlib.compressobj(COMPRESSION, wbits=31)
+    data = "\n".join((*lines, "")).encode()
+    return compressor.compress(data) + compressor.flush()

@@ -4,7 +4,8 @@ A process that executes a run holds a lock on `<instance>/living/<run id>` for a
 The kernel frees it however the process ends, so a file that nobody holds is of a run that died, at
 once and for certain; a process id, which is somebody else's by tomorrow, says no such thing. A run
 without a file is one that no process has begun, or that other code executes: it is lost once
-nothing was heard of it for a while and no process is there that said it executes it.
+nothing was heard of it for a while, no process is there that said it executes it, and no code
+server says so.
 
 All this is of runs on this machine; where a run is a task of its own, as on ECS, Dagster's run
 monitoring asks the platform.
@@ -21,8 +22,9 @@ from pathlib import Path
 import dagster as dg
 import psutil
 from dagster._core.events import RunFailureReason
-from dagster._core.launcher import DefaultRunLauncher
+from dagster._core.launcher import DefaultRunLauncher, RunLauncher
 from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG
+from dagster._serdes import deserialize_value
 from dagster._time import get_current_timestamp
 
 FOLDER = "living"
@@ -36,9 +38,11 @@ LOST_REASONS = {
 }
 
 # A process needs some seconds from a run's launch to the first word that it says of it.
-GRACE_SECONDS = 45
+GRACE_SECONDS = 60
 # A daemon says twice a minute that it lives.
 DAEMON_GRACE_SECONDS = 90
+# A code server that does not answer by then has too much to do, or is suspended: it is there.
+SERVER_SECONDS = 10
 # By how much a process may seem younger than what it said: clocks are set.
 CLOCK_SECONDS = 5
 
@@ -193,7 +197,7 @@ def _unheard_of(instance: dg.DagsterInstance, record: dg.RunRecord) -> str | Non
     if run.status == Status.QUEUED:
         return None if _daemon_lives(instance) else "it is queued, and no daemon runs to start it"
     said = list(_processes(instance, run.run_id))
-    if any(_is_there(pid, at) for pid, at in said):
+    if any(_is_there(pid, at) for pid, at in said) or _is_executed(instance.run_launcher, run):
         return None
     return "its process is gone" if said else "no process began it"
 
@@ -209,6 +213,29 @@ def _processes(instance: dg.DagsterInstance, run_id: str) -> Iterator[tuple[int,
         event = entry.dagster_event
         if event and (pid := event.engine_event_data.metadata.get("pid")):
             yield int(str(pid.value)), entry.timestamp
+
+
+def _is_executed(launcher: RunLauncher, run: dg.DagsterRun) -> bool:
+    """Whether the code server that was to execute a run is there and says that it does.
+
+    It starts a process, which has to load the code before it can say something itself.
+    """
+    import grpc
+    from dagster._core.errors import DagsterUserCodeUnreachableError
+    from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+
+    assert isinstance(launcher, DefaultRunLauncher)
+    client = launcher._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
+    if client is None:
+        return False
+    try:
+        request = CanCancelExecutionRequest(run_id=run.run_id)
+        answer = client.can_cancel_execution(request, timeout=SERVER_SECONDS)
+    except DagsterUserCodeUnreachableError as error:
+        cause = error.__cause__
+        late = grpc.StatusCode.DEADLINE_EXCEEDED
+        return isinstance(cause, grpc.RpcError) and cause.code() == late
+    return deserialize_value(answer, CanCancelExecutionResult).can_cancel
 
 
 def _is_there(pid: int, at: float) -> bool:

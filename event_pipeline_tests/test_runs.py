@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import grpc
 import pytest
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.events import EngineEventData, JobFailureData, RunFailureReason
+from dagster._core.launcher import DefaultRunLauncher
 from dagster._core.remote_origin import (
     RegisteredCodeLocationOrigin,
     RemoteJobOrigin,
@@ -16,6 +19,8 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.types import DaemonHeartbeat
+from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+from dagster._serdes import serialize_value
 
 from event_pipeline import runs
 from event_pipeline.executor import living_executor
@@ -156,6 +161,37 @@ def test_a_process_that_said_it_executes_a_run_is_believed_while_it_is_there(
     (lost,) = end_lost_runs(instance)
     assert lost.why == "its process is gone"
     process.wait()
+
+
+@pytest.mark.parametrize(
+    ("server", "lost"),
+    [("executes it", False), ("knows nothing of it", True), ("late", False), ("gone", True)],
+)
+def test_a_code_server_that_started_a_process_for_a_run_is_asked(
+    instance: dg.DagsterInstance,
+    no_grace: None,
+    monkeypatch: pytest.MonkeyPatch,
+    server: str,
+    lost: bool,
+) -> None:
+    """The process says nothing before it has loaded the code, which may take minutes."""
+
+    class Failed(grpc.RpcError):  # type: ignore[misc]
+        def code(self) -> grpc.StatusCode:
+            return getattr(
+                grpc.StatusCode, {"late": "DEADLINE_EXCEEDED"}.get(server, "UNAVAILABLE")
+            )
+
+    class Client:
+        def can_cancel_execution(self, request: CanCancelExecutionRequest, timeout: int) -> str:
+            assert (request.run_id, timeout) == (run.run_id, runs.SERVER_SECONDS)
+            if server in ("late", "gone"):
+                raise DagsterUserCodeUnreachableError(server) from Failed()
+            return serialize_value(CanCancelExecutionResult(can_cancel=server == "executes it"))
+
+    run = a_run(instance, Status.STARTING)
+    monkeypatch.setattr(DefaultRunLauncher, "_get_grpc_client_for_termination", lambda *_: Client())
+    assert [each.run.run_id for each in end_lost_runs(instance)] == ([run.run_id] if lost else [])
 
 
 def test_a_process_with_the_id_of_one_that_is_gone_is_another() -> None:

@@ -65,6 +65,7 @@ def mapping_session(
     with connect(memory, settings.threads, str(scratch), database=f"{scratch}/load.db") as opened:
         # The rows of a file have an order, and a mapping may number them by it.
         opened.execute("SET preserve_insertion_order=true")
+        opened.execute("SET enable_progress_bar=false")  # this command shows its own
         opened.execute("SET integer_division=false")
         opened.execute(f"SET allowed_directories=[{literal(str(scratch))}]")
         opened.execute("SET enable_external_access=false")

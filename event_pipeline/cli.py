@@ -102,13 +102,20 @@ def ledger(
     format: Annotated[LedgerFormat, typer.Option(help="table or json.")] = LedgerFormat.TABLE,
 ) -> None:
     """Prints every Silver partition's ledger: lines = rows + duplicates + quarantined."""
+    from event_pipeline.lake.damage import damages
     from event_pipeline.report import ledger_records
 
-    records = ledger_records(_lake(read_settings()))
+    lake = _lake(read_settings())
+    records = ledger_records(lake)
     if format is LedgerFormat.JSON:
         print(json.dumps(records, indent=1))
-        return
-    print_records(records, "Ledger: lines = rows + duplicates + quarantined", out)
+    else:
+        print_records(records, "Ledger: lines = rows + duplicates + quarantined", out)
+    if damaged := damages(lake):
+        for each in damaged:
+            err.print(f"damaged: {each}", style="red", markup=False, soft_wrap=True)
+        err.print("event-pipeline repair makes it anew")
+        raise typer.Exit(1)
 
 
 @app.command()

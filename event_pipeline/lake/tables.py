@@ -298,7 +298,8 @@ class Lake(dg.ConfigurableResource[Any]):
         added: Iterable[DataFile],
         summary: dict[str, str],
     ) -> None:
-        old = [f for live in self._live(table, contract, {key}).values() for f in live.files]
+        replaced = self._live(table, contract, {key}, True)
+        old = [file for live in replaced.values() for file in live.files]
         with table.transaction() as transaction:
             update = transaction.update_snapshot(snapshot_properties=summary)
             # merge_append keeps the number of manifests small; overwrite replaces exact files.
@@ -323,11 +324,16 @@ class Lake(dg.ConfigurableResource[Any]):
         return self._live(table, contract, keys) if table else {}
 
     def _live(
-        self, table: Table, contract: Contract, keys: Collection[str] | None
+        self,
+        table: Table,
+        contract: Contract,
+        keys: Collection[str] | None,
+        strict: bool = False,
     ) -> dict[str, Live]:
+        strict = strict or self._in_glue
         found: dict[str, list[DataFile]] = {}
         old, new = table.io.properties.get(OLD, ""), table.io.properties.get(NEW, "")
-        for file in _files(table, _partition_filter(contract, keys), strict=self._in_glue):
+        for file in _files(table, _partition_filter(contract, keys), strict=strict):
             key = _key(contract, file.partition[0])
             if keys is None or key in keys:
                 found.setdefault(key, []).append(moved_file(file, old, new))

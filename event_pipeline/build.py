@@ -66,7 +66,8 @@ def build_silver(
     """
     quarantine = contract.quarantine()
     try:
-        lake.open()
+        for each in (contract, quarantine):
+            lake.table(each)  # which mends it, if it cannot be read
         live, kept = lake.live(contract, set(keys)), lake.live(quarantine, set(keys))
     except LakeError as refused_by:
         yield from [Built(key, "failed", {}, str(refused_by)) for key in keys]
@@ -190,7 +191,7 @@ def build_gold(
     """Builds dates of a Gold table, one result a date."""
     for key in keys:
         try:
-            lake.open()
+            lake.table(contract)
             yield _gold(
                 contract,
                 key,

@@ -117,14 +117,21 @@ def ledger(
     format: Annotated[LedgerFormat, typer.Option(help="table or json.")] = LedgerFormat.TABLE,
 ) -> None:
     """Prints every Silver partition's ledger: lines = rows + duplicates + quarantined."""
+    from event_pipeline.lake.damage import damages
     from event_pipeline.report import ledger_records
 
     settings = read_settings()
-    records = ledger_records(_lake(settings), settings)
+    lake = _lake(settings)
+    records = ledger_records(lake, settings)
     if format is LedgerFormat.JSON:
         write(json.dumps(records, indent=1))
-        return
-    print_records(records, "Ledger: lines = rows + duplicates + quarantined", out)
+    else:
+        print_records(records, "Ledger: lines = rows + duplicates + quarantined", out)
+    if damaged := damages(lake):
+        for each in damaged:
+            err.print(f"damaged: {each}", style="red", markup=False, soft_wrap=True)
+        err.print("event-pipeline repair makes it anew")
+        raise typer.Exit(1)
 
 
 @app.command()

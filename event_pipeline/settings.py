@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from event_pipeline.errors import SettingsError
@@ -98,6 +98,15 @@ class Settings(BaseSettings):
     query_timeout_minutes: float = Field(
         30, gt=0, description="aws: minutes after which an Athena query is cancelled."
     )
+
+    @field_validator("home")
+    @classmethod
+    def _is_text(cls, home: Path) -> Path:
+        try:
+            str(home).encode()
+        except UnicodeEncodeError:
+            raise ValueError("its name is not UTF-8, as tables must have it") from None
+        return home
 
     @model_validator(mode="after")
     def _aws_is_whole(self) -> Self:

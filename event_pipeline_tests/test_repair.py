@@ -45,6 +45,10 @@ def test_repair_says_what_it_made_anew_and_a_second_time_does_nothing(home: Path
     lab = Lab(home / "lake")
     Path(lab.lake.live(EVENTS)[HOUR].paths[0]).unlink()
     Path(lab.lake.live(HOURLY_REVENUE)[DAY].prefix, "receipt.json").write_bytes(b"")
+    told = run(home, "ledger")
+    assert told.exit_code == 1
+    assert f"damaged: silver.events {HOUR}: rows.parquet is lost" in told.stderr
+    assert "Damaged in the lake" in run(home, "status").stdout
     said = lines(run(home, "repair"))
     assert said == [
         f"silver.events {HOUR}: rows.parquet is lost: made anew",

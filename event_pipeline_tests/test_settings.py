@@ -26,6 +26,7 @@ def _only_what_a_test_sets(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MEMORY_MB", "12", "256"),
         ("MEMORY_MB", "2GB", "integer"),
         ("THREADS", "0", "1"),
+        ("HOME", "/a/\udcff", "its name is not UTF-8"),
         ("EVENTS_PER_SLOT", "0", "1"),
         ("INGEST_MODE", "random", "'sessions' or 'original'"),
         ("SEED", "x", "integer"),

@@ -10,14 +10,13 @@ What lies in the folder outlives the catalog: one that is lost or damaged is mad
 way, of the latest state of each table that can be read.
 """
 
-import errno
 import fcntl
 import os
 import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +36,13 @@ BESIDE = f"{CATALOG}.new"
 LOCK = "catalog.lock"
 # Another process commits in milliseconds.
 LOCK_SECONDS = 60
-READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
+# How SQLite says that a file is no catalog of its own; all else may pass, as a disk that is full.
+DAMAGED = ("not a database", "malformed", "no such column")
+REFUSED = {
+    "locked": "another process has kept it for long; end that one, or wait",
+    "readonly": "it was left half written, or this user may not write it",
+    "unable to open": "this user may not read it, or not write in its folder",
+}
 
 
 class FolderCatalog(SqlCatalog):
@@ -113,15 +118,10 @@ def clear_errors(root: str) -> Iterator[None]:
     except (sqlite3.Error, DatabaseError) as error:
         said = first_line(error.orig if isinstance(error, DatabaseError) and error.orig else error)
         path = f"{root}/{CATALOG}"
-        if "locked" in said:
-            advice = f"another process has kept it for over {LOCK_SECONDS:g} s; end that one"
-        elif "readonly" in said or "read-only" in said:
-            advice = "it was left half written, or may not be written, by this user"
-        elif "unable to open" in said:
-            advice = "it, or its folder, may not be read or written by this user"
-        else:
+        if any(each in said for each in DAMAGED):
             raise DamagedError(path, said) from None
-        raise LakeError(f"{path}: {said}: {advice}") from None
+        why = next((f": {why}" for each, why in REFUSED.items() if each in said), "")
+        raise LakeError(f"{path}: {said}{why}") from None
 
 
 def address(root: str) -> str:
@@ -183,10 +183,8 @@ def open_for_writing(root: str) -> FolderCatalog:
             with alone(root):
                 if _is_foreign(root):
                     _make_anew(root)
-        elif not Path(root, CATALOG).exists():
-            with alone(root), clear_errors(root):
-                return FolderCatalog(f"{root}/{CATALOG}", writable=True)
-        with clear_errors(root):
+        is_new = _rows(root) is None
+        with alone(root) if is_new else nullcontext(), clear_errors(root):
             return FolderCatalog(f"{root}/{CATALOG}", writable=True)
 
 
@@ -282,9 +280,9 @@ def writing(root: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in READ_ONLY:
-            raise
-        raise LakeError(f"{root}: the lake cannot be written to: {error.strerror}") from None
+        raise LakeError(
+            f"{root}: the lake cannot be written to: {error.strerror or error}"
+        ) from None
 
 
 @contextmanager

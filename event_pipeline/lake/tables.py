@@ -307,7 +307,8 @@ class Lake(dg.ConfigurableResource[Any]):
         added: Iterable[DataFile],
         summary: dict[str, str],
     ) -> None:
-        old = [f for live in self._live(table, contract, {key}).values() for f in live.files]
+        replaced = self._live(table, contract, {key}, True)
+        old = [file for live in replaced.values() for file in live.files]
         with table.transaction() as transaction:
             update = transaction.update_snapshot(snapshot_properties=summary)
             # merge_append keeps the number of manifests small; overwrite replaces exact files.
@@ -332,9 +333,14 @@ class Lake(dg.ConfigurableResource[Any]):
         return self._live(table, contract, keys) if table else {}
 
     def _live(
-        self, table: Table, contract: Contract, keys: Collection[str] | None
+        self,
+        table: Table,
+        contract: Contract,
+        keys: Collection[str] | None,
+        strict: bool = False,
     ) -> dict[str, Live]:
-        return _live_in(table.current_snapshot(), table, contract, keys, strict=self._in_glue)
+        strict = strict or self._in_glue
+        return _live_in(table.current_snapshot(), table, contract, keys, strict=strict)
 
     def receipt(self, live: Live) -> dict[str, Any] | None:
         """What the live files of a partition were built from, and their ledger.

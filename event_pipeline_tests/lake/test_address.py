@@ -354,5 +354,5 @@ def test_a_locked_catalog_is_waited_for_and_then_fails_its_partition_in_a_line(
         HOURS[1]: "published",
     }
     error = str(found[HOUR].error)
-    assert "database is locked: another process has kept it for over 0.2 s" in error
+    assert "database is locked: another process has kept it for long" in error
     assert "\n" not in error

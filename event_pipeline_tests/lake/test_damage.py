@@ -119,7 +119,9 @@ def every_metadata(lab: Lab) -> Path:
     """The last of all metadata of the table, the others being gone."""
     current = metadata(lab)
     for path in current.parent.glob("*"):
-        if path != current:
+        if path.is_dir():  # which a test before left in place of a file
+            path.rmdir()
+        elif path != current:
             path.unlink()
     return current
 

@@ -32,10 +32,7 @@ def described(text: str) -> tuple[list[str], list[tuple[str, ...]]] | None:
         layer = (found["layer"] or "").strip('"`').lower()
         return ["table"], [(t,) for t in sorted(TABLES) if layer in ("", t.split(".")[0])]
     if found := DESCRIBE.fullmatch(statement):
-        name = re.sub(r'["`]', "", found["table"]).lower().removeprefix(f"{CATALOG}.")
-        if name not in TABLES:
-            raise QueryError(_no_table(name))
-        columns = TABLES[name].columns
+        columns = table_of(re.sub(r'["`]', "", found["table"]).lower()).columns
         return ["column", "type", "comment"], [(c.name, c.type, c.description) for c in columns]
     return None
 
@@ -77,15 +74,21 @@ def tables_of(query: exp.Query) -> list[Contract]:
             raise QueryError(f"a query reads tables, and no {table.this.sql(dialect='athena')}")
         if name in _defined(table):
             continue
-        contract = TABLES.get(name.removeprefix(f"{CATALOG}."))
-        if contract is None:
-            raise QueryError(_no_table(name))
+        contract = table_of(name)
         found[contract.table] = contract
         database, last = contract.identifier
         table.set("this", exp.to_identifier(last))
         table.set("db", exp.to_identifier(database))
         table.set("catalog", None)
     return [found[name] for name in sorted(found)]
+
+
+def table_of(name: str) -> Contract:
+    """The table that a query calls so. Raises QueryError if there is none."""
+    contract = TABLES.get(name.removeprefix(f"{CATALOG}."))
+    if contract is None:
+        raise QueryError(_no_table(name))
+    return contract
 
 
 def _defined(table: exp.Expr) -> set[str]:

@@ -56,7 +56,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         connection.execute("SET integer_division=false")
         for contract in TABLES.values():
             make_view(connection, contract, [])
-        yield Engine(connection)
+        engine = Engine(connection)
+        yield engine
+        # Hypothesis keeps the arguments of its last example.
+        del engine.connection
 
 
 # What stands behind SELECT, and the one row that it gives.

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import duckdb
 from sqlglot import exp
@@ -30,7 +30,7 @@ from event_pipeline.engines.duckdb.athena.zones import (
     without_zones,
     zoned_literal,
 )
-from event_pipeline.engines.statement import DEEPEST, athena_query, tables_of
+from event_pipeline.engines.statement import DEEPEST, athena_query, table_of, tables_of
 from event_pipeline.errors import QueryError
 
 TRIMS = {"": "trim", "BOTH": "trim", "LEADING": "ltrim", "TRAILING": "rtrim"}
@@ -55,9 +55,18 @@ class Translation:
         add_macros(connection, self.sql, set())
 
 
-@cache
 def translated(statement: str) -> Translation:
     """A query of Athena's for DuckDB. Raises QueryError with one clear line."""
+    known = _translated(statement)
+    if known.tables != tuple(table_of(each.table) for each in known.tables):
+        # A contract is another since.
+        _translated.cache_clear()
+        known = _translated(statement)
+    return known
+
+
+@lru_cache(maxsize=256)
+def _translated(statement: str) -> Translation:
     query = athena_query(statement, AthenaSQL)
     try:
         tables = tables_of(query)

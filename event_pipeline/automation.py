@@ -63,6 +63,14 @@ def recorded_versions(
     return found
 
 
+def partitions_in_words(tags: Mapping[str, str]) -> str:
+    """The partition, or the range of them, that a run with these tags makes; empty if none."""
+    first, last = tags.get(RANGE_START), tags.get(RANGE_END)
+    if first and last:
+        return first if first == last else f"{first} to {last}"
+    return tags.get(PARTITION, "")
+
+
 @dataclass
 class Requests:
     """What a tick asks for, and in words what it does not ask for and why.

@@ -247,15 +247,21 @@ def sample_drop(
 
 @app.command()
 @_clear_errors
-def sync() -> None:
+def sync(
+    rebuild_changed: Annotated[
+        bool,
+        typer.Option("--rebuild-changed", help="Also make anew what an older statement made."),
+    ] = False,
+) -> None:
     """Does now what the sensors would: compares all of Bronze, and runs what changed.
 
-    Exits 1 if a run failed or something is left unbuilt, 130 at Ctrl-C, 143 at SIGTERM.
+    Exits 1 if a run failed, something is left unbuilt, or what is built needs a person; 130 at
+    Ctrl-C, 143 at SIGTERM.
     """
     with quitting():
         from event_pipeline.sync import run_sync
 
-        ok = run_sync(read_settings(), out)
+        ok = run_sync(read_settings(), out, rebuild_changed=rebuild_changed)
     if not ok:
         raise typer.Exit(1)
 

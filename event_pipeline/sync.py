@@ -1,7 +1,7 @@
 """Does at once what the sensors would do by and by, with real runs in this process."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,12 +20,17 @@ from rich.progress import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from event_pipeline import runs
-from event_pipeline.automation import INPUT, WHY
+from event_pipeline.assets.keys import asset_key
+from event_pipeline.automation import INPUT, WHY, partitions_in_words, recorded_versions
+from event_pipeline.contracts import GOLD, SILVER, Contract
 from event_pipeline.definitions import definitions
 from event_pipeline.errors import first_line, in_short
 from event_pipeline.home import open_instance
 from event_pipeline.interrupts import Stop, stopping
+from event_pipeline.outdated import made_together, outdated, range_runs
+from event_pipeline.resources import lake_of
 from event_pipeline.sensors.common import Tick
+from event_pipeline.sensors.gold import days_to_make
 from event_pipeline.settings import Settings
 from event_pipeline.status import failures, in_need, survey
 
@@ -46,14 +51,16 @@ DATABASE_ERRORS = (SQLAlchemyError, OSError)
 STOPPED = "event-pipeline: stopped; event-pipeline sync goes on from here"
 
 
-def run_sync(settings: Settings, console: Console) -> bool:
+def run_sync(settings: Settings, console: Console, *, rebuild_changed: bool = False) -> bool:
     """Evaluates the sensors over all of Bronze until they ask no more.
 
-    Waits for what another process has under way. False, and says why, if a run failed, something
-    is left unbuilt, or what is built needs a person. Ends by SystemExit 130 at Ctrl-C, 143 at
-    SIGTERM.
+    With `rebuild_changed` what an earlier statement made is made anew. Waits for what another
+    process has under way. False, and says why, if a run failed, something is left unbuilt, or what
+    is built needs a person. Ends by SystemExit 130 at Ctrl-C, 143 at SIGTERM.
     """
     with working(settings, console) as work:
+        if rebuild_changed:
+            work.rebuild_changed(settings)
         work.follow_sensors()
     sections = survey(settings)
     for line in in_need(sections):
@@ -120,6 +127,33 @@ class Work:
             self.progress.update(task, said=said)
             self.progress.stop_task(task)
 
+    def rebuild_changed(self, settings: Settings) -> None:
+        """Makes anew what an earlier statement or contract made, a range of partitions a run."""
+        self.end_lost_runs()
+        for contract in SILVER:
+            keys = outdated(self.instance, contract)
+            self._make_ranges("Silver", [contract, contract.quarantine()], keys, settings)
+        lake = lake_of(settings)
+        for contracts in made_together(GOLD):
+            days = {key for each in contracts for key in outdated(self.instance, each)}
+            on_record = recorded_versions(self.instance, asset_key(contracts[0]))
+            # And what Silver's new rows concern.
+            days.update(days_to_make(contracts, on_record, self.instance, lake))
+            self._make_ranges("Gold  ", contracts, sorted(days), settings)
+
+    def _make_ranges(
+        self, layer: str, contracts: Sequence[Contract], keys: Sequence[str], settings: Settings
+    ) -> None:
+        cadence = contracts[0].cadence
+        first = cadence.key(settings.first_hour)
+        assets = [asset_key(each) for each in contracts]
+        requests = list(range_runs(assets, cadence, [key for key in keys if key >= first]))
+        if requests:
+            title = f"{layer}  {contracts[0].identifier[1]} anew"
+            task = self.progress.add_task(title, total=len(requests), said="")
+            _Stage(self, "rebuild", task).make(requests)
+            self.progress.stop_task(task)
+
     def end_lost_runs(self) -> None:
         """Ends runs whose process is gone, and says so."""
         for lost in runs.end_lost_runs(self.instance):
@@ -156,6 +190,11 @@ class _Stage:
                 return self._judge(tick)
             cursor = tick.cursor
 
+    def make(self, requests: Sequence[dg.RunRequest]) -> None:
+        """Executes what no sensor asked for; what fails, the work is told."""
+        self._execute_all(requests)
+        self._tell(self.failed)
+
     def _tick(self, cursor: str | None) -> Tick:
         """A tick from the cursor of the one before, as the daemon would do it."""
         with dg.build_sensor_context(
@@ -178,7 +217,7 @@ class _Stage:
 
     def _execute_all(self, requests: Sequence[dg.RunRequest]) -> None:
         for request in requests:
-            partition = str(request.partition_key)
+            partition = request.partition_key or partitions_in_words(request.tags)
             self._show(total=self.done + 1, said=partition)
             if why := request.tags.get(WHY):
                 said = f"{partition}: {why}"
@@ -205,7 +244,7 @@ class _Stage:
                             run_id=run_id,
                             partition_key=request.partition_key,
                             asset_selection=list(request.asset_selection or ()),
-                            tags={**request.tags, "dagster/run_key": str(request.run_key)},
+                            tags={**request.tags, **_run_key(request)},
                             run_config=QUIET,
                             raise_on_error=False,
                         )
@@ -236,17 +275,24 @@ class _Stage:
     def _judge(self, tick: Tick) -> str:
         """Tells the work what is wrong after the last tick; returns what there is to say."""
         left = tick.requests.given_up | tick.requests.unusable
-        for records in (self.failed, left):
-            if records:
-                texts = [f"{name}: {why}" for name, why in records.items()]
-                self.work.problems.append(f"{self.sensor}: {in_short(texts)}")
+        self._tell(self.failed)
+        self._tell(left)
         if self.failed:
             return f"{len(self.failed)} partitions failed: see event-pipeline status"
         # Of the last tick, which asks for nothing: what waits, and for what.
         return str(tick.skip_reason.skip_message if tick.skip_reason else "")
 
+    def _tell(self, records: Mapping[str, str]) -> None:
+        if records:
+            texts = [f"{name}: {why}" for name, why in records.items()]
+            self.work.problems.append(f"{self.sensor}: {in_short(texts)}")
+
     def _show(self, **fields: Any) -> None:
         self.work.progress.update(self.task, **fields)
+
+
+def _run_key(request: dg.RunRequest) -> dict[str, str]:
+    return {"dagster/run_key": request.run_key} if request.run_key else {}
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:

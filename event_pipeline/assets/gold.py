@@ -11,6 +11,7 @@ from event_pipeline.build import build_gold
 from event_pipeline.contracts import Contract
 from event_pipeline.engines import Querier, Transformer
 from event_pipeline.lake.tables import Lake
+from event_pipeline.outdated import statement_spec
 from event_pipeline.settings import Settings
 
 
@@ -51,7 +52,7 @@ def gold_asset(
         partitions_def=days,
         # Each day is on record when it is made; and the CLI's --partition-range asks for this.
         backfill_policy=dg.BackfillPolicy.single_run(),
-        check_specs=[reconciles],
+        check_specs=[reconciles, statement_spec(contract)],
     )
     def asset(
         context: dg.AssetExecutionContext, transformer: Transformer, querier: Querier, lake: Lake

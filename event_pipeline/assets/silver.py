@@ -14,6 +14,7 @@ from event_pipeline.contracts import Contract
 from event_pipeline.engines import Transformer
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
+from event_pipeline.outdated import statement_spec
 from event_pipeline.settings import Settings
 
 # Partitions that one request to the engine holds.
@@ -55,7 +56,12 @@ def silver_asset(
         partitions_def=partitions,
         # Each is on record when it is made; and the CLI's --partition-range asks for this.
         backfill_policy=dg.BackfillPolicy.single_run(),
-        check_specs=[balances, known, *check_specs(contract, partitions, settings)],
+        check_specs=[
+            balances,
+            known,
+            statement_spec(contract),
+            *check_specs(contract, partitions, settings),
+        ],
         # Either may be asked for, as by the CLI's --select; both are made, in one reading.
         can_subset=True,
     )

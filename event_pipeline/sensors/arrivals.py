@@ -16,6 +16,7 @@ from event_pipeline.contracts import Contract
 from event_pipeline.digests import short_digest
 from event_pipeline.lake.objects import EMPTY, Listing, Objects, bronze_of
 from event_pipeline.lake.tables import Lake
+from event_pipeline.outdated import judgements
 from event_pipeline.partitions import HOUR
 from event_pipeline.sensors.common import TICK_SECONDS, between, result, some
 from event_pipeline.sensors.holdings import Holdings
@@ -90,6 +91,7 @@ def arrival_sensor(
             tick.said.append(f"no partition for drops {some(outside)}")
         if strays := tick.objects.strays(contracts[0]):
             tick.said.append(f"not read, no partition looks there: {some(strays)}")
+        tick.events += judgements(context.instance, contracts)
         return result(
             context,
             tick.requests,

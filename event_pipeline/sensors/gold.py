@@ -15,6 +15,7 @@ from event_pipeline.contracts import Contract
 from event_pipeline.errors import NAMED
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
+from event_pipeline.outdated import judgements
 from event_pipeline.promotion import incomplete
 from event_pipeline.sensors.common import TICK_SECONDS, between, result, some
 from event_pipeline.sensors.holdings import Holdings
@@ -93,7 +94,7 @@ def gold_sensor(
         waits: dict[str, str] = {}
         if contracts[0].is_join:
             made = set(due) - lost.keys()
-            due = _to_be_made(contracts[0], made, context.instance, lake, state) + sorted(lost)
+            due = _to_be_made(contracts, made, context.instance, lake, state) + sorted(lost)
             for day in due:
                 if waiting := incomplete(contracts[0], day, objects, lake):
                     waits[day] = str(waiting)
@@ -110,11 +111,17 @@ def gold_sensor(
         )
         for day in requests.done:
             del state.pending[day]
-        events = [
+        if not contracts[0].is_join:
+            # Somebody may have made them, as a range does that follows another statement.
+            asked = {str(run.partition_key) for run in requests.runs} - lost.keys()
+            made = asked - set(_to_be_made(contracts, asked, context.instance, lake, state))
+            requests.runs = [run for run in requests.runs if run.partition_key not in made]
+        events: list[Any] = [
             dg.AssetObservation(assets[0], partition=day, description=why)
             for day, why in waits.items()
             if state.told.get(day) != why
         ]
+        events += judgements(context.instance, contracts)
         state.told = waits
         said += [f"{day} {why}" for day, why in sorted(waits.items(), reverse=True)[:NAMED]]
         if outside:
@@ -155,18 +162,30 @@ def _lost(
 
 
 def _to_be_made(
-    contract: Contract,
+    contracts: Sequence[Contract],
     days: Collection[str],
     instance: dg.DagsterInstance,
     lake: Lake,
     state: _GoldState,
 ) -> list[str]:
-    """Days of which the table is not made of what is there now; the others are done with."""
-    recorded = recorded_versions(instance, asset_key(contract), days)
-    changed = [day for day in days if recorded.get(day) != gold_digest(contract, lake, day)]
+    """Days of which a table is not made of what is there now; the others are done with."""
+    changed = days_to_make(contracts, days, instance, lake)
     for day in set(days) - set(changed):
         del state.pending[day]
     return changed
+
+
+def days_to_make(
+    contracts: Sequence[Contract], days: Collection[str], instance: dg.DagsterInstance, lake: Lake
+) -> list[str]:
+    """Days of which one of the tables, all of the same inputs, is made of something else."""
+    recorded = [recorded_versions(instance, asset_key(each), days) for each in contracts]
+    found = []
+    for day in sorted(days):
+        digest = gold_digest(contracts[0], lake, day)
+        if any(each.get(day) != digest for each in recorded):
+            found.append(day)
+    return found
 
 
 def _read_touched(instance: dg.DagsterInstance, asset: dg.AssetKey, state: _GoldState) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from event_pipeline.automation import BATCH, INPUT, PARTITION, RANGE_END, RANGE_START, SENSOR
+from event_pipeline.automation import BATCH, INPUT, PARTITION, SENSOR, partitions_in_words
 from event_pipeline.errors import first_line
 from event_pipeline.runs import UNFINISHED
 from event_pipeline.status.section import Record, Section, somebody
@@ -81,21 +81,16 @@ def _failed_last(view: View) -> dict[Try, list[dg.DagsterRun]]:
 
 
 def _try(run: dg.DagsterRun) -> Try:
-    return run.tags.get(SENSOR, ""), _partition(run), frozenset(_assets(run))
+    return run.tags.get(SENSOR, ""), partitions_in_words(run.tags), frozenset(_assets(run))
 
 
 def _told(run: dg.DagsterRun) -> Record:
     return {
         "run": run.run_id[:8],
         "state": run.status.value,
-        "partition": _partition(run),
+        "partition": partitions_in_words(run.tags),
         "assets": ", ".join(_assets(run)),
     }
-
-
-def _partition(run: dg.DagsterRun) -> str:
-    first, last = run.tags.get(RANGE_START), run.tags.get(RANGE_END)
-    return f"{first} to {last}" if first and last else run.tags.get(PARTITION, "")
 
 
 def _assets(run: dg.DagsterRun) -> list[str]:

@@ -1,0 +1,117 @@
+"""Partitions that an earlier statement or contract made, and the runs that make them anew.
+
+Which statement made a partition is on record as its code version, the contract's fingerprint.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from itertools import pairwise
+
+import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
+
+from event_pipeline.assets.keys import asset_key
+from event_pipeline.automation import CODE_VERSION, RANGE_END, RANGE_START, RETRIES
+from event_pipeline.contracts import Contract
+from event_pipeline.errors import in_short
+from event_pipeline.partitions import DAY, Cadence
+
+STATEMENT_CURRENT = "statement_is_current"
+# The most partitions of one run: of hours, a month.
+RANGE_MOST = 744
+# Hours without events are made on the way, for less than another run costs.
+GAP_MOST = DAY
+
+
+def outdated(instance: dg.DagsterInstance, contract: Contract) -> list[str]:
+    """Partitions on record whose latest build was by another statement than today's, in order."""
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        asset_key(contract), dg.DagsterEventType.ASSET_MATERIALIZATION, [CODE_VERSION]
+    )
+    return sorted(key for key, tag in tags.items() if tag.get(CODE_VERSION) != contract.version)
+
+
+def spans_of(cadence: Cadence, keys: Collection[str]) -> list[tuple[str, str]]:
+    """The first and the last key of each range, which hold all the keys and few others."""
+    ordered = sorted(keys)
+    if not ordered:
+        return []
+    spans, first, held = [], ordered[0], 1
+    for key, following in pairwise(ordered):
+        gap = cadence.start(following) - cadence.start(key)
+        held += gap // cadence.step
+        if gap > GAP_MOST or held > RANGE_MOST:
+            spans.append((first, key))
+            first, held = following, 1
+    return [*spans, (first, ordered[-1])]
+
+
+def range_runs(
+    assets: Collection[dg.AssetKey], cadence: Cadence, keys: Collection[str]
+) -> Iterator[dg.RunRequest]:
+    """One run for each range of these partitions."""
+    for first, last in spans_of(cadence, keys):
+        yield dg.RunRequest(
+            asset_selection=list(assets),
+            tags={RANGE_START: first, RANGE_END: last, RETRIES: "0"},
+        )
+
+
+def made_together(contracts: Collection[Contract]) -> list[list[Contract]]:
+    """Gold tables by what they are made of: those of the same inputs go with one run."""
+    found: dict[tuple[Contract, ...], list[Contract]] = {}
+    for contract in contracts:
+        found.setdefault(contract.inputs, []).append(contract)
+    return list(found.values())
+
+
+def statement_spec(contract: Contract) -> dg.AssetCheckSpec:
+    """The check that a table was made by today's statement, which the sensors evaluate."""
+    return dg.AssetCheckSpec(
+        STATEMENT_CURRENT,
+        asset=asset_key(contract),
+        description="Every partition was made by today's statement and contract.",
+    )
+
+
+def judgements(
+    instance: dg.DagsterInstance, contracts: Sequence[Contract]
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """The check of each table, if it says something else than what is on record of it."""
+    checks = {c: dg.AssetCheckKey(asset_key(c), STATEMENT_CURRENT) for c in contracts}
+    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(
+        list(checks.values())
+    )
+    for contract, check in checks.items():
+        last = _told(records.get(check))
+        # One that passed for this statement passes as long as it is the statement.
+        if last and last.passed and last.metadata["statement"].value == contract.version:
+            continue
+        evaluation = _evaluation(contract, outdated(instance, contract))
+        if last is None and evaluation.passed:
+            continue  # Nothing was ever made by another one.
+        if last is None or last.metadata != evaluation.metadata or last.passed != evaluation.passed:
+            yield evaluation
+
+
+def _told(record: AssetCheckExecutionRecord | None) -> dg.AssetCheckEvaluation | None:
+    """What a check said when it was last evaluated."""
+    event = record.event.dagster_event if record and record.event else None
+    return event.asset_check_evaluation_data if event else None
+
+
+def _evaluation(contract: Contract, keys: Sequence[str]) -> dg.AssetCheckEvaluation:
+    spans = [f"{a} to {b}" if a != b else a for a, b in spans_of(contract.cadence, keys)]
+    count = f"{len(keys):,} partition{'s' if len(keys) > 1 else ''}"
+    return dg.AssetCheckEvaluation(
+        asset_key=asset_key(contract),
+        check_name=STATEMENT_CURRENT,
+        passed=not keys,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=(
+            f"{count} made by an older statement ({in_short(spans)});"
+            " to make them anew: event-pipeline sync --rebuild-changed"
+            if keys
+            else None
+        ),
+        metadata={"statement": contract.version, "partitions": len(keys)},
+    )

@@ -97,8 +97,8 @@ def build_silver(
             contract.cadence.value(key),
             listing.digest,
             sources[key],
-            lake.new_prefix(contract, key, listing.digest),
-            lake.new_prefix(quarantine, key, listing.digest),
+            lake.new_prefix(contract, key, listing.digest, contract.version),
+            lake.new_prefix(quarantine, key, listing.digest, contract.version),
         )
         for key, listing in pending.items()
     )
@@ -222,7 +222,7 @@ def _gold(
     if missing := _not_there(contract, lake, day):
         return Built(day, "failed", {}, f"incomplete: {', '.join(missing)} of {day} not built")
     for _ in range(READS_MOST):
-        prefix = lake.new_prefix(contract, day, digest)
+        prefix = lake.new_prefix(contract, day, digest, contract.version)
         report = _derived(
             contract, day, digest, prefix, transformer=transformer, querier=querier, lake=lake
         )

@@ -1,6 +1,6 @@
 """Partitions that an earlier statement or contract made, and the runs that make them anew.
 
-Which statement made a partition is on record as its code version, the contract's fingerprint.
+Which statement made a partition is in the name of its run's folder: the contract's fingerprint.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -10,9 +10,10 @@ import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 from event_pipeline.assets.keys import asset_key
-from event_pipeline.automation import CODE_VERSION, RANGE_END, RANGE_START, RETRIES
+from event_pipeline.automation import RANGE_END, RANGE_START, RETRIES
 from event_pipeline.contracts import Contract
 from event_pipeline.errors import in_short
+from event_pipeline.lake.tables import Lake
 from event_pipeline.partitions import DAY, Cadence
 
 STATEMENT_CURRENT = "statement_is_current"
@@ -22,12 +23,10 @@ RANGE_MOST = 744
 GAP_MOST = DAY
 
 
-def outdated(instance: dg.DagsterInstance, contract: Contract) -> list[str]:
-    """Partitions on record whose latest build was by another statement than today's, in order."""
-    tags = instance.event_log_storage.get_latest_tags_by_partition(
-        asset_key(contract), dg.DagsterEventType.ASSET_MATERIALIZATION, [CODE_VERSION]
-    )
-    return sorted(key for key, tag in tags.items() if tag.get(CODE_VERSION) != contract.version)
+def outdated(lake: Lake, contract: Contract) -> list[str]:
+    """Partitions of a table that another statement made than today's, in order."""
+    live = lake.live(contract)
+    return [key for key, found in live.items() if found.version != contract.version]
 
 
 def spans_of(cadence: Cadence, keys: Collection[str]) -> list[tuple[str, str]]:
@@ -65,7 +64,7 @@ def made_together(contracts: Collection[Contract]) -> list[list[Contract]]:
 
 
 def statement_spec(contract: Contract) -> dg.AssetCheckSpec:
-    """The check that a table was made by today's statement, which the sensors evaluate."""
+    """The check that a table was made by today's statement; of all its partitions, in each run."""
     return dg.AssetCheckSpec(
         STATEMENT_CURRENT,
         asset=asset_key(contract),
@@ -73,10 +72,31 @@ def statement_spec(contract: Contract) -> dg.AssetCheckSpec:
     )
 
 
+def statement_result(
+    context: dg.AssetExecutionContext, lake: Lake, contract: Contract
+) -> Iterator[dg.AssetCheckResult]:
+    """What the check says after a run, if the run is to say it."""
+    if dg.AssetCheckKey(asset_key(contract), STATEMENT_CURRENT) in (
+        context.selected_asset_check_keys
+    ):
+        found = _evaluation(contract, outdated(lake, contract))
+        yield dg.AssetCheckResult(
+            asset_key=found.asset_key,
+            check_name=found.check_name,
+            passed=found.passed,
+            severity=found.severity,
+            description=found.description,
+            metadata=found.metadata,
+        )
+
+
 def judgements(
-    instance: dg.DagsterInstance, contracts: Sequence[Contract]
+    instance: dg.DagsterInstance, lake: Lake, contracts: Sequence[Contract]
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """The check of each table, if it says something else than what is on record of it."""
+    """The check of each table, if it says something else than what is on record of it.
+
+    For the sensors: a statement changes without a run.
+    """
     checks = {c: dg.AssetCheckKey(asset_key(c), STATEMENT_CURRENT) for c in contracts}
     records = instance.event_log_storage.get_latest_asset_check_execution_by_key(
         list(checks.values())
@@ -86,17 +106,16 @@ def judgements(
         # One that passed for this statement passes as long as it is the statement.
         if last and last.passed and last.metadata["statement"].value == contract.version:
             continue
-        evaluation = _evaluation(contract, outdated(instance, contract))
-        if last is None and evaluation.passed:
-            continue  # Nothing was ever made by another one.
-        if last is None or last.metadata != evaluation.metadata or last.passed != evaluation.passed:
-            yield evaluation
+        found = _evaluation(contract, outdated(lake, contract))
+        if not last or (last.passed, last.metadata) != (found.passed, found.metadata):
+            yield found
 
 
 def _told(record: AssetCheckExecutionRecord | None) -> dg.AssetCheckEvaluation | None:
-    """What a check said when it was last evaluated."""
+    """What a check said, if it was evaluated since a run began that was to evaluate it."""
     event = record.event.dagster_event if record and record.event else None
-    return event.asset_check_evaluation_data if event else None
+    data = event.event_specific_data if event else None
+    return data if isinstance(data, dg.AssetCheckEvaluation) else None
 
 
 def _evaluation(contract: Contract, keys: Sequence[str]) -> dg.AssetCheckEvaluation:

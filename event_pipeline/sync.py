@@ -130,12 +130,12 @@ class Work:
     def rebuild_changed(self, settings: Settings) -> None:
         """Makes anew what an earlier statement or contract made, a range of partitions a run."""
         self.end_lost_runs()
-        for contract in SILVER:
-            keys = outdated(self.instance, contract)
-            self._make_ranges("Silver", [contract, contract.quarantine()], keys, settings)
         lake = lake_of(settings)
+        for contract in SILVER:
+            keys = outdated(lake, contract)
+            self._make_ranges("Silver", [contract, contract.quarantine()], keys, settings)
         for contracts in made_together(GOLD):
-            days = {key for each in contracts for key in outdated(self.instance, each)}
+            days = {key for each in contracts for key in outdated(lake, each)}
             on_record = recorded_versions(self.instance, asset_key(contracts[0]))
             # And what Silver's new rows concern.
             days.update(days_to_make(contracts, on_record, self.instance, lake))

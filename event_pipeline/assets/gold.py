@@ -11,7 +11,7 @@ from event_pipeline.build import build_gold
 from event_pipeline.contracts import Contract
 from event_pipeline.engines import Querier, Transformer
 from event_pipeline.lake.tables import Lake
-from event_pipeline.outdated import statement_spec
+from event_pipeline.outdated import statement_result, statement_spec
 from event_pipeline.settings import Settings
 
 
@@ -64,5 +64,6 @@ def gold_asset(
             {key: lambda built: report.gold_metadata(contract, built, lake, settings)},
             reconciles,
         )
+        yield from statement_result(context, lake, contract)
 
     return asset

@@ -14,7 +14,7 @@ from event_pipeline.contracts import Contract
 from event_pipeline.engines import Transformer
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
-from event_pipeline.outdated import statement_spec
+from event_pipeline.outdated import statement_result, statement_spec
 from event_pipeline.settings import Settings
 
 # Partitions that one request to the engine holds.
@@ -95,5 +95,6 @@ def silver_asset(
             [(known, report.unknown_fields)],
             judge=lambda built: evaluations(contract, built, objects, lake, settings),
         )
+        yield from statement_result(context, lake, contract)
 
     return assets

@@ -1,9 +1,9 @@
 """Iceberg tables: publish a partition in one commit, find what is live, go back.
 
-Data files lie under `<table>/data/<partition>/<digest>-<run>/`, and the run's receipt (what it was
-built from, its ledger) is written beside them before the commit. The commit makes file and receipt
-live together, so what a partition was built from can never disagree with the rows that readers
-see, whatever is killed, rolled back or expired.
+Data files lie under `<table>/data/<partition>/<digest>-<version>-<run>/`, and the run's receipt
+(what it was built from, its ledger) is written beside them before the commit. The commit makes file
+and receipt live together, so what a partition was built from can never disagree with the rows that
+readers see, whatever is killed, rolled back or expired.
 """
 
 import hashlib
@@ -100,7 +100,13 @@ class Live:
     @property
     def digest(self) -> str:
         """Digest of the input that the files were made of, as the name of their folder says it."""
-        return self.run.rpartition("-")[0]
+        return self.run.partition("-")[0]
+
+    @property
+    def version(self) -> str:
+        """Version of the contract that made the files; empty if their folder does not say it."""
+        _, *version, _ = self.run.split("-")
+        return "-".join(version)
 
     @property
     def run(self) -> str:
@@ -252,10 +258,13 @@ class Lake(dg.ConfigurableResource[Any]):
         _check_columns(table, contract)
         return table
 
-    def new_prefix(self, contract: Contract, key: str, digest: str) -> str:
-        """A fresh folder for one run's files of one partition."""
+    def new_prefix(self, contract: Contract, key: str, digest: str, version: str = "") -> str:
+        """A fresh folder for one run's files of one partition.
+
+        Its name tells the digest of the input and the version of the contract, if it is given.
+        """
         partition = key.replace(":", "")
-        run = f"{digest}-{uuid.uuid4().hex[:8]}"
+        run = "-".join(filter(None, (digest, version, uuid.uuid4().hex[:8])))
         self.open()  # A lake from elsewhere has an address of its own from now on.
         prefix = f"{self.address}/{contract.asset}/data/{partition}/{run}"
         if not self._in_glue:

@@ -91,7 +91,7 @@ def arrival_sensor(
             tick.said.append(f"no partition for drops {some(outside)}")
         if strays := tick.objects.strays(contracts[0]):
             tick.said.append(f"not read, no partition looks there: {some(strays)}")
-        tick.events += judgements(context.instance, contracts)
+        tick.events += judgements(context.instance, lake, contracts)
         return result(
             context,
             tick.requests,

@@ -121,7 +121,7 @@ def gold_sensor(
             for day, why in waits.items()
             if state.told.get(day) != why
         ]
-        events += judgements(context.instance, contracts)
+        events += judgements(context.instance, lake, contracts)
         state.told = waits
         said += [f"{day} {why}" for day, why in sorted(waits.items(), reverse=True)[:NAMED]]
         if outside:

@@ -49,7 +49,7 @@ CREATE MACRO athena.hamming_distance(a, b) AS hamming(a, b);
 
 -- Patterns.
 CREATE MACRO athena.regexp_like(s, pattern) AS regexp_matches(s, pattern);
-CREATE MACRO athena.regexp_extract
+CREATE MACRO athena._regexp_extract
   (s, pattern) AS CASE WHEN regexp_matches(s, pattern) THEN regexp_extract(s, pattern) END,
   (s, pattern, nth) AS CASE WHEN regexp_matches(s, pattern) THEN regexp_extract(s, pattern, nth) END;
 CREATE MACRO athena.regexp_extract_all

@@ -21,7 +21,13 @@ from event_pipeline.engines.duckdb.athena.nodes import (
     outermost,
     text,
 )
-from event_pipeline.engines.duckdb.athena.patterns import joda, json_path, mysql, replacement
+from event_pipeline.engines.duckdb.athena.patterns import (
+    joda,
+    json_path,
+    left_out,
+    mysql,
+    replacement,
+)
 from event_pipeline.engines.duckdb.athena.types import TYPED
 from event_pipeline.engines.duckdb.athena.zones import (
     at_timezone,
@@ -330,6 +336,21 @@ def _regexp_replace(_: Node, value: Node, pattern: Node, by: Node | None = None)
     return call("regexp_replace", value, pattern, text(put), text("g"))
 
 
+def _regexp_extract(_: Node, value: Node, pattern: Node, nth: Node | None = None) -> Node:
+    found = macro("_regexp_extract", value, pattern, *([nth] if nth else []))
+    if not isinstance(pattern, exp.Literal) or not isinstance(nth, exp.Literal):
+        return found
+    match left_out(pattern.name, int(nth.name)):
+        case None:
+            return found
+        case "never_empty":
+            return call("nullif", found, text(""))
+    raise QueryError(
+        f"regexp_extract: group {nth.name} of {pattern.name} may take no part in a match, which"
+        " target local cannot tell from an empty text"
+    )
+
+
 def _at_path(name: str) -> Callable[..., Node]:
     return lambda _, value, path: macro(
         name, value, text(json_path(_written_out(path, "a JSON path")))
@@ -388,6 +409,7 @@ BUILT: dict[str, Callable[..., Node]] = {
     ),
     "parse_datetime": _parse_datetime,
     "reduce": _reduce,
+    "regexp_extract": _regexp_extract,
     "regexp_replace": _regexp_replace,
     "sha1": _hashed("sha1"),
     "sha256": _hashed("sha256"),

@@ -24,6 +24,15 @@ JODA = {
 JODA_PART = re.compile(
     r"(?P<letters>([A-Za-z])\2*)|'(?P<quoted>(?:[^']|'')*)'|(?P<other>[^A-Za-z'])"
 )
+# What opens, or closes, a group, apart from escaped letters and classes.
+GROUPING = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]])*\]|\((?:\?(?:P?<\w+>|[a-zA-Z-]*:))?|[)|]", re.DOTALL
+)
+# The inside of a group that begins or ends with a letter or class that must be there.
+NEVER_EMPTY = re.compile(
+    r"(?:\\.|\[[^\]]+\]|[^\\()\[\]|?*+{}^$])(?![?*{])[^|]*|[^|]*?(?:\\.|\[[^\]]+\]|[^\\()\[\]|?*+{}^$])\+?",
+    re.DOTALL,
+)
 # A step of a path into JSON: .name, ["name"] or [0].
 JSON_STEP = re.compile(r"""\.([^.\[\]"'*@]+)|\["([^"]+)"\]|\['([^']+)'\]|\[(\d+)\]""")
 
@@ -70,6 +79,39 @@ def replacement(text: str) -> str:
         raise QueryError(f"in the replacement {text}, {found[0]} is not there on target local")
 
     return re.sub(r"\$(?P<group>\d)|\\(?P<escaped>[\\$])|[\\$]\S*", part, text)
+
+
+def left_out(pattern: str, nth: int) -> str | None:
+    """Whether a group may take no part in a match, which RE2 tells as an empty text.
+
+    None: it always takes part. `never_empty`: an empty text means that it took none. `either`:
+    nobody can tell.
+    """
+    # Of each group, its number, its ends, and whether there are alternatives right within it.
+    opened = [[0, 0, len(pattern), False]]
+    closed: dict[int, list[int]] = {}
+    above: dict[int, list[list[int]]] = {}
+    count = 0
+    for found in GROUPING.finditer(pattern):
+        if found[0] == "|":
+            opened[-1][3] = True
+        elif found[0] == ")" and len(opened) > 1:
+            group = opened.pop()
+            group[2] = found.end()
+            closed[group[0]] = group
+        elif found[0].startswith("("):
+            captures = found[0] == "(" or "<" in found[0]
+            count += captures
+            opened.append([count if captures else -found.start() - 1, found.start(), 0, False])
+            above[opened[-1][0]] = opened[:-1]
+    if nth not in closed:
+        return None
+    _, start, end, _ = closed[nth]
+    around = [*above[nth], closed[nth]]
+    optional = any(re.match(r"[?*]|\{0", pattern[each[2] :]) for each in around[1:])
+    if not optional and not any(each[3] for each in above[nth]):
+        return None
+    return "never_empty" if NEVER_EMPTY.fullmatch(pattern[start + 1 : end - 1]) else "either"
 
 
 def json_path(path: str) -> str:

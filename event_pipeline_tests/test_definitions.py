@@ -116,8 +116,11 @@ def test_sensors_run_and_made_up_events_wait_for_a_person(defs: dg.Definitions) 
         "promotion": dg.DefaultSensorStatus.RUNNING,
         "lost_runs": dg.DefaultSensorStatus.RUNNING,
     }
-    (schedule,) = defs.schedules or ()
-    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    states = {schedule.name: schedule.default_status for schedule in defs.schedules or ()}
+    assert states == {
+        "ingest_every_5_minutes": dg.DefaultScheduleStatus.STOPPED,
+        "maintenance_daily": dg.DefaultScheduleStatus.RUNNING,
+    }
 
 
 def test_nothing_publishes_unchecked(defs: dg.Definitions) -> None:

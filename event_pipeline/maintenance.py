@@ -34,7 +34,6 @@ def in_words(removed: Removed) -> str:
 @dg.job(
     name="maintenance",
     description="Removes what killed and replaced runs left in the lake, after a day.",
-    executor_def=dg.in_process_executor,
 )
 def maintenance() -> None:
     """One step."""

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from dagster._core.utils import make_new_run_id
 from rich.console import Console
 
-from event_pipeline import report
+from event_pipeline import report, runs
 from event_pipeline.assets.keys import asset_key
 from event_pipeline.automation import CODE_VERSION, DATA_VERSION, recorded_versions
 from event_pipeline.build import Built, build_gold, build_silver
@@ -138,7 +139,6 @@ def repair_job(settings: Settings) -> dg.JobDefinition:
     @dg.job(
         name="repair",
         description="Names what is lost or damaged in the lake, and makes it anew from Bronze.",
-        executor_def=dg.in_process_executor,
     )
     def repair() -> None:
         repair_lake()
@@ -153,8 +153,8 @@ def run_repair(settings: Settings, console: Console, *, verify: bool) -> bool:
 
     job = definitions(settings).resolve_job_def("repair")
     config = {**QUIET, "ops": {"repair_lake": {"config": {"verify": verify}}}}
-    with open_instance(settings) as instance:
-        result = job.execute_in_process(run_config=config, instance=instance)
+    with open_instance(settings) as instance, runs.executing(instance, run_id := make_new_run_id()):
+        result = job.execute_in_process(run_config=config, instance=instance, run_id=run_id)
         said = result.output_for_node("repair_lake")
     for line in said or ["nothing is damaged"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -317,7 +317,7 @@ class _Reader(RawIOBase):
 def _store_at(root: str) -> ObjectStore:
     """The store of a lake's root."""
     if not aws.in_s3(root):
-        return LocalStore(root, mkdir=True)
+        return LocalStore(root)
     return aws.object_store(root.removeprefix("s3://"))
 
 

@@ -6,9 +6,16 @@ from datetime import timedelta
 
 import dagster as dg
 
-from event_pipeline.automation import BATCH, INPUT, PARTITION, SENSOR, partitions_in_words
+from event_pipeline.automation import (
+    BATCH,
+    INPUT,
+    LOST_MOST,
+    PARTITION,
+    SENSOR,
+    partitions_in_words,
+)
 from event_pipeline.errors import first_line
-from event_pipeline.runs import UNFINISHED
+from event_pipeline.runs import UNFINISHED, is_lost
 from event_pipeline.status.section import Record, Section, somebody
 from event_pipeline.status.view import View
 
@@ -37,8 +44,9 @@ def given_up(view: View, waiting: Section) -> Section:
         for (_, partition, assets), runs in _failed_last(view).items():
             latest = runs[0].tags.get(INPUT)
             tries = [run for run in runs if run.tags.get(INPUT) == latest and SENSOR in run.tags]
-            is_waiting = any((asset, partition) in waits for asset in assets)
-            if is_waiting and len(tries) >= view.settings.max_attempts:
+            lost = sum(map(is_lost, tries))
+            is_over = len(tries) - lost >= view.settings.max_attempts or lost >= LOST_MOST
+            if is_over and any((asset, partition) in waits for asset in assets):
                 yield {**_told(tries[0]), "tries": len(tries), "error": _error(view, tries[0])}
 
     return Section("given_up", "Partitions that were given up", somebody).add("", find)

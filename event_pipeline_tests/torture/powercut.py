@@ -16,7 +16,7 @@ from event_pipeline_tests.torture.trials import Trial
 CUTS = 2
 # A session needs some ten seconds until its first run; later cuts come while it works.
 EARLIEST, LATEST = 8.0, 40.0
-CONVERGED_SECONDS = 300.0
+CONVERGED_SECONDS = 600.0
 
 
 def cut(trial: Trial, chance: random.Random) -> None:

@@ -7,7 +7,7 @@ KILLS = 20
 
 
 def test_twenty_kills_lose_double_and_stop_nothing() -> None:
-    chosen = ["--kills", str(KILLS), "--workers", "1", "--power-cuts", "0", "--minutes", "2"]
+    chosen = ["--kills", str(KILLS), "--workers", "1", "--power-cuts", "0", "--minutes", "10"]
     done = subprocess.run(
         [sys.executable, "-m", "event_pipeline_tests.torture", *chosen],
         capture_output=True,

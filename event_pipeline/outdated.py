@@ -107,6 +107,8 @@ def judgements(
         if last and last.passed and last.metadata["statement"].value == contract.version:
             continue
         found = _evaluation(contract, outdated(lake, contract))
+        if last is None and found.passed:
+            continue
         if not last or (last.passed, last.metadata) != (found.passed, found.metadata):
             yield found
 

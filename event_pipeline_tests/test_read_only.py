@@ -37,7 +37,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home that was moved, and that may not be written to."""
     first: Path = tmp_path_factory.mktemp("home") / "first"
     lab = Lab(first / "lake")
-    lab.deliver(jsonl([line("u"), "bad"]))
+    lab.deliver(jsonl([line("u")]))
     lab.build()
     lab.gold(HOURLY_REVENUE, DAY)
     (first / "dagster").mkdir()

@@ -26,7 +26,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *words: str) -> Result:
-    return CliRunner().invoke(app, words, env={"EVENT_PIPELINE_HOME": str(folder)})
+    # Of three lines one is refused.
+    settings = {"EVENT_PIPELINE_HOME": str(folder), "EVENT_PIPELINE_REFUSED_FAIL_SHARE": "0.5"}
+    return CliRunner().invoke(app, words, env=settings)
 
 
 def rows(folder: Path) -> object:

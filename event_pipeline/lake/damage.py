@@ -24,14 +24,23 @@ class Damage:
 
 def damages(lake: Lake, *, deep: bool = False) -> list[Damage]:
     """What is damaged in the lake's tables, in order; with `deep` each file is read."""
+    if found := damages_of_catalog(lake):
+        return found
+    return [d for name in sorted(TABLES) for d in damages_of_table(lake, name, deep=deep)]
+
+
+def damages_of_catalog(lake: Lake) -> list[Damage]:
+    """The catalog if it is damaged; of the tables nothing can be told then."""
     try:
         lake.look()
     except DamagedError as error:
         return [Damage(CATALOG, "", error.what)]
-    found = []
-    for name, contract in sorted(TABLES.items()):
-        if why := lake.flaw(contract, deep=deep):
-            found.append(Damage(name, "", why))
-        broken = lake.broken(lake.live(contract), deep=deep)
-        found += [Damage(name, key, why) for key, why in sorted(broken.items())]
-    return found
+    return []
+
+
+def damages_of_table(lake: Lake, name: str, *, deep: bool = False) -> list[Damage]:
+    """What is damaged in a table, as such and by partition."""
+    contract = TABLES[name]
+    found = [Damage(name, "", why)] if (why := lake.flaw(contract, deep=deep)) else []
+    broken = lake.broken(lake.live(contract), deep=deep)
+    return found + [Damage(name, key, why) for key, why in sorted(broken.items())]

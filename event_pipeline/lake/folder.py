@@ -16,7 +16,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -183,8 +183,9 @@ def open_for_writing(root: str) -> FolderCatalog:
             with alone(root):
                 if _is_foreign(root):
                     _make_anew(root)
-        is_new = _rows(root) is None
-        with alone(root) if is_new else nullcontext(), clear_errors(root):
+        # It may be another process that is just making the catalog's tables.
+        making = alone(root) if _rows(root) is None else as_it_is(root)
+        with making, clear_errors(root):
             return FolderCatalog(f"{root}/{CATALOG}", writable=True)
 
 

@@ -16,6 +16,7 @@ from event_pipeline.contracts import Contract
 from event_pipeline.digests import short_digest
 from event_pipeline.lake.objects import EMPTY, Listing, Objects, bronze_of
 from event_pipeline.lake.tables import Lake
+from event_pipeline.lake.uploads import in_one_line
 from event_pipeline.outdated import judgements
 from event_pipeline.partitions import HOUR
 from event_pipeline.sensors.common import TICK_SECONDS, between, result, some
@@ -203,7 +204,9 @@ class _Tick:
             if not listing.hidden and known.arrived.get(key, EMPTY.version) != listing.version:
                 self.events += arrival(contract, key, listing, self.objects)
         self.said += _not_read(keys, listings)
-        self.requests.unusable |= _files(refused.values())
+        if files := _files(refused.values()):
+            self.requests.unusable |= files
+            self.said.append(f"not read: {in_one_line(files, 2)}")
         if bronze_of(contract).uploaded:
             files = _files(each for key, each in refused.items() if key in lasting)
             foreign = (each for key, each in listings.items() if key in lasting)

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from event_pipeline import aws
 from event_pipeline.errors import in_short
 from event_pipeline.settings import Settings
 from event_pipeline.status import bronze, partitions, runs, tables
@@ -19,7 +20,12 @@ UNTOLD = "untold"
 
 
 def survey(settings: Settings, instance: dg.DagsterInstance | None = None) -> list[Section]:
-    """All sections, those that say nothing too; of another instance than the home's if given."""
+    """All sections, those that say nothing too; of another instance than the home's if given.
+
+    Raises what AWS says if nothing can be asked of it.
+    """
+    if aws.in_s3(settings.root):
+        aws.credentials()
     with View.open(settings, instance) as view:
         waiting = partitions.waiting(view)
         return [

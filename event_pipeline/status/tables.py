@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from event_pipeline.contracts import GOLD, TABLES, Contract
-from event_pipeline.lake.damage import damages
+from event_pipeline.lake.damage import damages_of_catalog, damages_of_table
 from event_pipeline.promotion import incomplete
 from event_pipeline.status.section import Record, Section, somebody
 from event_pipeline.status.view import View
@@ -31,7 +31,14 @@ def tables(view: View) -> Section:
 def damaged(view: View) -> Section:
     """What the tables speak of and is lost, or is not what was written."""
     section = Section("damaged", "Damaged in the lake: event-pipeline repair", somebody)
-    return section.add("", lambda: [vars(found) for found in damages(view.lake)])
+    section.add("", lambda: map(vars, damages_of_catalog(view.lake)))
+    for name in () if section.records else sorted(TABLES):
+        section.add(name, partial(_damages, view, name))
+    return section
+
+
+def _damages(view: View, name: str) -> Iterator[Record]:
+    return map(vars, damages_of_table(view.lake, name))
 
 
 def incomplete_drops(view: View) -> Section:

@@ -24,7 +24,8 @@ def test_a_person_sees_the_reconciliation_a_preview_and_a_chart(lab: Lab) -> Non
     lab.settle("arrivals")
     run = lab.materialize([REVENUE], TODAY)
     assert run.success
-    assert [check.passed for check in run.get_asset_check_evaluations()] == [True]
+    checks = {each.check_name: each.passed for each in run.get_asset_check_evaluations()}
+    assert checks == {"reconciles_with_silver": True, "statement_is_current": True}
     (made,) = lab.materializations(REVENUE)
     found = {key: value.value for key, value in made.metadata.items()}
     reconciliation = made.metadata["reconciliation"]

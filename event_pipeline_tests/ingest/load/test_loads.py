@@ -338,7 +338,7 @@ def test_a_process_that_is_killed_leaves_whole_objects_and_goes_on(shelf: Shelf)
     mapping = shelf.file("all.sql", ALL)
     words = ["load", str(file), "--sql", str(mapping)]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from event_pipeline.cli import main; main()", *words],
+        [sys.executable, "-c", "from event_pipeline.__main__ import main; main()", *words],
         env=os.environ
         | {
             "EVENT_PIPELINE_HOME": str(shelf.settings.home),

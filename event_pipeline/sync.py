@@ -17,6 +17,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Column
 from sqlalchemy.exc import SQLAlchemyError
 
 from event_pipeline import runs
@@ -97,12 +98,14 @@ def _eager(settings: Settings) -> dg.Definitions:
 
 def _progress(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=24)),
+        BarColumn(table_column=Column(no_wrap=True, min_width=20)),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[said]}"),
+        # What there is to say may be long, and must not take the other columns' room.
+        TextColumn("{task.fields[said]}", table_column=Column(ratio=1, overflow="fold")),
         console=console,
+        expand=True,
     )
 
 

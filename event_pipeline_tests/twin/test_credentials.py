@@ -49,8 +49,12 @@ KEY = object_key(HOURLY.start(HOUR))
 ACCOUNT = "000000000000"
 TOKEN = "a-token"
 START_URL = "https://sign-in.example/start"
-IN_AN_HOUR = f"{datetime.now(UTC) + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
 LONG_AGO = "2020-01-01T00:00:00Z"
+
+
+def in_an_hour() -> str:
+    """When credentials end that are given out now."""
+    return f"{datetime.now(UTC) + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def policy(*statements: Json) -> str:
@@ -98,7 +102,7 @@ class Account:
             "SecretAccessKey": made["AWS_SECRET_ACCESS_KEY"],
             "SessionToken": made["AWS_SESSION_TOKEN"],
             "Token": made["AWS_SESSION_TOKEN"],
-            "Expiration": IN_AN_HOUR,
+            "Expiration": in_an_hour(),
         }
 
     def end(self, key: str) -> None:
@@ -166,7 +170,7 @@ class Portal(BaseHTTPRequestHandler):
         if role is None:
             names = ("accessKeyId", "secretAccessKey", "sessionToken")
             told = {name: found[name[0].upper() + name[1:]] for name in names}
-            ends = datetime.fromisoformat(IN_AN_HOUR).timestamp() * 1000
+            ends = datetime.fromisoformat(in_an_hour()).timestamp() * 1000
             found = {"roleCredentials": {**told, "expiration": int(ends)}}
         self._answer(found)
 
@@ -227,7 +231,7 @@ class Place:
         for cls in (botocore.credentials.SSOProvider, botocore.tokens.SSOTokenProvider):
             self.patch.setattr(cls, "_SSO_TOKEN_CACHE_DIR", str(self.home / "sso"))
         file = hashlib.sha1(name.encode()).hexdigest()
-        found = {"accessToken": TOKEN, "expiresAt": IN_AN_HOUR, "startUrl": START_URL, **token}
+        found = {"accessToken": TOKEN, "expiresAt": in_an_hour(), "startUrl": START_URL, **token}
         JSONFileCache(str(self.home / "sso"))[file] = found
 
 
@@ -274,7 +278,7 @@ def sso_session(place: Place) -> str:
     place.account.role("renewed")
     lines = f"sso_session = ours\nsso_account_id = {ACCOUNT}\nsso_role_name = renewed"
     place.profile(lines, f"[sso-session ours]\n{SSO}")
-    client = {"clientId": "c", "clientSecret": "s", "registrationExpiresAt": IN_AN_HOUR}
+    client = {"clientId": "c", "clientSecret": "s", "registrationExpiresAt": in_an_hour()}
     place.sign_in("ours", expiresAt=LONG_AGO, refreshToken="refreshes", **client)
     place.variables["AWS_ENDPOINT_URL_SSO"] = place.portal
     place.variables["AWS_ENDPOINT_URL_SSO_OIDC"] = place.portal

@@ -49,9 +49,8 @@ check: setup ## ruff and mypy
 
 .PHONY: test
 test: check ## All tests that need no browser
-	@# A file's tests share a JVM or a twin, so they stay together. Three at a time on two cores:
-	@# those that take minutes mostly wait for a schedule or a JVM.
-	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@# Two at a time: a file's tests share a JVM or a twin, so they stay together.
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: torture
 torture: setup ## Kills runs, processes and a daemon's session, and asks that nothing is lost; 20 minutes

@@ -1,8 +1,9 @@
 """A laboratory: one lake with its real parts, in a folder of its own."""
 
 import gzip
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -179,3 +180,13 @@ def lab(tmp_path: Path) -> Lab:
 def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Lab]:
     """Makes an empty lake for each example of a property."""
     return lambda: Lab(tmp_path_factory.mktemp("lake"))
+
+
+@pytest.fixture(autouse=True)
+def own_dagster_home() -> Iterator[None]:
+    """A home that one test opens, maybe by a link that goes with it, is not the next one's."""
+    before = os.environ.get("DAGSTER_HOME")
+    yield
+    os.environ.pop("DAGSTER_HOME", None)
+    if before is not None:
+        os.environ["DAGSTER_HOME"] = before

@@ -1,6 +1,6 @@
 """Partitions that an earlier statement or contract made, and the runs that make them anew.
 
-Which statement made a partition is in the name of its run's folder: the contract's fingerprint.
+Which statement made a partition is in the name of its run's folder, as the contract's fingerprint.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -13,7 +13,7 @@ from event_pipeline.assets.keys import asset_key
 from event_pipeline.automation import RANGE_END, RANGE_START, RETRIES
 from event_pipeline.contracts import Contract
 from event_pipeline.errors import in_short
-from event_pipeline.lake.tables import Lake
+from event_pipeline.lake.tables import Lake, Live
 from event_pipeline.partitions import DAY, Cadence
 
 STATEMENT_CURRENT = "statement_is_current"
@@ -26,7 +26,12 @@ GAP_MOST = DAY
 def outdated(lake: Lake, contract: Contract) -> list[str]:
     """Partitions of a table that another statement made than today's, in order."""
     live = lake.live(contract)
-    return [key for key, found in live.items() if found.version != contract.version]
+    return [key for key, found in live.items() if _version(lake, found) != contract.version]
+
+
+def _version(lake: Lake, live: Live) -> str:
+    """The version that made a partition; of folders that do not tell it yet, by their receipt."""
+    return live.version or str((lake.receipt(live) or {}).get("version", ""))
 
 
 def spans_of(cadence: Cadence, keys: Collection[str]) -> list[tuple[str, str]]:

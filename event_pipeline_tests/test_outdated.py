@@ -14,6 +14,7 @@ from rich.console import Console
 
 from event_pipeline.contracts import EVENTS, HOURLY_REVENUE
 from event_pipeline.home import open_instance
+from event_pipeline.lake.tables import Lake
 from event_pipeline.outdated import GAP_MOST, RANGE_MOST, STATEMENT_CURRENT, outdated, spans_of
 from event_pipeline.partitions import DAILY, HOURLY, Cadence
 from event_pipeline.sync import run_sync
@@ -68,6 +69,20 @@ def test_the_sensor_says_once_which_partitions_an_older_statement_made(
         lab.tick("arrivals")
     assert outdated(lab.resources.lake, EVENTS) == []
     assert judgements(lab, SILVER_EVENTS)[before + 1 :] == [(True, None)]
+
+
+def test_folders_that_do_not_tell_their_statement_yet_have_it_in_their_receipts(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_prefix = Lake.new_prefix
+    monkeypatch.setattr(Lake, "new_prefix", lambda *given: new_prefix(*given[:4]))
+    lab.arrive(AN_HOUR)
+    lab.settle("arrivals")
+    lake = lab.resources.lake
+    assert [found.version for found in lake.live(EVENTS).values()] == [""]
+    assert outdated(lake, EVENTS) == []
+    monkeypatch.setitem(EVENTS.__dict__, "version", "another")
+    assert outdated(lake, EVENTS) == [AN_HOUR]
 
 
 def test_gold_that_a_range_made_of_what_is_there_is_not_made_again(lab: Lab) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 from event_pipeline import trust
 from event_pipeline.contracts import GOLD, SILVER, TABLES, Contract
 from event_pipeline.lake.objects import EMPTY
+from event_pipeline.outdated import outdated
 from event_pipeline.status.section import Record, Section, nobody, somebody
 from event_pipeline.status.view import View
 
@@ -172,15 +173,13 @@ def stale(view: View) -> Section:
     section = Section("stale", title, somebody, is_told_only=True)
 
     def find(contract: Contract) -> Iterator[Record]:
-        receipts = view.receipts(contract)
-        old = [k for k, r in receipts.items() if r and r["version"] != contract.version]
-        if old:
+        if old := outdated(view.lake, contract):
             yield {
                 "table": contract.table,
                 "partitions": len(old),
-                "of": len(receipts),
-                "first": min(old),
-                "last": max(old),
+                "of": len(view.live(contract)),
+                "first": old[0],
+                "last": old[-1],
             }
 
     for contract in (*SILVER, *GOLD):

@@ -59,9 +59,8 @@ def run_sync(settings: Settings, console: Console, *, rebuild_changed: bool = Fa
     process has under way. False, and says why, if a run failed, something is left unbuilt, or what
     is built needs a person. Ends by SystemExit 130 at Ctrl-C, 143 at SIGTERM.
     """
-    lake_of(
-        settings
-    ).open()  # One that lost its catalog is mended, also if nothing asks for a build.
+    # A lake that lost its catalog is mended, also if nothing asks for a build.
+    lake_of(settings).open()
     with working(settings, console) as work:
         if rebuild_changed:
             work.rebuild_changed(settings)

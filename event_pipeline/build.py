@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from event_pipeline.contracts import Contract, Total
+from event_pipeline.contracts import Contract, GoldContract, SilverContract, Total
 from event_pipeline.digests import short_digest
 from event_pipeline.engines import (
     DeriveRequest,
@@ -50,7 +50,7 @@ class Built:
 
 
 def build_silver(
-    contract: Contract,
+    contract: SilverContract,
     keys: Sequence[str],
     *,
     objects: Objects,
@@ -64,7 +64,7 @@ def build_silver(
     `recorded` is the digest that Dagster has on record for each: it decides which dates are
     reported as touched, so that none is lost to a process that died after its publish.
     """
-    quarantine = contract.quarantine()
+    quarantine = contract.quarantine
     try:
         for each in (contract, quarantine):
             lake.table(each)  # which mends it, if it cannot be read
@@ -150,7 +150,7 @@ def _silver_audit(report: PartitionReport, before: Listing, after: Listing) -> s
 
 
 def _touched(
-    contract: Contract, report: PartitionReport, old: Receipt | None, recorded: str | None
+    contract: SilverContract, report: PartitionReport, old: Receipt | None, recorded: str | None
 ) -> list[str]:
     """Dates whose Gold this build may change: those of the new rows and of the old ones.
 
@@ -181,7 +181,7 @@ def _redelivered(
 
 
 def build_gold(
-    contract: Contract,
+    contract: GoldContract,
     keys: Sequence[str],
     *,
     transformer: Transformer,
@@ -205,7 +205,7 @@ def build_gold(
 
 
 def _gold(
-    contract: Contract,
+    contract: GoldContract,
     day: str,
     live: Live | None,
     *,
@@ -252,7 +252,7 @@ def _gold(
     return Built(day, "published", receipt)
 
 
-def gold_digest(contract: Contract, lake: Lake, day: str) -> str:
+def gold_digest(contract: GoldContract, lake: Lake, day: str) -> str:
     """Version of what a Gold date is made of: of the live files that may hold rows of it.
 
     Their paths are as under the lake's root: where the lake lies changes no row.
@@ -266,29 +266,34 @@ def gold_digest(contract: Contract, lake: Lake, day: str) -> str:
     return short_digest("\n".join(files))
 
 
-def _files(contract: Contract, lake: Lake, day: str) -> dict[str, list[str]]:
+def _files(contract: GoldContract, lake: Lake, day: str) -> dict[str, list[str]]:
     """Live files that may hold rows of a date, of each input by its name in SQL."""
     return {each.table: lake.scan(each, f"{each.date} = '{day}'") for each in contract.inputs}
 
 
-def _not_there(contract: Contract, lake: Lake, day: str) -> list[str]:
-    """Inputs of a Gold table that are not there on a day of which others are: the missing ones.
+def _not_there(contract: GoldContract, lake: Lake, day: str) -> list[str]:
+    """Inputs whose drop of a day is not there, though others have something of it.
 
-    Only of a table that joins several: one alone has its rows or has none.
+    One alone has its rows or has none.
     """
-    if not contract.is_join:
+    missing = [each for each in contract.awaited if not _has_objects(each, day, lake)]
+    if not missing:
         return []
-    objects = {}
-    for each in contract.inputs:
-        live = lake.live(each, {day})
-        receipt = lake.receipt(live[day]) if live else None
-        objects[each.asset] = (receipt or NO_OBJECTS)["objects"]
-    missing = [asset for asset, found in objects.items() if not found]
-    return missing if len(missing) < len(objects) else []
+    files = _files(contract, lake, day)
+    rows = any(files[each.table] for each in contract.inputs if each not in contract.awaited)
+    is_there = rows or len(missing) < len(contract.awaited)
+    return [each.asset for each in missing] if is_there else []
+
+
+def _has_objects(contract: SilverContract, day: str, lake: Lake) -> bool:
+    """Whether a day's drop of a dataset was built from any file."""
+    live = lake.live(contract, {day})
+    receipt = lake.receipt(live[day]) if live else None
+    return bool((receipt or NO_OBJECTS)["objects"])
 
 
 def _derived(
-    contract: Contract,
+    contract: GoldContract,
     day: str,
     digest: str,
     prefix: str,
@@ -307,7 +312,7 @@ def _derived(
 
 
 def _totals(
-    contract: Contract, day: str, files: Sequence[str], querier: Querier, lake: Lake
+    contract: GoldContract, day: str, files: Sequence[str], querier: Querier, lake: Lake
 ) -> dict[str, tuple[Total, Any, Any]]:
     """Each promised total, as (promise, sum over the Gold files, aggregate of Silver), by name.
 
@@ -330,16 +335,16 @@ def _totals(
     return found
 
 
-def _grouped(contract: Contract) -> dict[tuple[Contract, str], list[Total]]:
+def _grouped(contract: GoldContract) -> dict[tuple[SilverContract, str], list[Total]]:
     """Totals by what one query can tell: by Silver table, and by the column of theirs."""
-    groups: dict[tuple[Contract, str], list[Total]] = {}
+    groups: dict[tuple[SilverContract, str], list[Total]] = {}
     for total in contract.totals:
         groups.setdefault((total.of or contract.inputs[0], total.by), []).append(total)
     return groups
 
 
 def _silver_sums(
-    of: Contract, by: str, totals: Sequence[Total], day: str, querier: Querier
+    of: SilverContract, by: str, totals: Sequence[Total], day: str, querier: Querier
 ) -> dict[Any, tuple[Any, ...]]:
     """The totals' aggregates of Silver, by value of the column `by`; of none, by None."""
     aggregates = ", ".join(total.silver for total in totals)

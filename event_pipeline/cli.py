@@ -13,7 +13,7 @@ import typer
 
 from event_pipeline import aws
 from event_pipeline.answers import as_csv, as_json
-from event_pipeline.contracts import SILVER, TABLES, Contract
+from event_pipeline.contracts import SILVER, TABLES, Contract, SilverContract
 from event_pipeline.errors import UsageError
 from event_pipeline.interrupts import quitting
 from event_pipeline.settings import Settings, read_settings
@@ -423,7 +423,7 @@ def _contract(name: str) -> Contract:
     return matches[0]
 
 
-def _dataset(name: str) -> Contract:
+def _dataset(name: str) -> SilverContract:
     """The Silver contract that a person calls by its table's last name."""
     names = {contract.identifier[1]: contract for contract in SILVER}
     if name not in names:

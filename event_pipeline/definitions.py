@@ -4,12 +4,11 @@ import warnings
 
 import dagster as dg
 
-from event_pipeline.assets.bronze import bronze_events, upload_check, uploaded_asset
+from event_pipeline.assets.bronze import arriving_asset, bronze_events, upload_check
 from event_pipeline.assets.gold import gold_asset
 from event_pipeline.assets.silver import silver_asset
-from event_pipeline.contracts import GOLD, SILVER
+from event_pipeline.contracts import EVENTS, GOLD, SILVER
 from event_pipeline.executor import living_executor
-from event_pipeline.lake.objects import bronze_of
 from event_pipeline.maintenance import maintenance, maintenance_schedule
 from event_pipeline.partitions import DAILY, HOURLY
 from event_pipeline.repair import repair_job
@@ -27,15 +26,16 @@ warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 def definitions(settings: Settings) -> dg.Definitions:
     """The graph for these settings."""
     times = {cadence: cadence.definition(settings.first_day) for cadence in (HOURLY, DAILY)}
-    uploaded = [contract for contract in SILVER if bronze_of(contract).uploaded]
+    # The producer that comes with the pipeline is of the events.
+    arriving = [contract for contract in SILVER if contract is not EVENTS]
     return dg.Definitions(
         assets=[
             bronze_events(times[HOURLY]),
-            *(uploaded_asset(contract, times[contract.cadence]) for contract in uploaded),
+            *(arriving_asset(contract, times[contract.cadence]) for contract in arriving),
             *(silver_asset(contract, times[contract.cadence], settings) for contract in SILVER),
             *(gold_asset(contract, times[contract.cadence], settings) for contract in GOLD),
         ],
-        asset_checks=[upload_check(contract) for contract in uploaded],
+        asset_checks=[upload_check(c) for c in SILVER if c.bronze.uploaded],
         sensors=sensors(settings),
         jobs=[repair_job(settings), maintenance],
         schedules=[ingest_schedule(), maintenance_schedule()],

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from event_pipeline import aws
-from event_pipeline.contracts import GOLD, SILVER, Contract
+from event_pipeline.contracts import GOLD, SILVER, GoldContract
 from event_pipeline.engines import Querier
 from event_pipeline.ingest.drops import FILES, DropProfile, file_key, write_drop
 from event_pipeline.ingest.handler import open_store
@@ -84,7 +84,7 @@ def _drop(settings: Settings, progress: Progress) -> None:
     progress.update(task, completed=len(FILES), said=f"{sum(lines.values()):,} records")
 
 
-def _show(querier: Querier, contract: Contract, console: Console) -> None:
+def _show(querier: Querier, contract: GoldContract, console: Console) -> None:
     title = f"{contract.table}: {contract.description}"
     _show_first(querier, contract.select_all, title, console)
     if apart := contract.unattributed:
@@ -104,7 +104,7 @@ def _show_first(querier: Querier, query: str, title: str, console: Console) -> N
 def _show_quarantine(querier: Querier, console: Console) -> None:
     each = (
         f"SELECT '{contract.identifier[1]}' AS dataset, reasons, count(*) AS lines,"
-        f" min(substr(line, 1, 100)) AS one_of_them FROM {contract.quarantine().table}"
+        f" min(substr(line, 1, 100)) AS one_of_them FROM {contract.quarantine.table}"
         " GROUP BY reasons"
         for contract in SILVER
     )

@@ -1,5 +1,6 @@
 """Errors whose message is for the person who asked: what was wrong, and what can be done."""
 
+import traceback
 from collections.abc import Sequence
 
 # Things that one line names; the UI shows a tick's reason in full.
@@ -23,6 +24,24 @@ class UsageError(ValueError):
 
 class SettingsError(UsageError):
     """A setting has a value that cannot be used; the message names it and the choices."""
+
+
+class ContractError(UsageError):
+    """A contract that cannot be right: which one, what of it is wrong, and where to mend it.
+
+    `where` is the file to mend; by default the one that made the contract, and the line.
+    """
+
+    def __init__(self, asset: str, mistake: str, where: str = "") -> None:
+        super().__init__(f"contract {asset}: {mistake} ({where or _made_at()})")
+
+
+def _made_at() -> str:
+    """The file and line that is making a contract."""
+    frames = (frame for frame, _ in traceback.walk_stack(None))
+    own = ("errors.py", "contract.py", "dataclasses.py", "<string>")
+    frame = next(f for f in frames if not f.f_code.co_filename.endswith(own))
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 class LakeError(UsageError):

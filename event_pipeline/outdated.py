@@ -11,7 +11,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from event_pipeline.assets.keys import asset_key
 from event_pipeline.automation import RANGE_END, RANGE_START, RETRIES
-from event_pipeline.contracts import Contract
+from event_pipeline.contracts import GoldContract, MadeContract, SilverContract
 from event_pipeline.errors import in_short
 from event_pipeline.lake.tables import Lake, Live
 from event_pipeline.partitions import DAY, Cadence
@@ -23,7 +23,7 @@ RANGE_MOST = 744
 GAP_MOST = DAY
 
 
-def outdated(lake: Lake, contract: Contract) -> list[str]:
+def outdated(lake: Lake, contract: MadeContract) -> list[str]:
     """Partitions of a table that another statement made than today's, in order."""
     live = lake.live(contract)
     return [key for key, found in live.items() if _version(lake, found) != contract.version]
@@ -60,15 +60,15 @@ def range_runs(
         )
 
 
-def made_together(contracts: Collection[Contract]) -> list[list[Contract]]:
+def made_together(contracts: Collection[GoldContract]) -> list[list[GoldContract]]:
     """Gold tables by what they are made of: those of the same inputs go with one run."""
-    found: dict[tuple[Contract, ...], list[Contract]] = {}
+    found: dict[tuple[SilverContract, ...], list[GoldContract]] = {}
     for contract in contracts:
         found.setdefault(contract.inputs, []).append(contract)
     return list(found.values())
 
 
-def statement_spec(contract: Contract) -> dg.AssetCheckSpec:
+def statement_spec(contract: MadeContract) -> dg.AssetCheckSpec:
     """The check that a table was made by today's statement; of all its partitions, in each run."""
     return dg.AssetCheckSpec(
         STATEMENT_CURRENT,
@@ -78,7 +78,7 @@ def statement_spec(contract: Contract) -> dg.AssetCheckSpec:
 
 
 def statement_result(
-    context: dg.AssetExecutionContext, lake: Lake, contract: Contract
+    context: dg.AssetExecutionContext, lake: Lake, contract: MadeContract
 ) -> Iterator[dg.AssetCheckResult]:
     """What the check says after a run, if the run is to say it."""
     if dg.AssetCheckKey(asset_key(contract), STATEMENT_CURRENT) in (
@@ -96,7 +96,7 @@ def statement_result(
 
 
 def judgements(
-    instance: dg.DagsterInstance, lake: Lake, contracts: Sequence[Contract]
+    instance: dg.DagsterInstance, lake: Lake, contracts: Sequence[MadeContract]
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """The check of each table, if it says something else than what is on record of it.
 
@@ -125,7 +125,7 @@ def _told(record: AssetCheckExecutionRecord | None) -> dg.AssetCheckEvaluation |
     return data if isinstance(data, dg.AssetCheckEvaluation) else None
 
 
-def _evaluation(contract: Contract, keys: Sequence[str]) -> dg.AssetCheckEvaluation:
+def _evaluation(contract: MadeContract, keys: Sequence[str]) -> dg.AssetCheckEvaluation:
     spans = [f"{a} to {b}" if a != b else a for a, b in spans_of(contract.cadence, keys)]
     count = f"{len(keys):,} partition{'s' if len(keys) > 1 else ''}"
     return dg.AssetCheckEvaluation(

@@ -1,9 +1,9 @@
-"""Drops: whether all that a joined Gold table needs of a day is there, valid and built."""
+"""Drops: whether all that a Gold table awaits of a day is there, valid and built."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from event_pipeline.contracts import Contract
+from event_pipeline.contracts import Contract, GoldContract
 from event_pipeline.lake.objects import EMPTY, Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.lake.uploads import in_one_line
@@ -22,19 +22,23 @@ class Incomplete:
         return f"waits{since} for {waits}"
 
 
-def incomplete(contract: Contract, day: str, objects: Objects, lake: Lake) -> Incomplete | None:
-    """What a Gold table of several inputs waits for on a day; None if for nothing.
+def incomplete(contract: GoldContract, day: str, objects: Objects, lake: Lake) -> Incomplete | None:
+    """What a Gold table that awaits drops waits for on a day; None if for nothing.
 
     A day waits for a missing file since its first file came, and for an unusable or unread one
     since that came. One of which nothing at all is there waits until no table holds it any more.
     """
-    listings = {each: objects.partition(each, day) for each in contract.inputs}
+    if not contract.awaited:
+        return None
+    listings = {each: objects.partition(each, day) for each in contract.awaited}
     came = [item.modified for listing in listings.values() for item in listing.objects]
+    others = (each for each in contract.inputs if each not in contract.awaited)
+    is_there = came or any(lake.scan(each, f"{each.date} = '{day}'") for each in others)
     reasons, since = {}, []
     for each, listing in listings.items():
         dataset = each.identifier[1]
         times = [item.modified for item in listing.objects]
-        if came and not times:
+        if is_there and not times:
             reasons[dataset], times = "no file", came
         elif refused := objects.refused(each, listing):
             reasons[dataset] = in_one_line(refused)

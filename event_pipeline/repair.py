@@ -12,7 +12,7 @@ from event_pipeline import report, runs
 from event_pipeline.assets.keys import asset_key
 from event_pipeline.automation import CODE_VERSION, DATA_VERSION, recorded_versions
 from event_pipeline.build import Built, build_gold, build_silver
-from event_pipeline.contracts import GOLD, SILVER, TABLES, Contract
+from event_pipeline.contracts import GOLD, SILVER, TABLES, Contract, GoldContract, SilverContract
 from event_pipeline.engines import Querier, Transformer
 from event_pipeline.home import open_instance
 from event_pipeline.lake.damage import CATALOG, Damage, damages
@@ -52,18 +52,16 @@ class _Repair:
                 yield f"{each}: made anew of what can be read"
             found = damages(self.lake, deep=verify)
         for contract in SILVER:
-            tables = (contract.table, contract.quarantine().table)
+            tables = (contract.table, contract.quarantine.table)
             yield from self._silver(contract, [each for each in found if each.table in tables])
-        for contract in GOLD:
-            yield from self._gold(
-                contract, [each for each in found if each.table == contract.table]
-            )
+        for made in GOLD:
+            yield from self._gold(made, [each for each in found if each.table == made.table])
 
-    def _silver(self, contract: Contract, found: list[Damage]) -> Iterator[str]:
+    def _silver(self, contract: SilverContract, found: list[Damage]) -> Iterator[str]:
         keys = sorted({each.partition for each in found if each.partition})
         if not keys:
             return
-        quarantine = contract.quarantine()
+        quarantine = contract.quarantine
         builds = build_silver(
             contract,
             keys,
@@ -81,7 +79,7 @@ class _Repair:
                 self._record(quarantine, built, metadata, contract.version)
             yield _said(built, found)
 
-    def _gold(self, contract: Contract, found: list[Damage]) -> Iterator[str]:
+    def _gold(self, contract: GoldContract, found: list[Damage]) -> Iterator[str]:
         keys = sorted({each.partition for each in found if each.partition})
         builds = build_gold(
             contract, keys, transformer=self.transformer, querier=self.querier, lake=self.lake

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from event_pipeline import trust
 from event_pipeline.build import Built, Receipt
-from event_pipeline.contracts import ENGINE_RULES, SILVER, Contract
+from event_pipeline.contracts import ENGINE_RULES, SILVER, Contract, GoldContract, SilverContract
 from event_pipeline.lake.objects import Listing
 from event_pipeline.lake.tables import Lake
 from event_pipeline.settings import Settings, get_settings
@@ -32,7 +32,7 @@ def column_schema(contract: Contract) -> dg.TableSchema:
     )
 
 
-def source_schema(contract: Contract) -> dg.TableSchema:
+def source_schema(contract: SilverContract) -> dg.TableSchema:
     """The raw fields that the contract reads of a Bronze line, each as text."""
     return dg.TableSchema([dg.TableColumn(name, "string") for name in contract.source])
 
@@ -120,7 +120,7 @@ def ledger_records(lake: Lake, settings: Settings | None = None) -> list[dict[st
     settings = settings or get_settings()
     records = []
     for contract in SILVER:
-        kept = lake.live(contract.quarantine())
+        kept = lake.live(contract.quarantine)
         for key, live in lake.live(contract).items():
             quarantined = kept[key].rows if key in kept else 0
             counts = {"rows": live.rows, "quarantined": quarantined}
@@ -131,7 +131,7 @@ def ledger_records(lake: Lake, settings: Settings | None = None) -> list[dict[st
 
 
 def silver_metadata(
-    contract: Contract, built: Built, lake: Lake, settings: Settings
+    contract: SilverContract, built: Built, lake: Lake, settings: Settings
 ) -> dict[str, Any]:
     """Metadata of a Silver partition."""
     receipt, seconds = built.receipt, built.receipt["seconds"]
@@ -185,9 +185,9 @@ def unknown_fields(built: Built) -> list[dict[str, Any]]:
     ]
 
 
-def quarantine_metadata(contract: Contract, built: Built, lake: Lake) -> dict[str, Any]:
+def quarantine_metadata(contract: SilverContract, built: Built, lake: Lake) -> dict[str, Any]:
     """Metadata of the quarantine that belongs to a Silver partition."""
-    quarantine = contract.quarantine()
+    quarantine = contract.quarantine
     return {
         "status": built.status,
         "dagster/partition_row_count": built.receipt["quarantined"],
@@ -199,7 +199,7 @@ def quarantine_metadata(contract: Contract, built: Built, lake: Lake) -> dict[st
 
 
 def refused_reasons(
-    contract: Contract, built: Built, lake: Lake, *, with_examples: bool
+    contract: SilverContract, built: Built, lake: Lake, *, with_examples: bool
 ) -> list[dict[str, Any]]:
     """Each reason for which lines of a Silver partition were refused, with its share of all lines.
 
@@ -208,7 +208,7 @@ def refused_reasons(
     """
     lines, most = built.receipt["lines"], {}
     if with_examples:
-        quarantine = contract.quarantine()
+        quarantine = contract.quarantine
         live = lake.live(quarantine, {built.key})[built.key]
         table = lake.read(quarantine, live.paths, ["reasons", "source_object"])
         counted = table.group_by(["reasons", "source_object"]).aggregate([([], "count_all")])
@@ -221,7 +221,7 @@ def refused_reasons(
     ]
 
 
-def _rejected(contract: Contract, receipt: Receipt) -> dg.MetadataValue:
+def _rejected(contract: SilverContract, receipt: Receipt) -> dg.MetadataValue:
     meanings = {**contract.rules, **ENGINE_RULES}
     return table_metadata(
         [
@@ -232,7 +232,7 @@ def _rejected(contract: Contract, receipt: Receipt) -> dg.MetadataValue:
 
 
 def gold_metadata(
-    contract: Contract, built: Built, lake: Lake, settings: Settings
+    contract: GoldContract, built: Built, lake: Lake, settings: Settings
 ) -> dict[str, Any]:
     """Metadata of a Gold partition."""
     table = lake.read(contract, lake.live(contract, {built.key})[built.key].paths)
@@ -267,7 +267,7 @@ def gold_metadata(
 
 
 def _doubtful_inputs(
-    contract: Contract, day: str, lake: Lake, settings: Settings
+    contract: GoldContract, day: str, lake: Lake, settings: Settings
 ) -> list[dict[str, Any]]:
     """The Silver partitions that a Gold date is made of and whose own checks fail, and why."""
     doubtful = []
@@ -306,7 +306,7 @@ def _shown_columns(contract: Contract) -> list[str]:
     return [name for name in contract.column_names if name != contract.partition]
 
 
-def chart(contract: Contract, key: str, table: pa.Table) -> str:
+def chart(contract: GoldContract, key: str, table: pa.Table) -> str:
     """A bar chart of a Gold table's rows, as a Markdown image (PNG in the text)."""
     # Heavy, and only wanted here.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -331,7 +331,7 @@ def chart(contract: Contract, key: str, table: pa.Table) -> str:
     return f"![{title}](data:image/png;base64,{encoded})"
 
 
-def _bars(contract: Contract, table: pa.Table) -> tuple[list[str], list[float], str]:
+def _bars(contract: GoldContract, table: pa.Table) -> tuple[list[str], list[float], str]:
     """Names, heights and title of a chart; of a table of one row, its numbers."""
     rows = table.to_pylist()
     if contract.chart is None:

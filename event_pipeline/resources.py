@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from event_pipeline.contracts import GOLD, SILVER
+from event_pipeline.contracts.statements import check_statement
 from event_pipeline.engines import Querier, Transformer
 from event_pipeline.engines.duckdb import DuckDBQuerier, DuckDBTransformer
 from event_pipeline.errors import SettingsError
@@ -28,7 +30,12 @@ class Resources:
 
 
 def resources(settings: Settings) -> Resources:
-    """The resources of the settings' target."""
+    """The resources of the settings' target, once it is sure what their engines are to run.
+
+    Raises ContractError for a statement that does not fit its contract.
+    """
+    for contract in (*SILVER, *GOLD):
+        check_statement(contract)
     if settings.target == "aws":
         return _on_aws(settings)
     lake = lake_of(settings)

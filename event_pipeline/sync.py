@@ -30,6 +30,7 @@ from event_pipeline.home import open_instance
 from event_pipeline.interrupts import Stop, stopping
 from event_pipeline.outdated import made_together, outdated, range_runs
 from event_pipeline.resources import lake_of
+from event_pipeline.sensors import STAGES
 from event_pipeline.sensors.common import Tick
 from event_pipeline.sensors.gold import days_to_make
 from event_pipeline.settings import Settings
@@ -37,13 +38,6 @@ from event_pipeline.status import failures, in_need, survey
 
 # Dagster's own log of every event would bury the progress; it is all in the UI.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-# Sensors in the order in which one's runs are another's input.
-STAGES = {
-    "arrivals": "Silver  arrival hours",
-    "gold_refresh": "Gold    days",
-    "drops": "Silver  tables of drops",
-    "promotion": "Gold    complete drops",
-}
 WAIT_SECONDS = 1.0
 # One command executes the same request so often; the next command, or the daemon, asks again.
 TRIES_MOST = 3
@@ -120,14 +114,14 @@ class Work:
 
     def follow_sensors(self) -> None:
         """Evaluates each sensor in turn and executes what it asks for, until it asks no more."""
-        for name, title in STAGES.items():
+        for stage in STAGES:
             self.stop.check()
-            task = self.progress.add_task(title, total=0, said="the sensor looks")
+            task = self.progress.add_task(stage.title, total=0, said="the sensor looks")
             try:
-                said = _Stage(self, name, task).follow()
+                said = _Stage(self, stage.name, task).follow()
             except DATABASE_ERRORS as error:
                 # The other stages may well do without what this one could not read.
-                self.problems.append(f"{name}: {first_line(error)}")
+                self.problems.append(f"{stage.name}: {first_line(error)}")
                 said = first_line(error)
             self.progress.update(task, said=said)
             self.progress.stop_task(task)
@@ -138,7 +132,7 @@ class Work:
         lake = lake_of(settings)
         for contract in SILVER:
             keys = outdated(lake, contract)
-            self._make_ranges("Silver", [contract, contract.quarantine()], keys, settings)
+            self._make_ranges("Silver", [contract, contract.quarantine], keys, settings)
         for contracts in made_together(GOLD):
             days = {key for each in contracts for key in outdated(lake, each)}
             on_record = recorded_versions(self.instance, asset_key(contracts[0]))

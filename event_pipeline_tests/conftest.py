@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from event_pipeline.build import Built, build_gold, build_silver
-from event_pipeline.contracts import EVENTS, GOLD, Contract
+from event_pipeline.contracts import EVENTS, GOLD, Contract, GoldContract, SilverContract
 from event_pipeline.engines import Transformer
 from event_pipeline.engines.duckdb import DuckDBQuerier, DuckDBTransformer
 from event_pipeline.ingest.handler import FolderStore, manifest_key, object_key, write_once
@@ -23,7 +23,7 @@ from event_pipeline.partitions import DAILY, HOURLY
 
 HOUR = "2026-01-01-10:00"
 DROP = "2026-01-01"
-QUARANTINE = EVENTS.quarantine()
+QUARANTINE = EVENTS.quarantine
 GOLD_OF_EVENTS = tuple(contract for contract in GOLD if contract.inputs == (EVENTS,))
 
 Row = tuple[Any, ...]
@@ -107,13 +107,13 @@ class Lab:
         """Builds hours of Silver, the usual one by default."""
         return self._build(EVENTS, hours or (HOUR,), recorded or {})
 
-    def build_drop(self, contract: Contract, day: str = DROP) -> Built:
+    def build_drop(self, contract: SilverContract, day: str = DROP) -> Built:
         """Builds a day of one of a commerce drop's Silver tables."""
         (built,) = self._build(contract, (day,), {})
         return built
 
     def _build(
-        self, contract: Contract, keys: Sequence[str], recorded: Mapping[str, str]
+        self, contract: SilverContract, keys: Sequence[str], recorded: Mapping[str, str]
     ) -> list[Built]:
         built = build_silver(
             contract,
@@ -126,7 +126,7 @@ class Lab:
         )
         return list(built)
 
-    def gold(self, contract: Contract, *days: str) -> list[Built]:
+    def gold(self, contract: GoldContract, *days: str) -> list[Built]:
         """Builds event dates of a Gold table."""
         return list(
             build_gold(

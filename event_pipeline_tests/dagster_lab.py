@@ -22,6 +22,7 @@ from event_pipeline.contracts import (
     GOLD,
     USER_ACTIVITY,
     Contract,
+    SilverContract,
 )
 from event_pipeline.definitions import definitions
 from event_pipeline.ingest.handler import FolderStore, manifest_key, object_key, write_once
@@ -34,7 +35,7 @@ NOW = datetime(2026, 3, 10, 12, 34, tzinfo=UTC)
 HOUR = "2026-03-10-11:00"
 TODAY = "2026-03-10"
 SILVER_EVENTS = dg.AssetKey(EVENTS.asset.split("/"))
-SILVER_ASSETS = [SILVER_EVENTS, dg.AssetKey(EVENTS.quarantine().asset.split("/"))]
+SILVER_ASSETS = [SILVER_EVENTS, dg.AssetKey(EVENTS.quarantine.asset.split("/"))]
 GOLD_ASSETS = [dg.AssetKey(c.asset.split("/")) for c in GOLD if c.inputs == (EVENTS,)]
 DROP = "2026-03-09"
 COMMERCE = (COMMERCE_USERS, COMMERCE_EVENTS, COMMERCE_ORDERS)
@@ -246,9 +247,11 @@ class Lab:
         return [each for each in reversed(found) if isinstance(each, dg.AssetCheckEvaluation)]
 
 
-def tables(*contracts: Contract) -> list[dg.AssetKey]:
+def tables(*contracts: SilverContract) -> list[dg.AssetKey]:
     """Silver assets and their quarantines."""
-    made = [each for contract in contracts for each in (contract, contract.quarantine())]
+    made: list[Contract] = [
+        each for contract in contracts for each in (contract, contract.quarantine)
+    ]
     return [dg.AssetKey(each.asset.split("/")) for each in made]
 
 

@@ -11,7 +11,7 @@ import pytest
 from pyiceberg.types import LongType
 
 from event_pipeline.build import build_silver
-from event_pipeline.contracts import EVENTS, TABLES, Column, Contract
+from event_pipeline.contracts import EVENTS, TABLES, Column, Contract, SilverContract
 from event_pipeline.contracts.contract import SQL
 from event_pipeline.errors import UsageError
 from event_pipeline.lake.tables import Lake
@@ -84,7 +84,7 @@ def test_a_field_that_is_gone_again_is_no_warning_any_more(graph: dagster_lab.La
     assert judgement(graph).passed
 
 
-def with_coupon(folder: Path, kind: str = "long") -> Contract:
+def with_coupon(folder: Path, kind: str = "long") -> SilverContract:
     """The events' contract as somebody evolves it: a nullable column in the middle."""
     statement = folder / "events.sql"
     text = (SQL / "silver/events.sql").read_text()
@@ -104,7 +104,7 @@ def with_coupon(folder: Path, kind: str = "long") -> Contract:
     )
 
 
-def build(lab: Lab, contract: Contract, *hours: str) -> None:
+def build(lab: Lab, contract: SilverContract, *hours: str) -> None:
     """Builds and publishes hours by a contract."""
     for built in build_silver(
         contract,

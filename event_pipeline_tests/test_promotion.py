@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from event_pipeline import report
 from event_pipeline.assets.bronze import BRONZE_EVENTS
 from event_pipeline.build import Built, build_gold, build_silver
-from event_pipeline.contracts import USER_ACTIVITY, Contract
+from event_pipeline.contracts import USER_ACTIVITY, GoldContract
 from event_pipeline_tests.dagster_lab import (
     COMMERCE,
     DROP,
@@ -103,6 +103,23 @@ class TestWhenItIsAskedFor:
         ]
         for _ in range(2):
             assert asked(lab.tick("promotion")) == []
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_again_for_each_input_that_changed_also_by_a_sensor_that_remembers_nothing(
+        self, lab: Lab, name: str
+    ) -> None:
+        upload(lab, *NAMES)
+        assert promoted(lab) == [DROP]
+        more = {
+            "users": a_user("u3"),
+            "events": an_event("e3", "u1"),
+            "orders": an_order("o3", "u1"),
+        }
+        upload(lab, **{name: [*FILES[name], more[name]]})
+        lab.cursors.clear()  # as for `sync`, each of whose commands begins anew
+        assert promoted(lab) == [DROP]
+        lab.cursors.clear()
+        assert promoted(lab) == []
 
     def test_once_while_its_run_is_under_way(self, lab: Lab) -> None:
         upload(lab, *NAMES)
@@ -457,7 +474,7 @@ def build(lab: Lab, *files: Records, day: str = DROP) -> Built:
     return built
 
 
-def gold(lab: Lab, contract: Contract = USER_ACTIVITY, day: str = DROP) -> list[Built]:
+def gold(lab: Lab, contract: GoldContract = USER_ACTIVITY, day: str = DROP) -> list[Built]:
     used = lab.resources
     return list(
         build_gold(

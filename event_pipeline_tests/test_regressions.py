@@ -22,7 +22,7 @@ from event_pipeline.contracts import (
     GOLD,
     TABLES,
     USER_ACTIVITY,
-    Contract,
+    GoldContract,
 )
 from event_pipeline.ingest.drops import DropProfile, file_key, write_drop
 from event_pipeline_tests import dagster_lab
@@ -56,7 +56,9 @@ def test_A1_no_new_objects_is_a_success_with_the_contracts_columns(lab: Lab) -> 
 
 
 @pytest.mark.parametrize("contract", GOLD, ids=lambda c: c.asset)
-def test_A1_a_day_without_events_is_an_empty_gold_partition(lab: Lab, contract: Contract) -> None:
+def test_A1_a_day_without_events_is_an_empty_gold_partition(
+    lab: Lab, contract: GoldContract
+) -> None:
     (built,) = lab.gold(contract, "2026-01-01")
     assert (built.status, built.receipt["rows"]) == ("published", 0)
 

@@ -1,5 +1,6 @@
 """Bronze: what arrived, as it arrived. Events are asked for; commerce files are uploaded."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import dagster as dg
@@ -8,15 +9,17 @@ from event_pipeline import report
 from event_pipeline.assets.keys import bronze_key
 from event_pipeline.assets.recording import outputs
 from event_pipeline.automation import DATA_VERSION
-from event_pipeline.contracts import EVENTS, Contract
+from event_pipeline.contracts import EVENTS, SilverContract
 from event_pipeline.ingest.ingester import Ingester
-from event_pipeline.lake.objects import Listing, Objects, bronze_of
+from event_pipeline.lake.objects import Listing, Objects
 from event_pipeline.lake.uploads import in_one_line
 
 FILES_VALID = "files_are_valid"
 
 
 BRONZE_EVENTS = bronze_key(EVENTS)
+# How a folder's name shows what strftime puts there.
+_SHOWN = {"Y": "YYYY", "m": "MM", "d": "DD", "H": "HH"}
 
 
 def bronze_events(hours: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -69,22 +72,23 @@ def bronze_events(hours: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     return bronze
 
 
-def uploaded_asset(contract: Contract, days: dg.PartitionsDefinition) -> dg.AssetSpec:
-    """A Bronze asset whose files come from outside; the arrival sensor reports them."""
+def arriving_asset(contract: SilverContract, partitions: dg.PartitionsDefinition) -> dg.AssetSpec:
+    """A Bronze asset whose objects come from outside; the arrival sensor reports them."""
+    folder = re.sub("%([A-Za-z])", lambda found: _SHOWN[found[1]], contract.cadence.folder_format)
     return dg.AssetSpec(
         bronze_key(contract),
         description=(
-            f"Files as uploaded to `{bronze_of(contract).prefix}date=YYYY-MM-DD/`, called"
-            f" `{bronze_of(contract).expected}`; never changed here."
+            f"Objects as they come to `{contract.bronze.prefix}{folder}`, called"
+            f" `{contract.bronze.expected}`; never changed here."
         ),
         group_name="bronze",
-        partitions_def=days,
+        partitions_def=partitions,
         kinds={"json"},
         metadata={"dagster/column_schema": report.source_schema(contract)},
     )
 
 
-def upload_check(contract: Contract) -> dg.AssetChecksDefinition:
+def upload_check(contract: SilverContract) -> dg.AssetChecksDefinition:
     """The check that judges all of a dataset's files, each on its own.
 
     The arrival sensor judges what changed by itself; this is for a person who asks.
@@ -113,14 +117,14 @@ def upload_check(contract: Contract) -> dg.AssetChecksDefinition:
     return files_are_valid
 
 
-def foreign_files(contract: Contract, listings: Iterable[Listing]) -> dict[str, str]:
+def foreign_files(contract: SilverContract, listings: Iterable[Listing]) -> dict[str, str]:
     """Files whose names are no dataset's, by key, and why they are not read."""
-    why = f"no such name is known: expected {bronze_of(contract).expected}"
+    why = f"no such name is known: expected {contract.bronze.expected}"
     return dict.fromkeys((key for listing in listings for key in listing.foreign), why)
 
 
 def upload_evaluation(
-    contract: Contract, unread: Mapping[str, str], serious: bool
+    contract: SilverContract, unread: Mapping[str, str], serious: bool
 ) -> dg.AssetCheckEvaluation:
     """What the check says of files that are not read, by key and why; `serious` if they block."""
     return dg.AssetCheckEvaluation(
@@ -134,7 +138,7 @@ def upload_evaluation(
 
 
 def arrival(
-    contract: Contract, key: str, listing: Listing, objects: Objects
+    contract: SilverContract, key: str, listing: Listing, objects: Objects
 ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
     """What the sensor puts on record of a Bronze partition whose objects are not as before."""
     asset = bronze_key(contract)
@@ -145,7 +149,7 @@ def arrival(
         metadata=report.listing_metadata(listing),
         tags={DATA_VERSION: listing.version},
     )
-    if bronze_of(contract).uploaded:
+    if contract.bronze.uploaded:
         unread = foreign_files(contract, [listing]) | objects.refused(contract, listing)
         if unread:
             yield dg.AssetObservation(

@@ -8,7 +8,7 @@ from event_pipeline import report
 from event_pipeline.assets.keys import asset_key
 from event_pipeline.assets.recording import record_builds
 from event_pipeline.build import build_gold
-from event_pipeline.contracts import Contract
+from event_pipeline.contracts import GoldContract
 from event_pipeline.engines import Querier, Transformer
 from event_pipeline.lake.tables import Lake
 from event_pipeline.outdated import statement_result, statement_spec
@@ -16,7 +16,7 @@ from event_pipeline.settings import Settings
 
 
 def gold_asset(
-    contract: Contract, days: dg.PartitionsDefinition, settings: Settings
+    contract: GoldContract, days: dg.PartitionsDefinition, settings: Settings
 ) -> dg.AssetsDefinition:
     """A Gold asset, by day."""
     key = asset_key(contract)

@@ -7,7 +7,7 @@ import dagster as dg
 from event_pipeline import trust
 from event_pipeline.assets.keys import asset_key
 from event_pipeline.build import Built
-from event_pipeline.contracts import Contract
+from event_pipeline.contracts import Contract, SilverContract
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.report import refused_reasons, table_metadata
@@ -39,7 +39,7 @@ def check_specs(
 
 
 def evaluations(
-    contract: Contract, built: Built, objects: Objects, lake: Lake, settings: Settings
+    contract: SilverContract, built: Built, objects: Objects, lake: Lake, settings: Settings
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """What the checks say of a partition that was built, or found unchanged."""
     # As they are now: a manifest may have been mended since the partition was built.

@@ -2,8 +2,7 @@
 
 import dagster as dg
 
-from event_pipeline.contracts import Contract
-from event_pipeline.lake.objects import bronze_of
+from event_pipeline.contracts import Contract, SilverContract
 
 
 def asset_key(contract: Contract) -> dg.AssetKey:
@@ -11,6 +10,6 @@ def asset_key(contract: Contract) -> dg.AssetKey:
     return dg.AssetKey(contract.asset.split("/"))
 
 
-def bronze_key(contract: Contract) -> dg.AssetKey:
+def bronze_key(contract: SilverContract) -> dg.AssetKey:
     """Key of the Bronze asset that a Silver contract is made of."""
-    return dg.AssetKey(bronze_of(contract).asset.split("/"))
+    return dg.AssetKey(contract.bronze.asset.split("/"))

@@ -10,7 +10,7 @@ from event_pipeline.assets.keys import asset_key, bronze_key
 from event_pipeline.assets.recording import record_builds
 from event_pipeline.automation import recorded_versions
 from event_pipeline.build import build_silver
-from event_pipeline.contracts import Contract
+from event_pipeline.contracts import Contract, SilverContract
 from event_pipeline.engines import Transformer
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
@@ -22,10 +22,10 @@ BATCH = 24
 
 
 def silver_asset(
-    contract: Contract, partitions: dg.PartitionsDefinition, settings: Settings
+    contract: SilverContract, partitions: dg.PartitionsDefinition, settings: Settings
 ) -> dg.AssetsDefinition:
     """A Silver asset and its quarantine, partitioned as what arrives."""
-    silver, quarantine = asset_key(contract), asset_key(contract.quarantine())
+    silver, quarantine = asset_key(contract), asset_key(contract.quarantine)
     balances = dg.AssetCheckSpec(
         "ledger_balances",
         asset=silver,
@@ -52,7 +52,7 @@ def silver_asset(
 
     @dg.multi_asset(
         name="__".join(silver.path),
-        specs=[spec(silver, contract), spec(quarantine, contract.quarantine())],
+        specs=[spec(silver, contract), spec(quarantine, contract.quarantine)],
         partitions_def=partitions,
         # Each is on record when it is made; and the CLI's --partition-range asks for this.
         backfill_policy=dg.BackfillPolicy.single_run(),

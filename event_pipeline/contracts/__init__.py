@@ -1,8 +1,11 @@
 """Data contracts: what each table holds, column by column, and why a row is refused.
 
-A new Silver dataset is a contract, its SQL file, and its name in SILVER below; the graph, the
-sensors, the quarantine, the ledger and the command line take it from there.
+A new dataset, or a question asked of some, is a contract, its SQL file, and for a new module one
+word in MODULES below: see docs/DATASETS.md. The graph, the sensors, the quarantine, the ledger and
+the command line follow from these.
 """
+
+from importlib import import_module
 
 from event_pipeline.contracts.clickstream import (
     CATEGORY_PERFORMANCE,
@@ -12,24 +15,40 @@ from event_pipeline.contracts.clickstream import (
     HOURLY_REVENUE,
     TOP_PRODUCTS,
 )
+from event_pipeline.contracts.columns import Column
 from event_pipeline.contracts.commerce import (
     COMMERCE_EVENTS,
     COMMERCE_ORDERS,
     COMMERCE_USERS,
     USER_ACTIVITY,
 )
-from event_pipeline.contracts.contract import ENGINE_RULES, Bronze, Column, Contract, Total
-
-SILVER = (EVENTS, COMMERCE_USERS, COMMERCE_EVENTS, COMMERCE_ORDERS)
-GOLD = (
-    CONVERSION_FUNNEL,
-    HOURLY_REVENUE,
-    TOP_PRODUCTS,
-    CATEGORY_PERFORMANCE,
-    DAILY_USER_ACTIVITY,
-    USER_ACTIVITY,
+from event_pipeline.contracts.contract import (
+    ENGINE_RULES,
+    Bronze,
+    Contract,
+    GoldContract,
+    MadeContract,
+    QuarantineContract,
+    SilverContract,
+    Total,
 )
-TABLES = {c.table: c for c in (*SILVER, *(s.quarantine() for s in SILVER), *GOLD)}
+from event_pipeline.contracts.together import check_together
+
+# The modules of this package whose contracts are the graph's, each table in the order it has there.
+MODULES = ("clickstream", "commerce")
+
+_CONTRACTS = tuple(
+    dict.fromkeys(
+        each
+        for name in MODULES
+        for each in vars(import_module(f"{__name__}.{name}")).values()
+        if isinstance(each, MadeContract)
+    )
+)
+SILVER = tuple(each for each in _CONTRACTS if isinstance(each, SilverContract))
+GOLD = tuple(each for each in _CONTRACTS if isinstance(each, GoldContract))
+check_together(SILVER, GOLD)
+TABLES = {c.table: c for c in (*SILVER, *(s.quarantine for s in SILVER), *GOLD)}
 
 __all__ = [
     "CATEGORY_PERFORMANCE",
@@ -49,5 +68,9 @@ __all__ = [
     "Bronze",
     "Column",
     "Contract",
+    "GoldContract",
+    "MadeContract",
+    "QuarantineContract",
+    "SilverContract",
     "Total",
 ]

@@ -1,8 +1,9 @@
 """The clickstream: events as they arrive, by hour, and the five questions asked of them."""
 
-from event_pipeline.contracts.contract import Bronze, Column, Contract, Total
+from event_pipeline.contracts.columns import Column
+from event_pipeline.contracts.contract import Bronze, GoldContract, SilverContract, Total
 
-EVENTS = Contract(
+EVENTS = SilverContract(
     asset="silver/events",
     description="Clickstream events: typed, judged, each line of an arrival hour once.",
     statement="silver/events.sql",
@@ -60,7 +61,7 @@ EVENTS = Contract(
 _EVENT_DATE = Column("event_date", "date", "Date of the events, UTC.")
 _EVENT_DAY = Column("event_day", "date", "Date of the events, UTC.")
 
-CONVERSION_FUNNEL = Contract(
+CONVERSION_FUNNEL = GoldContract(
     asset="gold/conversion_funnel",
     description="How far each product's views go: the 1,000 most viewed of each day.",
     statement="gold/conversion_funnel.sql",
@@ -98,7 +99,7 @@ CONVERSION_FUNNEL = Contract(
     chart=("product_id", "views"),
 )
 
-HOURLY_REVENUE = Contract(
+HOURLY_REVENUE = GoldContract(
     asset="gold/hourly_revenue",
     description="What was bought in each hour.",
     statement="gold/hourly_revenue.sql",
@@ -124,7 +125,7 @@ HOURLY_REVENUE = Contract(
     chart=("hour", "total_revenue"),
 )
 
-TOP_PRODUCTS = Contract(
+TOP_PRODUCTS = GoldContract(
     asset="gold/top_products",
     description="The ten most viewed products of each day.",
     statement="gold/top_products.sql",
@@ -142,7 +143,7 @@ TOP_PRODUCTS = Contract(
     chart=("product_id", "view_count"),
 )
 
-CATEGORY_PERFORMANCE = Contract(
+CATEGORY_PERFORMANCE = GoldContract(
     asset="gold/category_performance",
     description="Every event of each day, by category and kind.",
     statement="gold/category_performance.sql",
@@ -168,7 +169,7 @@ CATEGORY_PERFORMANCE = Contract(
     chart=("category", "total_events"),
 )
 
-DAILY_USER_ACTIVITY = Contract(
+DAILY_USER_ACTIVITY = GoldContract(
     asset="gold/daily_user_activity",
     description="How many users and sessions each day had, and their events.",
     statement="gold/daily_user_activity.sql",

@@ -1,6 +1,7 @@
 """Commerce drops: users, events and orders as they are uploaded, by day, and their join."""
 
-from event_pipeline.contracts.contract import Bronze, Column, Contract, Total
+from event_pipeline.contracts.columns import Column
+from event_pipeline.contracts.contract import Bronze, GoldContract, SilverContract, Total
 
 _DROP_DATE = Column("drop_date", "date", "Day of the drop.")
 
@@ -18,7 +19,7 @@ def _uploads(name: str, singular: str = "") -> Bronze:
     )
 
 
-COMMERCE_USERS = Contract(
+COMMERCE_USERS = SilverContract(
     asset="silver/commerce_users",
     description="Users of a commerce drop, each once.",
     statement="silver/commerce_users.sql",
@@ -45,7 +46,7 @@ COMMERCE_USERS = Contract(
     order_by="drop_date DESC, user_id",
 )
 
-COMMERCE_EVENTS = Contract(
+COMMERCE_EVENTS = SilverContract(
     asset="silver/commerce_events",
     description="Product views and purchases of a commerce drop, each once.",
     statement="silver/commerce_events.sql",
@@ -90,7 +91,7 @@ COMMERCE_EVENTS = Contract(
     order_by="drop_date DESC, event_timestamp, event_id",
 )
 
-COMMERCE_ORDERS = Contract(
+COMMERCE_ORDERS = SilverContract(
     asset="silver/commerce_orders",
     description="Orders of a commerce drop, paid or not, each once.",
     statement="silver/commerce_orders.sql",
@@ -137,7 +138,7 @@ COMMERCE_ORDERS = Contract(
 
 _PAID = "sum(CASE WHEN payment_status = 'success' THEN order_amount END)"
 
-USER_ACTIVITY = Contract(
+USER_ACTIVITY = GoldContract(
     asset="gold/user_activity",
     description=(
         "What each user of a drop did and paid. A user who ordered in several currencies has a"

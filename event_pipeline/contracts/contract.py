@@ -1,27 +1,29 @@
-"""What a contract is. Types are Iceberg's names, which DuckDB, Spark and Athena share:
-`string`, `int`, `long`, `double`, `date`, `timestamp` (microseconds, UTC, without zone),
-`decimal(p, s)`.
-"""
+"""What a contract is: one class for each kind of table, each checked when it is made."""
 
 import hashlib
+import re
+from abc import ABC
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
+from event_pipeline.contracts.columns import NAME, TYPE_CHOICES, Column, is_type
 from event_pipeline.contracts.placeholders import PLACEHOLDER
+from event_pipeline.errors import ContractError
 from event_pipeline.partitions import DAILY, HOURLY, Cadence
 
 SQL = Path(__file__).parents[1] / "sql"
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a table."""
-
-    name: str
-    type: str
-    description: str
+# Reasons that the engines give by themselves.
+ENGINE_RULES = {
+    "malformed_json": "The line is not one JSON object.",
+    "object_unreadable": "The whole object cannot be read; the line holds the error.",
+    "conflict": "Another line with the same key is later, or as late and greater.",
+}
+MISSING = "_missing"
+# Fields that a line may have: what JSON allows and every engine can name.
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,24 @@ class Bronze:
     asset: str
     prefix: str
     names: str
+    expected: str
     uploaded: bool = False
-    expected: str = ""
+
+    def mistakes(self) -> Iterator[str]:
+        """What is wrong with the declaration, one line each."""
+        if not re.fullmatch(rf"bronze/{NAME.pattern}", self.asset, re.ASCII):
+            yield f"bronze.asset {self.asset!r}: must be bronze/<name>, as bronze/events"
+        if not re.fullmatch(r"bronze/([^/]+/)+", self.prefix):
+            yield f"bronze.prefix {self.prefix!r}: must begin with bronze/ and end with /"
+        if self.prefix.split("/")[1].startswith("_"):
+            yield f"bronze.prefix {self.prefix!r}: what begins with _ is the pipeline's own"
+        try:
+            fits = re.fullmatch(self.names, self.expected, re.ASCII)
+        except re.error as error:
+            yield f"bronze.names {self.names!r}: no regular expression: {error}"
+        else:
+            if not fits:
+                yield f"bronze.expected {self.expected!r}: does not match names {self.names!r}"
 
 
 @dataclass(frozen=True)
@@ -51,29 +69,20 @@ class Total:
 
     column: str
     silver: str
-    of: "Contract | None" = None
+    of: "SilverContract | None" = None
     by: str = ""
     all_of_it: bool = True
 
 
-@dataclass(frozen=True)
-class Contract:
-    """One table: its asset, its columns in order, and the statement that makes its rows.
+@dataclass(frozen=True, kw_only=True)
+class Contract(ABC):
+    """One table: its asset, what it holds, and its columns in order.
 
-    `partition` names the column that holds the partition's value, the same in every row; `date`
-    the column of Silver by whose dates Gold is made. A `dialect` other than Spark's is the
-    Querier's.
-
-    Of Silver: `bronze` is where its lines come from, `source` lists the raw fields of a line,
-    read as text, and `rules` maps each reason for which the statement may refuse a row to its
-    meaning. `key` are the columns that identify a row, each a raw field too; of rows with the
-    same key the one with the greatest `latest` is kept. Without a key, equal lines are one row.
-
-    Of Gold: `inputs` are the tables that it is made of, `totals` what must reconcile with them,
-    `chart` the label and value columns of its chart (none: the table has one row a day, and its
-    numbers are the chart). Rows without a value in the column `unattributed` are shown apart.
-
+    `partition` names the column that holds the partition's value, the same in every row.
     `order_by` is the order in which a person reads the table.
+
+    Raises ContractError, when it is made, with one line that says which field of which contract
+    is wrong and what it may be.
     """
 
     asset: str
@@ -81,18 +90,34 @@ class Contract:
     columns: tuple[Column, ...]
     partition: str
     order_by: str
-    statement: str | None = None
-    dialect: Literal["spark", "athena"] = "spark"
-    date: str = ""
-    bronze: Bronze | None = None
-    source: tuple[str, ...] = ()
-    rules: dict[str, str] = field(default_factory=dict, hash=False)
-    key: tuple[str, ...] = ()
-    latest: str = ""
-    inputs: tuple["Contract", ...] = ()
-    totals: tuple[Total, ...] = ()
-    chart: tuple[str, str] | None = None
-    unattributed: str = ""
+
+    layer: ClassVar[str]
+    partition_types: ClassVar[tuple[str, ...]] = ("timestamp", "date")
+
+    def __post_init__(self) -> None:
+        for mistake in self._mistakes():
+            raise ContractError(self.asset, mistake)
+
+    def _mistakes(self) -> Iterator[str]:
+        """What is wrong with the contract, one line each; each part relies on those before it."""
+        if not re.fullmatch(rf"{self.layer}/{NAME.pattern}", self.asset, re.ASCII):
+            yield (
+                f"asset {self.asset!r}: a {type(self).__name__} must be called {self.layer}/<name>,"
+                " the name in lower case, digits and _"
+            )
+        yield from _column_mistakes(self.columns)
+        yield from self._not_columns("partition", self.partition)
+        if (kind := self.types[self.partition]) not in self.partition_types:
+            choices = " or ".join(self.partition_types)
+            yield f"partition {self.partition!r}: is a {kind}, and must be a {choices}"
+        for term in self.order_by.split(", "):
+            name, *direction = term.split(" ")
+            if direction not in ([], ["ASC"], ["DESC"]):
+                yield f"order_by {term!r}: must be a column, with ASC or DESC after it or nothing"
+            yield from self._not_columns("order_by", name)
+
+    def _not_columns(self, field: str, *names: str) -> Iterator[str]:
+        return _not_among(field, names, self.column_names, "a column")
 
     @property
     def identifier(self) -> tuple[str, str]:
@@ -116,49 +141,122 @@ class Contract:
         return tuple((column.name, column.type) for column in self.columns)
 
     @property
-    def required(self) -> tuple[str, ...]:
-        """The raw fields whose absence is a rule that a row breaks."""
-        return tuple(name for name in self.source if f"{name}_missing" in self.rules)
+    def types(self) -> dict[str, str]:
+        """The type of each column, by its name."""
+        return dict(self.typed_columns)
 
     @property
     def cadence(self) -> Cadence:
         """How often the table has a partition, by the type of its partition column."""
-        return HOURLY if dict(self.typed_columns)[self.partition] == "timestamp" else DAILY
-
-    @property
-    def is_join(self) -> bool:
-        """Whether the table needs all of several inputs, and not just what one of them has."""
-        return len(self.inputs) > 1
+        return HOURLY if self.types[self.partition] == "timestamp" else DAILY
 
     @property
     def select_all(self) -> str:
         """A query of the whole table, in the order in which a person reads it."""
         return f"SELECT {', '.join(self.column_names)} FROM {self.table} ORDER BY {self.order_by}"
 
+
+@dataclass(frozen=True, kw_only=True)
+class MadeContract(Contract):
+    """A table whose rows a statement makes: the file `statement` under `sql`."""
+
+    statement: str
+
+    def _mistakes(self) -> Iterator[str]:
+        yield from super()._mistakes()
+        if not self.sql_path.is_file():
+            yield f"statement {self.statement!r}: there is no file {self.sql_path}"
+
+    @property
+    def sql_path(self) -> Path:
+        """The file of the statement."""
+        return SQL / self.statement
+
     @cached_property
     def sql(self) -> str:
         """Text of the statement, in its dialect, `${PLACEHOLDER}` being what no id may be."""
-        if self.statement is None:
-            raise ValueError(f"{self.asset} is not made by a statement")
-        return (SQL / self.statement).read_text().replace("${PLACEHOLDER}", PLACEHOLDER)
+        return self.sql_path.read_text().replace("${PLACEHOLDER}", PLACEHOLDER)
 
     @cached_property
     def version(self) -> str:
         """Fingerprint of the contract and its statement; another one means judging anew."""
-        parts = (
-            self.columns,
-            self.partition,
-            self.source,
-            sorted(self.rules),
-            self.key,
-            self.latest,
-            self.sql,
-        )
+        parts = (self.columns, self.partition, *self._judged_by(), self.sql)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
-    def quarantine(self) -> "Contract":
+    def _judged_by(self) -> tuple[object, ...]:
+        """What else of the contract decides which rows there are: the Silver tables' part."""
+        return (), [], (), ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SilverContract(MadeContract):
+    """A table of typed, judged rows, made of Bronze by a statement in Spark's SQL.
+
+    `bronze` is where its lines come from, `source` lists the raw fields of a line, read as text,
+    and `rules` maps each reason for which the statement may refuse a row to its meaning; the rule
+    `<field>_missing` makes a field one without which there is no row. `key` are the columns that
+    identify a row, each a raw field too; of rows with the same key the one with the greatest
+    `latest` is kept. Without a key, equal lines are one row. `date` is the column by whose dates
+    Gold is made.
+    """
+
+    bronze: Bronze
+    source: tuple[str, ...]
+    rules: dict[str, str] = field(hash=False)
+    date: str
+    key: tuple[str, ...] = ()
+    latest: str = ""
+
+    layer = "silver"
+
+    def _mistakes(self) -> Iterator[str]:
+        yield from super()._mistakes()
+        yield from self.bronze.mistakes()
+        if not self.source:
+            yield "source: must name the fields of a line"
+        for name in self.source:
+            if not _FIELD.fullmatch(name):
+                yield f"source {name!r}: must be letters, digits and _"
+        yield from _named_twice("source", (name.lower() for name in self.source))
+        yield from self._not_columns("date", self.date)
+        if (kind := self.types[self.date]) != "date":
+            yield f"date {self.date!r}: is a {kind}, and must be a date"
+        if bool(self.key) != bool(self.latest):
+            given, absent = ("key", "latest") if self.key else ("latest", "key")
+            yield f"{given}: means nothing without {absent}"
+        for name, columns in {
+            "key": self.key,
+            "latest": (self.latest,) if self.key else (),
+        }.items():
+            yield from self._not_columns(name, *columns)
+            yield from _not_among(name, columns, self.source, "a field of source")
+        yield from _named_twice("key", self.key)
+        yield from self._rule_mistakes()
+
+    def _rule_mistakes(self) -> Iterator[str]:
+        for rule in self.rules:
+            if not NAME.fullmatch(rule):
+                yield f"rules {rule!r}: must be lower case, digits and _"
+            if rule in ENGINE_RULES:
+                yield f"rules {rule!r}: is a reason that the engines give"
+            if rule.endswith(MISSING):
+                fields = (rule.removesuffix(MISSING),)
+                yield from _not_among(f"rules {rule!r}:", fields, self.source, "a field of source")
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The raw fields whose absence is a rule that a row breaks."""
+        return tuple(name for name in self.source if f"{name}{MISSING}" in self.rules)
+
+    @property
+    def is_dated_by_partition(self) -> bool:
+        """Whether a partition is of one date, as a drop, and not of all that its rows have."""
+        return self.date == self.partition
+
+    @cached_property
+    def quarantine(self) -> "QuarantineContract":
         """Contract of the table that keeps the lines which this one refuses."""
-        return Contract(
+        return QuarantineContract(
             asset=self.asset.replace("silver/", "quarantine/"),
             description=f"Lines that `{self.table}` refuses: why, from where, and their text.",
             columns=(
@@ -171,10 +269,104 @@ class Contract:
             order_by=f"{self.partition}, reasons, line",
         )
 
+    def _judged_by(self) -> tuple[object, ...]:
+        return self.source, sorted(self.rules), self.key, self.latest
 
-# Reasons that the engines give by themselves.
-ENGINE_RULES = {
-    "malformed_json": "The line is not one JSON object.",
-    "object_unreadable": "The whole object cannot be read; the line holds the error.",
-    "conflict": "Another line with the same key is later, or as late and greater.",
-}
+
+@dataclass(frozen=True, kw_only=True)
+class QuarantineContract(Contract):
+    """The lines that a Silver table refuses; made with it, by the same statement."""
+
+    layer = "quarantine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldContract(MadeContract):
+    """A table that answers a question, made of Silver tables, by event date or day of a drop.
+
+    `dialect` is that of its statement: the Querier runs Athena's, the Transformer Spark's.
+    `inputs` are the tables that it is made of, `totals` what must reconcile with them, `chart` the
+    label and value columns of its chart (none: the table has one row a day, and its numbers are
+    the chart). Rows without a value in the column `unattributed` are shown apart.
+    """
+
+    inputs: tuple[SilverContract, ...]
+    dialect: Literal["spark", "athena"] = "spark"
+    totals: tuple[Total, ...] = ()
+    chart: tuple[str, str] | None = None
+    unattributed: str = ""
+
+    layer = "gold"
+    partition_types = ("date",)
+
+    def _mistakes(self) -> Iterator[str]:
+        yield from super()._mistakes()
+        if self.dialect not in ("spark", "athena"):
+            yield f"dialect {self.dialect!r}: must be spark or athena"
+        if not self.inputs:
+            yield "inputs: must name the Silver tables that it is made of"
+        for each in self.inputs:
+            if not isinstance(each, SilverContract):
+                yield f"inputs: {getattr(each, 'table', each)!s} is not a Silver table"
+        yield from _named_twice("inputs", (each.table for each in self.inputs))
+        if self.chart is not None:
+            yield from self._not_columns("chart", *self.chart)
+            if not _is_numeric(self, self.chart[1]):
+                yield f"chart {self.chart[1]!r}: its value must be a number"
+        if self.unattributed:
+            yield from self._not_columns("unattributed", self.unattributed)
+        for total in self.totals:
+            yield from self._total_mistakes(total)
+
+    def _total_mistakes(self, total: Total) -> Iterator[str]:
+        yield from self._not_columns("totals.column", total.column)
+        if not _is_numeric(self, total.column):
+            yield f"totals.column {total.column!r}: must be a number"
+        of = total.of or self.inputs[0]
+        if of not in self.inputs:
+            names = ", ".join(each.table for each in self.inputs)
+            yield f"totals.of {of.table}: is not one of inputs: {names}"
+        if total.by:
+            yield from self._not_columns("totals.by", total.by)
+            yield from _not_among("totals.by", (total.by,), of.column_names, f"in {of.table}")
+
+    @property
+    def awaited(self) -> tuple[SilverContract, ...]:
+        """The inputs that a day needs whole, if it needs several: those that come as a day's drop.
+
+        Rows of the others come when they come, and there may be none.
+        """
+        if len(self.inputs) == 1:
+            return ()
+        return tuple(each for each in self.inputs if each.is_dated_by_partition)
+
+
+def _column_mistakes(columns: Collection[Column]) -> Iterator[str]:
+    if not columns:
+        yield "columns: must not be empty"
+    for column in columns:
+        if not NAME.fullmatch(column.name):
+            yield f"columns {column.name!r}: must be lower case, digits and _"
+        if not is_type(column.type):
+            yield f"columns {column.name!r}: there is no type {column.type!r}; {TYPE_CHOICES}"
+    yield from _named_twice("columns", (column.name for column in columns))
+
+
+def _not_among(
+    field: str, names: Collection[str], choices: Collection[str], what: str
+) -> Iterator[str]:
+    for name in names:
+        if name not in choices:
+            yield f"{field} {name!r}: is not {what}; choose from {', '.join(choices)}"
+
+
+def _named_twice(field: str, names: Iterable[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            yield f"{field} {name!r}: is named twice"
+        seen.add(name)
+
+
+def _is_numeric(contract: Contract, name: str) -> bool:
+    return next(column for column in contract.columns if column.name == name).is_numeric

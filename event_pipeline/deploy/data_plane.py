@@ -14,6 +14,7 @@ from event_pipeline.deploy import env_file as env
 from event_pipeline.deploy.account import Account, DeployError, clear_errors
 from event_pipeline.deploy.artifacts import PACKAGE, build
 from event_pipeline.deploy.buckets import Contents, contents, empty, upload
+from event_pipeline.deploy.named_queries import with_named_queries
 from event_pipeline.deploy.stack import POLL_SECONDS, REVIEW, Json, Stack, say
 from event_pipeline.errors import in_short
 from event_pipeline.terminal import print_records, stdout
@@ -79,7 +80,8 @@ def deploy(
             stack.change(body, _parameters(account, body, {**parameters, RELEASE: ""}), new=True)
             found, parameters = _described(stack), {}
         bucket = _outputs(found)[ARTIFACTS]
-        body = _body(text, account, bucket)
+        # Only now is there a bucket from which a long template can be read.
+        body = _body(with_named_queries(text), account, bucket)
         given = _parameters(account, body, {**parameters, RELEASE: artifacts.release}, found)
         for key, is_new in upload(account.s3, bucket, artifacts).items():
             say(console, f"s3://{bucket}/{key} {'uploaded' if is_new else 'is there'}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from event_pipeline.contracts import Contract
+from event_pipeline.contracts import SilverContract
 from event_pipeline.lake.objects import Source
 
 NUMERIC_TYPES = ("int", "long", "double", "decimal")
@@ -59,7 +59,9 @@ class TransformRequest:
     partitions: tuple[PartitionRequest, ...]
 
     @classmethod
-    def of(cls, contract: Contract, partitions: tuple[PartitionRequest, ...]) -> "TransformRequest":
+    def of(
+        cls, contract: SilverContract, partitions: tuple[PartitionRequest, ...]
+    ) -> "TransformRequest":
         """The request to make partitions of a Silver table."""
         return cls(
             dataset=contract.asset,

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from event_pipeline.contracts import SILVER, Contract
+from event_pipeline.contracts import SILVER, SilverContract
 from event_pipeline.ingest.handler import BRONZE, MANIFESTS
 from event_pipeline.lake.listing import BronzeObject, NoObject, shown
-from event_pipeline.lake.objects import Listing, Objects, bronze_of, of_dataset, owner
+from event_pipeline.lake.objects import Listing, Objects, of_dataset, owner
 
 # Where `load` keeps the record of what it has loaded.
 LOADS = "bronze/_loads/"
@@ -43,17 +43,19 @@ class Unread:
 class Inventory:
     """What lies under Bronze: by dataset and partition what is read, and all that is not."""
 
-    partitions: dict[Contract, dict[str, Listing]]
+    partitions: dict[SilverContract, dict[str, Listing]]
     unread: tuple[Unread, ...]
 
-    def of(self, contract: Contract) -> dict[str, Listing]:
+    def of(self, contract: SilverContract) -> dict[str, Listing]:
         """What is read of a dataset, by partition."""
         return self.partitions.get(contract, {})
 
 
 def take_inventory(objects: Objects, first_day: date, now: datetime) -> Inventory:
     """Lists all of Bronze once; `now` (aware) tells which partitions have begun."""
-    read: dict[Contract, dict[str, list[BronzeObject]]] = defaultdict(lambda: defaultdict(list))
+    read: dict[SilverContract, dict[str, list[BronzeObject]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     hidden: list[NoObject] = []
     unread: list[Unread] = []
     keys, manifests = set(), []
@@ -89,13 +91,13 @@ class _NotRead(Exception):
     """The kind of an object that no partition reads, and why."""
 
 
-def _place(key: str, first_day: date, now: datetime) -> tuple[Contract, str]:
+def _place(key: str, first_day: date, now: datetime) -> tuple[SilverContract, str]:
     """The dataset and the partition that read an object. Raises _NotRead."""
     sharing = of_dataset(key)
     if not sharing:
-        prefixes = sorted({bronze_of(each).prefix for each in SILVER})
+        prefixes = sorted({each.bronze.prefix for each in SILVER})
         raise _NotRead(NO_DATASET, f"datasets lie under {', '.join(prefixes)}")
-    prefix, cadence = bronze_of(sharing[0]).prefix, sharing[0].cadence
+    prefix, cadence = sharing[0].bronze.prefix, sharing[0].cadence
     partition, name = cadence.split(key.removeprefix(prefix))
     if partition is None:
         form = cadence.folder(cadence.key(now))
@@ -105,7 +107,7 @@ def _place(key: str, first_day: date, now: datetime) -> tuple[Contract, str]:
         raise _NotRead(NO_SUCH_TIME, f"there is no {partition}")
     contract = owner(prefix, name)
     if contract is None:
-        names = " or ".join(bronze_of(each).expected for each in sharing)
+        names = " or ".join(each.bronze.expected for each in sharing)
         raise _NotRead(FOREIGN, f"its name is no object's: expected {names}")
     if start.date() < first_day:
         raise _NotRead(TOO_OLD, f"set EVENT_PIPELINE_FIRST_DAY={start:%Y-%m-%d} to read it")
@@ -115,8 +117,8 @@ def _place(key: str, first_day: date, now: datetime) -> tuple[Contract, str]:
     return contract, partition
 
 
-def _may_hold(hidden: NoObject, contract: Contract, key: str) -> bool:
-    folder = f"{bronze_of(contract).prefix}{contract.cadence.folder(key)}"
+def _may_hold(hidden: NoObject, contract: SilverContract, key: str) -> bool:
+    folder = f"{contract.bronze.prefix}{contract.cadence.folder(key)}"
     return hidden.key.startswith(folder) or folder.startswith(hidden.key)
 
 

@@ -16,7 +16,7 @@ from obstore.store import LocalStore, ObjectStore
 from pydantic import PrivateAttr
 
 from event_pipeline import aws
-from event_pipeline.contracts import SILVER, Bronze, Contract
+from event_pipeline.contracts import SILVER, SilverContract
 from event_pipeline.digests import short_digest
 from event_pipeline.ingest.handler import BRONZE, manifest_key
 from event_pipeline.lake.listing import (
@@ -106,47 +106,47 @@ class Objects(dg.ConfigurableResource[Any]):
         """All that lies under Bronze, whatever it is."""
         return list_under(self.root, BRONZE)
 
-    def all(self, contract: Contract, keys: Collection[str] = ()) -> dict[str, Listing]:
+    def all(self, contract: SilverContract, keys: Collection[str] = ()) -> dict[str, Listing]:
         """What arrived in every partition, by key: those that have objects, and `keys`."""
         return self._listings(contract, "", "", keys)
 
-    def day(self, contract: Contract, day: date) -> dict[str, Listing]:
+    def day(self, contract: SilverContract, day: date) -> dict[str, Listing]:
         """What arrived on a day, by partition key; a partition without an object is absent."""
         cadence = contract.cadence
         keys = list(cadence.keys_of(day))
         # What lies in a day but in none of its hours is shown with the first.
         return self._listings(contract, cadence.day_folder(day), keys[0], keys)
 
-    def partition(self, contract: Contract, key: str) -> Listing:
+    def partition(self, contract: SilverContract, key: str) -> Listing:
         """What arrived in one partition."""
         return self._listings(contract, contract.cadence.folder(key), key, [key]).get(key, EMPTY)
 
-    def days(self, contract: Contract, first: date | None = None) -> Iterator[date]:
+    def days(self, contract: SilverContract, first: date | None = None) -> Iterator[date]:
         """The days that have a folder, in order, from the first; lists no more than is asked.
 
         Folders that are no day's, as of November 31st, are left out.
         """
-        prefix, cadence = bronze_of(contract).prefix, contract.cadence
+        prefix, cadence = contract.bronze.prefix, contract.cadence
         depth = cadence.day_format.count("/")
         start = cadence.day_folder(first).split("/")[:depth] if first else [""] * depth
         found = (cadence.day_of(f.removeprefix(prefix)) for f in _folders(self.root, prefix, start))
         return (day for day in found if day)
 
-    def strays(self, contract: Contract) -> list[str]:
+    def strays(self, contract: SilverContract) -> list[str]:
         """Keys that lie where no partition looks: beside the topmost folders of partitions."""
-        prefix = bronze_of(contract).prefix
+        prefix = contract.bronze.prefix
         folders, files = list_right_under(self.root, prefix)
         odd = (folder for folder in folders if contract.cadence.top_of(folder) is None)
         return sorted(shown(f"{prefix}{name}") for name in (*odd, *files))
 
     def _listings(
-        self, contract: Contract, folder: str, default: str, keys: Collection[str]
+        self, contract: SilverContract, folder: str, default: str, keys: Collection[str]
     ) -> dict[str, Listing]:
         """Listings of what lies in a folder, by partition; `keys` are those that it has.
 
         What lies in no partition is shown with the partition `default`.
         """
-        prefix = bronze_of(contract).prefix
+        prefix = contract.bronze.prefix
         found: dict[str, tuple[list[BronzeObject], list[str], list[NoObject]]] = {}
         for item in self._list(prefix + folder):
             key, name = contract.cadence.split(item.key.removeprefix(prefix))
@@ -169,10 +169,10 @@ class Objects(dg.ConfigurableResource[Any]):
             for key, (objects, foreign, hidden) in found.items()
         }
 
-    def verdict(self, contract: Contract, item: BronzeObject) -> Verdict:
+    def verdict(self, contract: SilverContract, item: BronzeObject) -> Verdict:
         """How an object is spelled, or why it cannot be used as a whole."""
         try:
-            if bronze_of(contract).uploaded:
+            if contract.bronze.uploaded:
                 return _judged(self.root, item.key, item.etag, contract.key)
             # As its producer makes it, if it can be read at all.
             if not aws.in_s3(self.root) and not os.access(f"{self.root}/{item.key}", os.R_OK):
@@ -183,13 +183,13 @@ class Objects(dg.ConfigurableResource[Any]):
             return Verdict(error=f"cannot be read: {error.strerror}")
         return Verdict(gzipped=True)
 
-    def refused(self, contract: Contract, listing: Listing) -> dict[str, str]:
+    def refused(self, contract: SilverContract, listing: Listing) -> dict[str, str]:
         """What keeps a partition from being built, by key, and why: objects that cannot be used."""
         verdicts = {item.key: self.verdict(contract, item) for item in listing.objects}
         refused = {key: verdict.error for key, verdict in verdicts.items() if verdict.error}
         return {each.key: each.why for each in listing.hidden} | refused
 
-    def sources(self, contract: Contract, listing: Listing) -> tuple[Source, ...]:
+    def sources(self, contract: SilverContract, listing: Listing) -> tuple[Source, ...]:
         """The listing's objects for an engine, with what their producers said of them.
 
         A manifest counts only if what it was written for is what lies there.
@@ -240,12 +240,6 @@ class Objects(dg.ConfigurableResource[Any]):
         )
 
 
-def bronze_of(contract: Contract) -> Bronze:
-    """Where a Silver contract's objects lie."""
-    assert contract.bronze is not None, f"{contract.asset} is not made of Bronze"
-    return contract.bronze
-
-
 @lru_cache(maxsize=10_000)
 def _judged(root: str, key: str, etag: str, fields: tuple[str, ...]) -> Verdict:
     """The verdict on one version of an object, which never changes; `etag` tells versions apart.
@@ -277,9 +271,9 @@ def _folders(root: str, prefix: str, start: list[str]) -> Iterator[str]:
             yield from _folders(root, path, below if name == first else [""] * len(below))
 
 
-def _within(folder: str, contract: Contract, keys: Collection[str]) -> list[str]:
+def _within(folder: str, contract: SilverContract, keys: Collection[str]) -> list[str]:
     """Those of a dataset's partitions that lie in a folder."""
-    prefix, of = bronze_of(contract).prefix, contract.cadence.folder
+    prefix, of = contract.bronze.prefix, contract.cadence.folder
     return [key for key in keys if f"{prefix}{of(key)}".startswith(folder)]
 
 
@@ -322,26 +316,24 @@ def _store_at(root: str) -> ObjectStore:
 
 
 @cache
-def _datasets(prefix: str) -> dict[Contract, re.Pattern[str]]:
+def _datasets(prefix: str) -> dict[SilverContract, re.Pattern[str]]:
     """The datasets whose objects lie under a prefix, and the names of their objects."""
-    return {
-        c: re.compile(b.names, re.ASCII) for c in SILVER if (b := bronze_of(c)).prefix == prefix
-    }
+    return {c: re.compile(b.names, re.ASCII) for c in SILVER if (b := c.bronze).prefix == prefix}
 
 
-def of_dataset(key: str) -> list[Contract]:
+def of_dataset(key: str) -> list[SilverContract]:
     """The datasets under whose prefix a key lies."""
-    return [c for c in SILVER if key.startswith(bronze_of(c).prefix)]
+    return [c for c in SILVER if key.startswith(c.bronze.prefix)]
 
 
-def owner(prefix: str, name: str) -> Contract | None:
+def owner(prefix: str, name: str) -> SilverContract | None:
     """The dataset that an object's name is of: the whole name, not a part of it."""
     return next((c for c, names in _datasets(prefix).items() if names.fullmatch(name)), None)
 
 
-def _nearest(prefix: str, name: str) -> Contract:
+def _nearest(prefix: str, name: str) -> SilverContract:
     """The dataset under which a foreign name is shown: the one whose names are most like it."""
     return max(
         _datasets(prefix),
-        key=lambda c: difflib.SequenceMatcher(None, bronze_of(c).expected, name).ratio(),
+        key=lambda c: difflib.SequenceMatcher(None, c.bronze.expected, name).ratio(),
     )

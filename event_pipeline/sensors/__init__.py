@@ -1,46 +1,73 @@
 """Sensors: what arrived in Bronze goes to Silver, what Silver touched goes to Gold."""
 
+from dataclasses import dataclass
+
 import dagster as dg
 
-from event_pipeline.contracts import GOLD, SILVER
-from event_pipeline.lake.objects import bronze_of
+from event_pipeline.contracts import GOLD, SILVER, GoldContract, SilverContract
 from event_pipeline.sensors.arrivals import arrival_sensor
 from event_pipeline.sensors.gold import gold_sensor
 from event_pipeline.sensors.lost import lost_sensor
 from event_pipeline.settings import Settings
 
 
-def sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """All: two for what arrives, two for the Gold that is made of it, one for runs that died."""
-    streams = [c for c in SILVER if not bronze_of(c).uploaded]
-    uploads = [c for c in SILVER if bronze_of(c).uploaded]
-    return [
-        arrival_sensor(
+@dataclass(frozen=True)
+class Stage:
+    """A part of the work: a sensor by its name, what it makes in short and in full, and of what.
+
+    There may be any number of tables, of either layer but not of both.
+    """
+
+    name: str
+    title: str
+    description: str
+    silver: tuple[SilverContract, ...] = ()
+    gold: tuple[GoldContract, ...] = ()
+
+    def sensor(self, settings: Settings) -> dg.SensorDefinition:
+        """The sensor that asks for the stage's runs."""
+        if self.silver:
+            return arrival_sensor(self.name, self.silver, settings, self.description)
+        return gold_sensor(self.name, self.gold, settings, self.description)
+
+
+_STREAMS = tuple(contract for contract in SILVER if not contract.bronze.uploaded)
+# In the order in which one's runs are another's input.
+STAGES = tuple(
+    stage
+    for stage in (
+        Stage(
             "arrivals",
-            streams,
-            settings,
-            "New, late, overwritten and deleted Bronze objects: asks once for each hour whose "
-            "objects are not those that it was built from.",
+            "Silver  arrival hours",
+            "New, late, overwritten and deleted Bronze objects: asks once for each partition whose"
+            " objects are not those that it was built from.",
+            silver=_STREAMS,
         ),
-        arrival_sensor(
+        Stage(
             "drops",
-            uploads,
-            settings,
-            "New, replaced and deleted files of commerce drops: judges each on its own, and asks "
-            "once for each table of a drop whose files are valid and not those it was built from.",
+            "Silver  tables of drops",
+            "New, replaced and deleted files of drops: judges each on its own, and asks once for"
+            " each table of a drop whose files are valid and not those it was built from.",
+            silver=tuple(contract for contract in SILVER if contract.bronze.uploaded),
         ),
-        gold_sensor(
+        Stage(
             "gold_refresh",
-            [c for c in GOLD if not c.is_join],
-            settings,
-            "Asks for the Gold tables of each event date that a Silver build touched.",
+            "Gold    days",
+            "Asks for the Gold tables of each date that a build of Silver touched.",
+            gold=tuple(contract for contract in GOLD if not contract.awaited),
         ),
-        gold_sensor(
+        Stage(
             "promotion",
-            [c for c in GOLD if c.is_join],
-            settings,
-            "Asks for user_activity of a drop when its three tables are there, valid and built, "
-            "and again only when one of them changed.",
+            "Gold    complete drops",
+            "Asks for the tables that join drops, such as user_activity, when all that they need"
+            " of a day is there, valid and built, and again only when one of them changed.",
+            gold=tuple(contract for contract in GOLD if contract.awaited),
         ),
-        lost_sensor(streams, settings),
-    ]
+    )
+    if stage.silver or stage.gold
+)
+
+
+def sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """All: one for each stage, and one for runs that died."""
+    return [*(stage.sensor(settings) for stage in STAGES), lost_sensor(_STREAMS, settings)]

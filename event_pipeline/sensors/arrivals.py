@@ -12,9 +12,9 @@ import dagster as dg
 from event_pipeline.assets.bronze import arrival, foreign_files, upload_evaluation
 from event_pipeline.assets.keys import asset_key, bronze_key
 from event_pipeline.automation import NOT_IN_LAKE, Requests, recorded_versions, request_runs
-from event_pipeline.contracts import Contract
+from event_pipeline.contracts import SilverContract
 from event_pipeline.digests import short_digest
-from event_pipeline.lake.objects import EMPTY, Listing, Objects, bronze_of
+from event_pipeline.lake.objects import EMPTY, Listing, Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.lake.uploads import in_one_line
 from event_pipeline.outdated import judgements
@@ -28,11 +28,11 @@ from event_pipeline.settings import Settings
 class _ArrivalState:
     """An arrival sensor's cursor: small, and none of it is needed to be right.
 
-    `audited`: the day on which the rotation goes on. `told`: by asset, a digest of what was last
-    put on record of files that are not read.
+    `audited`: by prefix of Bronze, the day on which the rotation goes on. `told`: by asset, a
+    digest of what was last put on record of files that are not read.
     """
 
-    audited: str = ""
+    audited: dict[str, str] = field(default_factory=dict)
     told: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -41,7 +41,7 @@ class _ArrivalState:
         try:
             state = json.loads(cursor or "{}")
             return cls(
-                str(state["audited"]),
+                {str(prefix): str(day) for prefix, day in state["audited"].items()},
                 {str(asset): str(digest) for asset, digest in state["told"].items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -49,13 +49,15 @@ class _ArrivalState:
 
 
 def arrival_sensor(
-    name: str, contracts: Sequence[Contract], settings: Settings, description: str
+    name: str, contracts: Sequence[SilverContract], settings: Settings, description: str
 ) -> dg.SensorDefinition:
     """Compares what lies in Bronze with what each partition was built from.
 
     Every tick looks at the latest days and at a few older ones in rotation, so that sooner or
-    later everything is compared. The contracts share a prefix of Bronze.
+    later everything is compared.
     """
+
+    groups = _sharing(contracts)
 
     @dg.sensor(
         name=name,
@@ -69,29 +71,8 @@ def arrival_sensor(
     ) -> dg.SensorResult:
         now, state = datetime.now(UTC), _ArrivalState.of(context.cursor)
         tick = _Tick(name, context.instance, objects.as_listed(), settings, now, state)
-        known = {each: _Known.of(each, context.instance, lake) for each in contracts}
-        dropped = _drops(contracts[0], tick.objects)
-        drops = [day for day in dropped if between(settings.first_day, day, now.date())]
-        window = _window(settings, now)
-        partitions = {key for each in known.values() for key in each.partitions}
-        older = tick.audit(contracts[0], partitions, window)
-        for contract in contracts:
-            opened = _open(known[contract], drops, settings.runs_per_tick)
-            lost = known[contract].lacking()
-            days = {*window, *older, *map(date.fromisoformat, opened)}
-            if lost:
-                # The latest; were there more, the rotation comes to them.
-                latest = lost[-settings.runs_per_tick :]
-                days |= {contract.cadence.start(key).date() for key in latest}
-                tick.said.append(f"{NOT_IN_LAKE}: {contract.table} {some(lost)}")
-            # Without the audit's days, which are others at each tick: what is wrong with one is
-            # on record now, and at the next tick it is open.
-            lasting = {*opened, *(day.isoformat() for day in window)}
-            tick.look_at(contract, known[contract], sorted(days), lasting)
-        if outside := sorted(set(dropped) - set(drops)):
-            tick.said.append(f"no partition for drops {some(outside)}")
-        if strays := tick.objects.strays(contracts[0]):
-            tick.said.append(f"not read, no partition looks there: {some(strays)}")
+        for group in groups:
+            tick.look_under(group, lake)
         tick.events += judgements(context.instance, lake, contracts)
         return result(
             context,
@@ -105,13 +86,21 @@ def arrival_sensor(
     return arrivals
 
 
-def _made(contract: Contract) -> list[dg.AssetKey]:
-    return [asset_key(contract), asset_key(contract.quarantine())]
+def _sharing(contracts: Iterable[SilverContract]) -> list[list[SilverContract]]:
+    """Datasets by where they lie: those that share a prefix of Bronze are looked at together."""
+    groups: dict[str, list[SilverContract]] = {}
+    for contract in contracts:
+        groups.setdefault(contract.bronze.prefix, []).append(contract)
+    return list(groups.values())
 
 
-def _drops(contract: Contract, objects: Objects) -> list[str]:
+def _made(contract: SilverContract) -> list[dg.AssetKey]:
+    return [asset_key(contract), asset_key(contract.quarantine)]
+
+
+def _drops(contract: SilverContract, objects: Objects) -> list[str]:
     """The days that have a folder, of a dataset whose files are uploaded."""
-    if not bronze_of(contract).uploaded:
+    if not contract.bronze.uploaded:
         return []
     return [day.isoformat() for day in objects.days(contract)]
 
@@ -130,12 +119,12 @@ class _Known:
     quarantine: Holdings
 
     @classmethod
-    def of(cls, contract: Contract, instance: dg.DagsterInstance, lake: Lake) -> "_Known":
+    def of(cls, contract: SilverContract, instance: dg.DagsterInstance, lake: Lake) -> "_Known":
         return cls(
             recorded_versions(instance, bronze_key(contract)),
             recorded_versions(instance, asset_key(contract)),
             Holdings.of(lake, contract),
-            Holdings.of(lake, contract.quarantine()),
+            Holdings.of(lake, contract.quarantine),
         )
 
     @property
@@ -170,12 +159,42 @@ class _Tick:
     said: list[str] = field(default_factory=list)
     events: list[Any] = field(default_factory=list)
 
-    def audit(self, contract: Contract, known: Iterable[str], window: Sequence[date]) -> list[date]:
+    def look_under(self, contracts: Sequence[SilverContract], lake: Lake) -> None:
+        """Compares what lies under one prefix of Bronze, which these datasets share."""
+        settings, today = self.settings, self.now.date()
+        known = {each: _Known.of(each, self.instance, lake) for each in contracts}
+        dropped = _drops(contracts[0], self.objects)
+        drops = [day for day in dropped if between(settings.first_day, day, today)]
+        window = _window(settings, self.now)
+        partitions = {key for each in known.values() for key in each.partitions}
+        older = self.audit(contracts[0], partitions, window)
+        for contract in contracts:
+            opened = _open(known[contract], drops, settings.runs_per_tick)
+            lost = known[contract].lacking()
+            days = {*window, *older, *map(date.fromisoformat, opened)}
+            if lost:
+                # The latest; were there more, the rotation comes to them.
+                latest = lost[-settings.runs_per_tick :]
+                days |= {contract.cadence.start(key).date() for key in latest}
+                self.said.append(f"{NOT_IN_LAKE}: {contract.table} {some(lost)}")
+            # Without the audit's days, which are others at each tick: what is wrong with one is
+            # on record now, and at the next tick it is open.
+            lasting = {*opened, *(day.isoformat() for day in window)}
+            self.look_at(contract, known[contract], sorted(days), lasting)
+        if outside := sorted(set(dropped) - set(drops)):
+            self.said.append(f"no partition for drops {some(outside)}")
+        if strays := self.objects.strays(contracts[0]):
+            self.said.append(f"not read, no partition looks there: {some(strays)}")
+
+    def audit(
+        self, contract: SilverContract, known: Iterable[str], window: Sequence[date]
+    ) -> list[date]:
         """The next of the days before the window of which anything is there or known, in turn."""
         most, first = self.settings.audit_days_per_tick, self.settings.first_day
         if most is None or not window:
             return []
-        start = _date(self.state.audited) or first
+        prefix = contract.bronze.prefix
+        start = _date(self.state.audited.get(prefix, "")) or first
         if not first <= start < window[0]:
             start = first
         lying = itertools.takewhile(lambda d: d < window[0], self.objects.days(contract, start))
@@ -184,11 +203,15 @@ class _Tick:
         days = {*itertools.islice(lying, most), *(d for d in on_record if start <= d < window[0])}
         found = sorted(days)[:most]
         following = found[-1] + timedelta(1) if len(found) == most else first
-        self.state.audited = following.isoformat()
+        self.state.audited[prefix] = following.isoformat()
         return found
 
     def look_at(
-        self, contract: Contract, known: _Known, days: Sequence[date], lasting: Collection[str]
+        self,
+        contract: SilverContract,
+        known: _Known,
+        days: Sequence[date],
+        lasting: Collection[str],
     ) -> None:
         """Compares a dataset's partitions of these days, or all that there are.
 
@@ -207,14 +230,14 @@ class _Tick:
         if files := _files(refused.values()):
             self.requests.unusable |= files
             self.said.append(f"not read: {in_one_line(files, 2)}")
-        if bronze_of(contract).uploaded:
+        if contract.bronze.uploaded:
             files = _files(each for key, each in refused.items() if key in lasting)
             foreign = (each for key, each in listings.items() if key in lasting)
             unread = foreign_files(contract, foreign) | files
             self.events += _judgement(contract, unread, bool(files), self.state)
 
     def _listed(
-        self, contract: Contract, known: _Known, days: Sequence[date]
+        self, contract: SilverContract, known: _Known, days: Sequence[date]
     ) -> tuple[dict[str, Listing], list[str]]:
         """What lies in Bronze, by partition, and the partitions to compare, in order."""
         cadence, latest = contract.cadence, contract.cadence.key(self.now)
@@ -232,7 +255,7 @@ class _Tick:
 
     def _ask(
         self,
-        contract: Contract,
+        contract: SilverContract,
         known: _Known,
         keys: Sequence[str],
         listings: Mapping[str, Listing],
@@ -252,7 +275,7 @@ class _Tick:
                 most=self.settings.runs_per_tick,
                 max_attempts=self.settings.max_attempts,
                 throttle=timedelta(minutes=self.settings.silver_throttle_minutes),
-                label=f"{contract.identifier[1]} " if bronze_of(contract).uploaded else "",
+                label=f"{contract.identifier[1]} ",
                 reasons=dict.fromkeys(same, NOT_IN_LAKE),
             )
         )
@@ -260,7 +283,7 @@ class _Tick:
 
 
 def _judgement(
-    contract: Contract, unread: Mapping[str, str], serious: bool, state: _ArrivalState
+    contract: SilverContract, unread: Mapping[str, str], serious: bool, state: _ArrivalState
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """The check of a dataset's files, if it says something else than before."""
     asset = bronze_key(contract).to_user_string()

@@ -9,13 +9,13 @@ from typing import Any
 import dagster as dg
 
 from event_pipeline.assets.keys import asset_key
-from event_pipeline.automation import NOT_IN_LAKE, recorded_versions, request_runs
+from event_pipeline.automation import NOT_IN_LAKE, Requests, recorded_versions, request_runs
 from event_pipeline.build import gold_digest
-from event_pipeline.contracts import Contract
+from event_pipeline.contracts import GoldContract
 from event_pipeline.errors import NAMED
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
-from event_pipeline.outdated import judgements
+from event_pipeline.outdated import judgements, made_together
 from event_pipeline.promotion import incomplete
 from event_pipeline.sensors.common import TICK_SECONDS, between, result, some
 from event_pipeline.sensors.holdings import Holdings
@@ -27,7 +27,7 @@ RECORDS_PER_TICK = 500
 
 @dataclass
 class _GoldState:
-    """A Gold sensor's cursor.
+    """What is remembered of tables that are made of the same inputs.
 
     `read`: the last materialization that was read, by Silver asset. `pending`: for each date that
     is still to be refreshed, the materialization that touched it last. `told`: what was last put
@@ -39,107 +39,138 @@ class _GoldState:
     told: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, cursor: str | None) -> "_GoldState":
-        """Any other text costs one more look at every materialization."""
+    def all_of(cls, cursor: str | None) -> "dict[str, _GoldState]":
+        """A sensor's cursor: the state of each group of tables, by their names.
+
+        Any other text costs one more look at every materialization.
+        """
         try:
-            state = json.loads(cursor or "{}")
-            return cls(
-                {str(asset): int(n) for asset, n in state["read"].items()},
-                {str(day): str(v) for day, v in state["pending"].items()},
-                {str(day): str(v) for day, v in state["told"].items()},
-            )
+            return {
+                str(tables): cls(
+                    {str(asset): int(n) for asset, n in state["read"].items()},
+                    {str(day): str(v) for day, v in state["pending"].items()},
+                    {str(day): str(v) for day, v in state["told"].items()},
+                )
+                for tables, state in json.loads(cursor or "{}").items()
+            }
         except (ValueError, KeyError, TypeError, AttributeError):
-            return cls()
+            return {}
 
 
 def gold_sensor(
-    name: str, contracts: Sequence[Contract], settings: Settings, description: str
+    name: str, contracts: Sequence[GoldContract], settings: Settings, description: str
 ) -> dg.SensorDefinition:
     """Refreshes Gold for exactly the dates that Silver touched, however late they are.
 
-    Tables that join several inputs are asked for only while all of a day's inputs are there,
-    valid and built, and if one of them is not what the table was made of. This is a sensor and
-    no declarative condition, because a condition sees materializations only: it cannot tell an
-    unusable replacement that waits in Bronze, a table rolled back, or a rebuild that changed
-    nothing, it drops a partition whose run failed, and it looks at the latest days alone.
+    Tables of the same inputs go with one run. Those that await drops are asked for only while all
+    of a day's drops are there, valid and built, and if one of the inputs is not what the table was
+    made of. This is a sensor and no declarative condition, because a condition sees
+    materializations only: it cannot tell an unusable replacement that waits in Bronze, a table
+    rolled back, or a rebuild that changed nothing, it drops a partition whose run failed, and it
+    looks at the latest days alone.
     """
-    assets = [asset_key(contract) for contract in contracts]
-    sources = contracts[0].inputs
+    groups = made_together(contracts)
 
     @dg.sensor(
         name=name,
-        target=dg.AssetSelection.assets(*assets),
+        target=dg.AssetSelection.assets(*(asset_key(contract) for contract in contracts)),
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=description,
     )
     def gold(context: dg.SensorEvaluationContext, objects: Objects, lake: Lake) -> dg.SensorResult:
-        state = _GoldState.of(context.cursor)
-        for each in sources:
-            _read_touched(context.instance, asset_key(each), state)
-        today = datetime.now(UTC).date()
-        said: list[str] = []
-        lost = _lost(contracts, context.instance, lake, said)
-        lost = {d: v for d, v in lost.items() if between(settings.first_day, d, today)}
-        if lost:
-            said.append(f"{NOT_IN_LAKE}: {some(sorted(lost))}")
-            for day, version in lost.items():
-                state.pending.setdefault(day, version)
-        # A producer's clock may be ahead of this one: tomorrow's date waits until it begins.
-        last = today + timedelta(1)
-        outside = sorted(d for d in state.pending if not between(settings.first_day, d, last))
-        for day in outside:
-            del state.pending[day]
-        due = [d for d in state.pending if between(settings.first_day, d, today)]
-        waits: dict[str, str] = {}
-        if contracts[0].is_join:
-            made = set(due) - lost.keys()
-            due = _to_be_made(contracts, made, context.instance, lake, state) + sorted(lost)
-            for day in due:
-                if waiting := incomplete(contracts[0], day, objects, lake):
-                    waits[day] = str(waiting)
-        requests = request_runs(
-            context.instance,
-            name,
-            assets,
-            {day: state.pending[day] for day in sorted(due, reverse=True) if day not in waits},
-            most=settings.runs_per_tick,
-            max_attempts=settings.max_attempts,
-            throttle=timedelta(minutes=settings.gold_throttle_minutes),
-            until_success=True,
-            reasons=dict.fromkeys(lost, NOT_IN_LAKE),
-        )
-        for day in requests.done:
-            del state.pending[day]
-        if not contracts[0].is_join:
-            # Somebody may have made them, as a range does that follows another statement.
-            asked = {str(run.partition_key) for run in requests.runs} - lost.keys()
-            made = asked - set(_to_be_made(contracts, asked, context.instance, lake, state))
-            requests.runs = [run for run in requests.runs if run.partition_key not in made]
-        events: list[Any] = [
-            dg.AssetObservation(assets[0], partition=day, description=why)
-            for day, why in waits.items()
-            if state.told.get(day) != why
-        ]
-        events += judgements(context.instance, lake, contracts)
-        state.told = waits
-        said += [f"{day} {why}" for day, why in sorted(waits.items(), reverse=True)[:NAMED]]
-        if outside:
-            said.append(f"no Gold partition for event dates {some(outside)}")
+        before = _GoldState.all_of(context.cursor)
+        tick = _Tick(name, context.instance, objects, lake, settings)
+        states = {}
+        for group in groups:
+            # A table that is new in its group is to be made of all that was there before it.
+            tables = ",".join(contract.identifier[1] for contract in group)
+            states[tables] = before.get(tables, _GoldState())
+            tick.look_at(group, states[tables], label=f"{group[0].identifier[1]} ")
+        tick.events += judgements(context.instance, lake, contracts)
         return result(
             context,
-            requests,
-            said=said,
+            tick.requests,
+            said=tick.said,
             idle="Silver touched nothing new",
-            cursor=json.dumps(vars(state)),
-            asset_events=events,
+            cursor=json.dumps({tables: vars(state) for tables, state in states.items()}),
+            asset_events=tick.events,
         )
 
     return gold
 
 
+@dataclass
+class _Tick:
+    """One tick: what it compares with, and what it finds, group by group."""
+
+    sensor: str
+    instance: dg.DagsterInstance
+    objects: Objects
+    lake: Lake
+    settings: Settings
+    requests: Requests = field(default_factory=Requests)
+    said: list[str] = field(default_factory=list)
+    events: list[Any] = field(default_factory=list)
+
+    def look_at(self, contracts: Sequence[GoldContract], state: _GoldState, label: str) -> None:
+        """Asks for the dates of some tables, all of the same inputs, that are to be made."""
+        instance, lake, first = self.instance, self.lake, self.settings.first_day
+        for each in contracts[0].inputs:
+            _read_touched(instance, asset_key(each), state)
+        today = datetime.now(UTC).date()
+        lost = _lost(contracts, instance, lake, self.said)
+        lost = {day: version for day, version in lost.items() if between(first, day, today)}
+        if lost:
+            self.said.append(f"{NOT_IN_LAKE}: {label}{some(sorted(lost))}")
+            for day, version in lost.items():
+                state.pending.setdefault(day, version)
+        # A producer's clock may be ahead of this one: tomorrow's date waits until it begins.
+        last = today + timedelta(1)
+        outside = sorted(day for day in state.pending if not between(first, day, last))
+        for day in outside:
+            del state.pending[day]
+        due = [day for day in state.pending if between(first, day, today)]
+        waits: dict[str, str] = {}
+        if contracts[0].awaited:
+            made = set(due) - lost.keys()
+            due = _to_be_made(contracts, made, instance, lake, state) + sorted(lost)
+            for day in due:
+                if waiting := incomplete(contracts[0], day, self.objects, lake):
+                    waits[day] = str(waiting)
+        requests = request_runs(
+            instance,
+            self.sensor,
+            [asset_key(contract) for contract in contracts],
+            {day: state.pending[day] for day in sorted(due, reverse=True) if day not in waits},
+            most=self.settings.runs_per_tick,
+            max_attempts=self.settings.max_attempts,
+            throttle=timedelta(minutes=self.settings.gold_throttle_minutes),
+            until_success=True,
+            label=label,
+            reasons=dict.fromkeys(lost, NOT_IN_LAKE),
+        )
+        for day in requests.done:
+            del state.pending[day]
+        if not contracts[0].awaited:
+            # Somebody may have made them, as a range does that follows another statement.
+            asked = {str(run.partition_key) for run in requests.runs} - lost.keys()
+            made = asked - set(_to_be_made(contracts, asked, instance, lake, state))
+            requests.runs = [run for run in requests.runs if run.partition_key not in made]
+        self.requests.add(requests)
+        self.events += [
+            dg.AssetObservation(asset_key(contracts[0]), partition=day, description=why)
+            for day, why in waits.items()
+            if state.told.get(day) != why
+        ]
+        state.told = waits
+        self.said += [f"{day} {why}" for day, why in sorted(waits.items(), reverse=True)[:NAMED]]
+        if outside:
+            self.said.append(f"no Gold partition for event dates {some(outside)}")
+
+
 def _lost(
-    contracts: Sequence[Contract], instance: dg.DagsterInstance, lake: Lake, said: list[str]
+    contracts: Sequence[GoldContract], instance: dg.DagsterInstance, lake: Lake, said: list[str]
 ) -> dict[str, str]:
     """Dates on record that the lake does not hold as recorded, each with a version of its own.
 
@@ -162,7 +193,7 @@ def _lost(
 
 
 def _to_be_made(
-    contracts: Sequence[Contract],
+    contracts: Sequence[GoldContract],
     days: Collection[str],
     instance: dg.DagsterInstance,
     lake: Lake,
@@ -176,7 +207,10 @@ def _to_be_made(
 
 
 def days_to_make(
-    contracts: Sequence[Contract], days: Collection[str], instance: dg.DagsterInstance, lake: Lake
+    contracts: Sequence[GoldContract],
+    days: Collection[str],
+    instance: dg.DagsterInstance,
+    lake: Lake,
 ) -> list[str]:
     """Days of which one of the tables, all of the same inputs, is made of something else."""
     recorded = [recorded_versions(instance, asset_key(each), days) for each in contracts]
@@ -200,4 +234,8 @@ def _read_touched(instance: dg.DagsterInstance, asset: dg.AssetKey, state: _Gold
         event = record.asset_materialization
         found: Any = event.metadata.get("event_dates_touched") if event else None
         state.read[name] = record.storage_id
-        state.pending.update(dict.fromkeys(found.value if found else [], str(record.storage_id)))
+        for day in found.value if found else []:
+            # The latest of whatever asset: what an earlier one asked for may be done already.
+            before = state.pending.get(day, "")
+            latest = max(record.storage_id, int(before) if before.isdigit() else 0)
+            state.pending[day] = str(latest)

@@ -6,7 +6,7 @@ import dagster as dg
 
 from event_pipeline.assets.keys import asset_key, bronze_key
 from event_pipeline.automation import INPUT, PARTITION, SENSOR, Requests, request_runs
-from event_pipeline.contracts import Contract
+from event_pipeline.contracts import SilverContract
 from event_pipeline.errors import in_short
 from event_pipeline.runs import LostRun, end_lost_runs
 from event_pipeline.settings import Settings
@@ -16,7 +16,7 @@ NAME = "lost_runs"
 TICK_SECONDS = 15
 
 
-def lost_sensor(streams: Sequence[Contract], settings: Settings) -> dg.SensorDefinition:
+def lost_sensor(streams: Sequence[SilverContract], settings: Settings) -> dg.SensorDefinition:
     """Ends lost runs; of the streams' it asks again at once for what they were to make.
 
     An arrival sensor comes to an hour long past by and by only, and none misses one of Bronze that
@@ -25,7 +25,7 @@ def lost_sensor(streams: Sequence[Contract], settings: Settings) -> dg.SensorDef
     assets = {
         key
         for each in streams
-        for key in (bronze_key(each), asset_key(each), asset_key(each.quarantine()))
+        for key in (bronze_key(each), asset_key(each), asset_key(each.quarantine))
     }
 
     @dg.sensor(

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from functools import partial
 
-from event_pipeline.contracts import SILVER, Contract
+from event_pipeline.contracts import SILVER, Contract, SilverContract
 from event_pipeline.lake.inventory import SOON
 from event_pipeline.lake.listing import shown
-from event_pipeline.lake.objects import bronze_of
 from event_pipeline.status.section import Record, Section, somebody
 from event_pipeline.status.view import View
 
@@ -21,11 +20,11 @@ def counts(view: View) -> Section:
     return section
 
 
-def _counts(view: View, contract: Contract) -> Iterator[Record]:
+def _counts(view: View, contract: SilverContract) -> Iterator[Record]:
     listings = view.inventory.of(contract)
     objects = [item for listing in listings.values() for item in listing.objects]
     yield {
-        "from Bronze": bronze_of(contract).asset,
+        "from Bronze": contract.bronze.asset,
         "partitions": len(listings),
         "objects": len(objects),
         "bytes": sum(item.bytes for item in objects),
@@ -60,7 +59,7 @@ def unusable(view: View) -> Section:
     return section
 
 
-def _refused(view: View, contract: Contract) -> Iterator[Record]:
+def _refused(view: View, contract: SilverContract) -> Iterator[Record]:
     for key, listing in view.inventory.of(contract).items():
         for name, why in sorted(view.objects.refused(contract, listing).items()):
             yield {"object": shown(name), "partition": key, "why": why}

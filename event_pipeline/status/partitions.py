@@ -5,9 +5,18 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from event_pipeline import trust
-from event_pipeline.contracts import GOLD, SILVER, TABLES, Contract
+from event_pipeline.contracts import (
+    GOLD,
+    SILVER,
+    TABLES,
+    Contract,
+    GoldContract,
+    MadeContract,
+    SilverContract,
+)
 from event_pipeline.lake.objects import EMPTY
 from event_pipeline.outdated import outdated
+from event_pipeline.promotion import incomplete
 from event_pipeline.status.section import Record, Section, nobody, somebody
 from event_pipeline.status.view import View
 
@@ -19,12 +28,12 @@ def waiting(view: View) -> Section:
     section = Section("waiting", "Partitions that wait to be built")
     for contract in SILVER:
         section.add(contract.table, partial(_silver_waits, view, contract))
-    for contract in GOLD:
-        section.add(contract.table, partial(_gold_waits, view, contract))
+    for made in GOLD:
+        section.add(made.table, partial(_gold_waits, view, made))
     return section
 
 
-def _silver_waits(view: View, contract: Contract) -> Iterator[Record]:
+def _silver_waits(view: View, contract: SilverContract) -> Iterator[Record]:
     listings, live = view.inventory.of(contract), view.live(contract)
     first = contract.cadence.key(view.settings.first_hour)
     for key in sorted({*listings, *live, *view.recorded(contract)}):
@@ -36,9 +45,9 @@ def _silver_waits(view: View, contract: Contract) -> Iterator[Record]:
             yield {"asset": contract.asset, "partition": key, "why": why}
 
 
-def _why_silver_waits(view: View, contract: Contract, key: str, digest: str) -> str | None:
+def _why_silver_waits(view: View, contract: SilverContract, key: str, digest: str) -> str | None:
     recorded = view.recorded(contract).get(key, EMPTY.digest)
-    quarantine = contract.quarantine()
+    quarantine = contract.quarantine
     held = {each: view.live(each).get(key) for each in (contract, quarantine)}
     if recorded != digest:
         live = held[contract]
@@ -55,15 +64,14 @@ def _why_silver_waits(view: View, contract: Contract, key: str, digest: str) -> 
     return None
 
 
-def _gold_waits(view: View, contract: Contract) -> Iterator[Record]:
+def _gold_waits(view: View, contract: GoldContract) -> Iterator[Record]:
     live, recorded = view.live(contract), view.recorded(contract)
     touched: dict[str, float] = {}
     for each in contract.inputs:
-        for receipt in view.receipts(each).values():
-            for day in receipt["touched"] if receipt else ():
-                touched[day] = max(touched.get(day, 0), receipt["built_at"] if receipt else 0)
+        for day, built_at in view.touched(each).items():
+            touched[day] = max(touched.get(day, 0), built_at)
     first, today = view.settings.first_day.isoformat(), view.now.date().isoformat()
-    days = {day for day in touched if len(day) == len(today) and first <= day <= today}
+    days = {day for day in touched if first <= day <= today}
     for day in sorted({*days, *(day for day in recorded if first <= day <= today)}):
         made = view.receipts(contract).get(day)
         if day in recorded and day not in view.rolled_back(contract):
@@ -75,11 +83,16 @@ def _gold_waits(view: View, contract: Contract) -> Iterator[Record]:
                 why = "Silver changed since"
             else:
                 continue
-        elif day in days and day not in recorded and not contract.is_join:
+        elif day in days and day not in recorded and not _is_incomplete(view, contract, day):
             why = "never built"
         else:
             continue
         yield {"asset": contract.asset, "partition": day, "why": why}
+
+
+def _is_incomplete(view: View, contract: GoldContract, day: str) -> bool:
+    """Whether a drop is awaited, which a section of its own tells."""
+    return incomplete(contract, day, view.objects, view.lake) is not None
 
 
 def _of_receipts(
@@ -89,7 +102,7 @@ def _of_receipts(
 ) -> Section:
     """A section of what Silver's receipts say, partition by partition."""
 
-    def records(contract: Contract) -> Iterator[Record]:
+    def records(contract: SilverContract) -> Iterator[Record]:
         for key, receipt in view.receipts(contract).items():
             if receipt:
                 for record in find(key, receipt):
@@ -125,7 +138,7 @@ def deviating(view: View) -> Section:
     """Objects that are not what their producers' manifests say, as they lie there now."""
     section = Section("deviating", "Objects that differ from their manifests", somebody)
 
-    def find(contract: Contract) -> Iterator[Record]:
+    def find(contract: SilverContract) -> Iterator[Record]:
         receipts = view.receipts(contract)
         for key, listing in view.inventory.of(contract).items():
             receipt = receipts.get(key)
@@ -143,7 +156,7 @@ def outside(view: View) -> Section:
     """Rows of dates that no Gold table has: before the first day, or yet to come."""
     section = Section("outside", "Rows of dates that no Gold table has")
 
-    def find(contract: Contract) -> Iterator[Record]:
+    def find(contract: SilverContract) -> Iterator[Record]:
         found: dict[str, list[tuple[str, int]]] = defaultdict(list)
         for key, receipt in view.receipts(contract).items():
             days = (
@@ -172,7 +185,7 @@ def stale(view: View) -> Section:
     title = "Partitions that an older statement made"
     section = Section("stale", title, somebody, is_told_only=True)
 
-    def find(contract: Contract) -> Iterator[Record]:
+    def find(contract: MadeContract) -> Iterator[Record]:
         if old := outdated(view.lake, contract):
             yield {
                 "table": contract.table,

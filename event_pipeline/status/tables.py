@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
-from event_pipeline.contracts import GOLD, TABLES, Contract
+from event_pipeline.contracts import GOLD, TABLES, Contract, GoldContract
 from event_pipeline.lake.damage import damages_of_catalog, damages_of_table
 from event_pipeline.promotion import incomplete
 from event_pipeline.status.section import Record, Section, somebody
@@ -45,12 +45,15 @@ def incomplete_drops(view: View) -> Section:
     """Drops of which a file is missing or unusable, or a table not built."""
     section = Section("incomplete_drops", "Drops that are not complete")
 
-    def find(contract: Contract) -> Iterator[Record]:
-        for day in view.objects.days(contract.inputs[0]):
-            if found := incomplete(contract, day.isoformat(), view.objects, view.lake):
-                yield {"table": contract.table, "drop": day.isoformat(), "state": str(found)}
+    def find(contract: GoldContract) -> Iterator[Record]:
+        dropped = {day for each in contract.awaited for day in view.objects.days(each)}
+        others = (each for each in contract.inputs if each not in contract.awaited)
+        touched = {day for each in others for day in view.touched(each)}
+        for day in sorted({*(day.isoformat() for day in dropped), *touched}):
+            if found := incomplete(contract, day, view.objects, view.lake):
+                yield {"table": contract.table, "drop": day, "state": str(found)}
 
     for contract in GOLD:
-        if contract.is_join:
+        if contract.awaited:
             section.add(contract.table, partial(find, contract))
     return section

@@ -12,7 +12,7 @@ import dagster as dg
 
 from event_pipeline.assets.keys import asset_key
 from event_pipeline.automation import recorded_versions
-from event_pipeline.contracts import Contract
+from event_pipeline.contracts import Contract, SilverContract
 from event_pipeline.home import reading_instance
 from event_pipeline.lake.inventory import Inventory, take_inventory
 from event_pipeline.lake.objects import Objects
@@ -86,6 +86,16 @@ class View:
 
         found: Mapping[str, str] = self._once(recorded, contract)
         return found
+
+    def touched(self, contract: SilverContract) -> Mapping[str, float]:
+        """The dates whose Gold a Silver table's builds concern, and when the last of them was."""
+        days: dict[str, float] = {}
+        for receipt in self.receipts(contract).values():
+            for day in receipt["touched"] if receipt else ():
+                # An event may be of any year that a clock may say.
+                if len(day) == len("2026-11-24"):
+                    days[day] = max(days.get(day, 0), receipt["built_at"] if receipt else 0)
+        return days
 
     def receipts(self, contract: Contract) -> Mapping[str, Receipt | None]:
         """The receipt of each live partition of a table, None where it is lost."""

@@ -21,6 +21,7 @@ from event_pipeline.contracts import (
     COMMERCE_USERS,
     ENGINE_RULES,
     Contract,
+    SilverContract,
 )
 from event_pipeline.lake.text import KEPT_OF_LONG_LINE, UNCLOSED
 from event_pipeline_tests.conftest import DROP, NO_IDS, Lab, Row
@@ -65,7 +66,7 @@ def jsonl(*lines: str | Mapping[str, Any]) -> bytes:
     return "".join(f"{text}\n" for text in texts).encode()
 
 
-def built(lab: Lab, contract: Contract, files: Mapping[str, bytes] | None = None) -> Built:
+def built(lab: Lab, contract: SilverContract, files: Mapping[str, bytes] | None = None) -> Built:
     """The drop with these files more, built and published."""
     for name, data in (files or {}).items():
         lab.upload(name, data)
@@ -82,16 +83,16 @@ def ledger(found: Built) -> tuple[int, int, int, int]:
     return lines, *parts
 
 
-def quarantined(lab: Lab, contract: Contract) -> list[Row]:
+def quarantined(lab: Lab, contract: SilverContract) -> list[Row]:
     """(reasons, line, name of the file) of what is in quarantine."""
-    rows = lab.rows(contract.quarantine())
+    rows = lab.rows(contract.quarantine)
     return [(reasons, line, key.rsplit("/", 1)[-1]) for reasons, line, key in rows]
 
 
 # --- Values ---------------------------------------------------------------------------------
 
 
-def judged(lab: Lab, contract: Contract, name: str, values: Sequence[str]) -> list[Any]:
+def judged(lab: Lab, contract: SilverContract, name: str, values: Sequence[str]) -> list[Any]:
     """What becomes of each raw JSON value of a field: the typed value, or the reasons as a set."""
     mark = MARKS[contract]
     lines = []
@@ -107,13 +108,13 @@ def judged(lab: Lab, contract: Contract, name: str, values: Sequence[str]) -> li
     return [found[n] for n in range(len(values))]
 
 
-def expect(lab: Lab, contract: Contract, name: str, table: Mapping[str, Any]) -> None:
+def expect(lab: Lab, contract: SilverContract, name: str, table: Mapping[str, Any]) -> None:
     """Asserts what becomes of each raw value."""
     assert dict(zip(table, judged(lab, contract, name, list(table)), strict=True)) == table
 
 
 @contracts
-def test_keys(lab: Lab, contract: Contract) -> None:
+def test_keys(lab: Lab, contract: SilverContract) -> None:
     name = contract.key[0]
     missing, invalid = {f"{name}_missing"}, {f"{name}_invalid"}
     placeholder = {f"{name}_placeholder"}
@@ -149,7 +150,7 @@ def test_keys(lab: Lab, contract: Contract) -> None:
 
 
 @pytest.mark.parametrize("contract", [COMMERCE_EVENTS, COMMERCE_ORDERS], ids=["events", "orders"])
-def test_users_of_events_and_orders(lab: Lab, contract: Contract) -> None:
+def test_users_of_events_and_orders(lab: Lab, contract: SilverContract) -> None:
     table = {
         '"u_1"': "u_1",
         '" u_1 "': "u_1",
@@ -201,7 +202,7 @@ def test_signup_dates(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("contract", [COMMERCE_EVENTS, COMMERCE_ORDERS], ids=["events", "orders"])
-def test_timestamps(lab: Lab, contract: Contract) -> None:
+def test_timestamps(lab: Lab, contract: SilverContract) -> None:
     def at(*parts: int) -> datetime:
         return datetime(*parts)  # type: ignore[arg-type]
 
@@ -386,7 +387,9 @@ def test_payment_statuses(lab: Lab) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else value.identifier[1],
 )
-def test_what_is_only_told_is_told_as_it_came(lab: Lab, contract: Contract, name: str) -> None:
+def test_what_is_only_told_is_told_as_it_came(
+    lab: Lab, contract: SilverContract, name: str
+) -> None:
     table = {
         '"IN"': "IN",
         '" in "': " in ",
@@ -427,7 +430,7 @@ ALL_WRONG = {
 
 @contracts
 def test_a_line_tells_every_rule_that_it_breaks_and_all_are_the_contracts(
-    lab: Lab, contract: Contract
+    lab: Lab, contract: SilverContract
 ) -> None:
     wrong = json.dumps({name: [1] for name in contract.source})
     none = json.dumps({**BASES[contract], contract.key[0]: "null"})
@@ -448,9 +451,9 @@ def test_a_line_tells_every_rule_that_it_breaks_and_all_are_the_contracts(
 
 
 @contracts
-def test_a_drops_day_is_in_every_row(lab: Lab, contract: Contract) -> None:
+def test_a_drops_day_is_in_every_row(lab: Lab, contract: SilverContract) -> None:
     built(lab, contract, {name_of(contract): jsonl(BASES[contract], "bad")})
-    for made in (contract, contract.quarantine()):
+    for made in (contract, contract.quarantine):
         (live,) = lab.lake.live(made).values()
         (day,) = lab.lake.read(contract, live.paths, ["drop_date"])["drop_date"].to_pylist()
         assert day == date.fromisoformat(DROP)
@@ -611,7 +614,9 @@ def test_amounts_are_compared_as_numbers(lab: Lab) -> None:
 
 
 @contracts
-def test_a_keys_rows_are_one_over_all_files_of_a_dataset(lab: Lab, contract: Contract) -> None:
+def test_a_keys_rows_are_one_over_all_files_of_a_dataset(
+    lab: Lab, contract: SilverContract
+) -> None:
     base, mark = BASES[contract], MARKS[contract]
     lost, won = ({**base, mark: text} for text in ("a", "b"))
     name = name_of(contract)
@@ -878,12 +883,12 @@ REFUSED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     ids=lambda value: value if isinstance(value, str) else value.identifier[1],
 )
 def test_a_refused_file_fails_its_drop_with_the_reason_and_what_was_live_stays(
-    lab: Lab, contract: Contract, hostile: str
+    lab: Lab, contract: SilverContract, hostile: str
 ) -> None:
     spoil, reason = REFUSED[hostile]
 
     def live() -> list[Any]:
-        made = (contract, contract.quarantine())
+        made = (contract, contract.quarantine)
         return [(lab.rows(each), lab.lake.live(each)) for each in made]
 
     built(lab, contract, {name_of(contract): GOOD[contract]})

@@ -13,6 +13,8 @@ from typing import Any
 
 from cfnlint.decode import decode_str  # type: ignore[import-untyped]
 
+from event_pipeline.deploy.named_queries import with_named_queries
+
 INFRA = Path(__file__).parents[2] / "infra"
 DATA_PLANE, CONTROL_PLANE = INFRA / "data_plane.yaml", INFRA / "control_plane.yaml"
 
@@ -195,7 +197,7 @@ class Stack:
 @cache
 def template(path: Path = DATA_PLANE) -> Json:
     """A template as it is written, functions in their long form."""
-    found, errors = decode_str(path.read_text())
+    found, errors = decode_str(with_named_queries(path.read_text()))
     assert not errors
     return found
 

@@ -11,7 +11,7 @@ import sqlglot
 from trino_sql_validator import validate
 
 from event_pipeline import build
-from event_pipeline.contracts import GOLD, TABLES, Contract
+from event_pipeline.contracts import GOLD, TABLES, Contract, MadeContract
 from event_pipeline.engines import Querier
 from event_pipeline.engines.athena import AthenaQuerier
 from event_pipeline.lake.tables import Lake
@@ -58,7 +58,7 @@ def complaints(statement: str) -> list[object]:
 
 
 @pytest.mark.parametrize("contract", BY_ATHENA, ids=lambda c: c.table)
-def test_what_makes_gold(contract: Contract) -> None:
+def test_what_makes_gold(contract: MadeContract) -> None:
     statement = QUERIER.unload_sql(
         contract.sql, contract.typed_columns, (contract.partition, DAY), "s3://lake/gold/run"
     )
@@ -67,7 +67,7 @@ def test_what_makes_gold(contract: Contract) -> None:
 
 
 @pytest.mark.parametrize("contract", BY_ATHENA, ids=lambda c: c.table)
-def test_what_people_find_in_the_console(contract: Contract) -> None:
+def test_what_people_find_in_the_console(contract: MadeContract) -> None:
     statement = NAMED[contract.identifier[1]]
     assert complaints(statement) == []
     # The same statement as the pipeline's own.

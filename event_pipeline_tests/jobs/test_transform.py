@@ -168,5 +168,5 @@ def test_as_a_program_of_its_own_it_reports_through_pipes(lab: Lab) -> None:
     assert counts == {"key": HOUR, "lines": 2, "rows": 1, "duplicates": 0, "quarantined": 1}
     assert report["rejected"] == {"malformed_json": 1}
     assert [Path(f).parent for f in report["files"]] == [lab.root / "rows"]
-    quarantined = lab.lake.read(EVENTS.quarantine(), report["quarantine_files"]).to_pylist()
+    quarantined = lab.lake.read(EVENTS.quarantine, report["quarantine_files"]).to_pylist()
     assert [(row["source_object"], row["line"]) for row in quarantined] == [(key, "{")]

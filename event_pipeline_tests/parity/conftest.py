@@ -11,7 +11,7 @@ import pytest
 from dagster_pyspark import LazyPySparkResource
 
 from event_pipeline.build import Built
-from event_pipeline.contracts import EVENTS, USER_ACTIVITY, Contract
+from event_pipeline.contracts import EVENTS, USER_ACTIVITY, Contract, SilverContract
 from event_pipeline.engines.spark import SparkTransformer, local_spark
 from event_pipeline_tests.conftest import DROP, HOUR, Lab, Row
 
@@ -99,7 +99,7 @@ class Pair:
             for name, data in files.items():
                 lab.upload(name, data, day)
 
-    def build(self, contract: Contract = EVENTS, key: str | None = None) -> Outcome:
+    def build(self, contract: SilverContract = EVENTS, key: str | None = None) -> Outcome:
         """Builds a partition in both, and what they made of it, which is the same."""
         made = [self._made(lab, contract, key or self._usual(contract)) for lab in self.labs]
         return self._equal(*made)
@@ -124,9 +124,9 @@ class Pair:
         return HOUR if contract == EVENTS else DROP
 
     @staticmethod
-    def _made(lab: Lab, contract: Contract, key: str) -> Outcome:
+    def _made(lab: Lab, contract: SilverContract, key: str) -> Outcome:
         built = lab.build(key)[0] if contract == EVENTS else lab.build_drop(contract, key)
-        return _outcome(lab, built, contract, contract.quarantine())
+        return _outcome(lab, built, contract, contract.quarantine)
 
 
 def _outcome(lab: Lab, built: Built, *contracts: Contract) -> Outcome:

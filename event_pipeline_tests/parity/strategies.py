@@ -12,6 +12,7 @@ from event_pipeline.contracts import (
     COMMERCE_USERS,
     EVENTS,
     Contract,
+    SilverContract,
 )
 from event_pipeline.lake.fields import DEEPEST
 from event_pipeline_tests.conftest import IDS, NO_IDS
@@ -346,7 +347,7 @@ WHOLE = (
 )  # fmt: skip
 
 
-def base(contract: Contract, mark: str | None = None) -> Pairs:
+def base(contract: SilverContract, mark: str | None = None) -> Pairs:
     """A good record, its fields in the contract's order; with `mark`, told apart by it."""
     pairs = {name: GOOD[contract][name][0] for name in contract.source}
     if mark is not None:
@@ -386,7 +387,7 @@ def nested(depth: int) -> Iterator[str]:
     yield '[{"a": ' * (depth // 2) + "[]" * (depth % 2) + "}]" * (depth // 2)
 
 
-def every_depth(contract: Contract) -> Iterator[str]:
+def every_depth(contract: SilverContract) -> Iterator[str]:
     """Lines nested as deep as is read, and a little or far deeper."""
     n = 0
     for depth in (1, *range(DEEPEST - 3, DEEPEST + 3), 500, 501, 999, 1_000, 1_001, 2_000, 20_000):
@@ -398,7 +399,7 @@ def every_depth(contract: Contract) -> Iterator[str]:
                 yield (plain, compact)[n % 2](list(pairs.items()))
 
 
-def every_value(contract: Contract) -> Iterator[str]:
+def every_value(contract: SilverContract) -> Iterator[str]:
     """Lines in which each value of VALUES stands in its field, in each layout of LAYOUTS."""
     n = 0
     for field, values in VALUES[contract].items():
@@ -410,7 +411,7 @@ def every_value(contract: Contract) -> Iterator[str]:
                 yield layout(list(pairs.items()))
 
 
-def every_shape(contract: Contract) -> Iterator[str]:
+def every_shape(contract: SilverContract) -> Iterator[str]:
     """Lines whose values are good, and that are odd in all other ways that there are here."""
     yield from WHOLE
     n = 0
@@ -534,7 +535,7 @@ CHANGES: Mapping[Change, int] = {
 }
 
 
-def line(choices: random.Random, contract: Contract) -> str:
+def line(choices: random.Random, contract: SilverContract) -> str:
     """A line, by chance: a good one, one changed in a place or two, or no record at all."""
     if choices.random() < 0.04:
         return choices.choice(WHOLE)
@@ -580,7 +581,7 @@ NO_TEXT = (
 ENDS = (b"\n", b"\r\n", b"\r", b"\n\n", b"\n \t\n", b"\r\r\n")
 
 
-def spoiled(contract: Contract, odd: Sequence[bytes]) -> Iterator[bytes]:
+def spoiled(contract: SilverContract, odd: Sequence[bytes]) -> Iterator[bytes]:
     """Lines with each of these bytes: in a text, in a name, before, behind and between."""
     for n, each in enumerate(odd):
         for m, layout in enumerate((plain, compact)):
@@ -597,7 +598,7 @@ def spoiled(contract: Contract, odd: Sequence[bytes]) -> Iterator[bytes]:
         yield from (each, each * 3, b" " + each + b" ")
 
 
-def _objects(seed: int, contract: Contract) -> list[bytes]:
+def _objects(seed: int, contract: SilverContract) -> list[bytes]:
     choices = random.Random(seed)
     lines = [line(choices, contract).encode() for _ in range(choices.randrange(1_200, 1_800))]
     lines += choices.choices(lines, k=len(lines) // 10)
@@ -613,7 +614,7 @@ def _objects(seed: int, contract: Contract) -> list[bytes]:
     return objects
 
 
-def objects(contract: Contract) -> st.SearchStrategy[list[bytes]]:
+def objects(contract: SilverContract) -> st.SearchStrategy[list[bytes]]:
     """The texts of three objects of a partition, of some lines that are there twice.
 
     They come of one seed: a partition costs seconds on Spark, as much for a thousand lines as for

@@ -11,7 +11,7 @@ from event_pipeline.contracts import (
     COMMERCE_ORDERS,
     COMMERCE_USERS,
     EVENTS,
-    Contract,
+    SilverContract,
 )
 from event_pipeline.ingest.drops import DropProfile, write_drop
 from event_pipeline.ingest.generator import Mode, Profile, generate
@@ -55,7 +55,9 @@ def test_what_the_generator_of_drops_writes(pair: Pair) -> None:
     assert pair.gold().receipt["rows"] > 100
 
 
-def loaded(pair: Pair, file: Path, mapping: Path, contract: Contract, drop: str = "") -> Loaded:
+def loaded(
+    pair: Pair, file: Path, mapping: Path, contract: SilverContract, drop: str = ""
+) -> Loaded:
     """Loads a file into both labs, as a person does."""
     order = Order(contract, read_mapping(mapping), drop=drop or None)
     (source,) = find_sources([str(file)])

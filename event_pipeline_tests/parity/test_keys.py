@@ -4,7 +4,7 @@ import itertools
 import json
 import random
 
-from event_pipeline.contracts import COMMERCE_ORDERS, COMMERCE_USERS, Contract
+from event_pipeline.contracts import COMMERCE_ORDERS, COMMERCE_USERS, SilverContract
 from event_pipeline_tests.parity.conftest import Pair
 from event_pipeline_tests.parity.strategies import GOOD, base, compact, plain, quoted
 
@@ -18,7 +18,7 @@ TEXTS = (
 )  # fmt: skip
 
 
-def upload(pair: Pair, contract: Contract, lines: list[str]) -> None:
+def upload(pair: Pair, contract: SilverContract, lines: list[str]) -> None:
     """Puts the lines into two files, in a form each, so that both have lines of most keys."""
     name = contract.asset.removeprefix("silver/commerce_")
     first = plain(base(contract, "first"))

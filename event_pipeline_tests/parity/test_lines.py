@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from event_pipeline.contracts import COMMERCE_ORDERS, EVENTS, SILVER, Contract
+from event_pipeline.contracts import COMMERCE_ORDERS, EVENTS, SILVER, SilverContract
 from event_pipeline.lake.text import is_joined
 from event_pipeline_tests.parity import strategies
 from event_pipeline_tests.parity.conftest import Outcome, Pair
@@ -27,7 +27,7 @@ by_chance = settings(
 )
 
 
-def made(pair: Pair, contract: Contract, objects: Iterable[bytes]) -> Outcome:
+def made(pair: Pair, contract: SilverContract, objects: Iterable[bytes]) -> Outcome:
     """What becomes of a partition of these texts, which is the same by both engines."""
     name = contract.asset.removeprefix("silver/commerce_")
     for n, (end, data) in enumerate(zip(("json", "jsonl.gz", "jsonl"), objects, strict=False)):
@@ -41,14 +41,14 @@ def made(pair: Pair, contract: Contract, objects: Iterable[bytes]) -> Outcome:
     return found
 
 
-def text(contract: Contract, lines: Iterable[str]) -> bytes:
+def text(contract: SilverContract, lines: Iterable[str]) -> bytes:
     """An object of these lines, the first of which is good: else an upload may be refused."""
     first = strategies.plain(strategies.base(contract, "first"))
     return "".join(f"{line}\n" for line in (first, *lines)).encode()
 
 
 @contracts
-def test_every_value_in_every_field(pair: Pair, contract: Contract) -> None:
+def test_every_value_in_every_field(pair: Pair, contract: SilverContract) -> None:
     lines = list(strategies.every_value(contract))
     # Each engine reads lines that are there twice in another way.
     found = made(pair, contract, [text(contract, lines), text(contract, lines[::2])])
@@ -81,7 +81,7 @@ def test_lines_that_hold_several_objects(pair: Pair) -> None:
 @by_chance
 @given(data=st.data())
 def test_lines_by_chance(
-    new_pair: Callable[[], Pair], contract: Contract, data: st.DataObject
+    new_pair: Callable[[], Pair], contract: SilverContract, data: st.DataObject
 ) -> None:
     found = made(new_pair(), contract, data.draw(strategies.objects(contract)))
     assert found.receipt["rows"] > 100

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from event_pipeline.contracts import COMMERCE_ORDERS, COMMERCE_USERS, EVENTS, Contract
+from event_pipeline.contracts import (
+    COMMERCE_ORDERS,
+    COMMERCE_USERS,
+    EVENTS,
+    Contract,
+    SilverContract,
+)
 from event_pipeline.jobs import transform
 from event_pipeline.lake.tables import RECEIPT
 from event_pipeline.lake.text import LONGEST_LINE
@@ -17,7 +23,7 @@ from event_pipeline_tests.parity.strategies import NO_TEXT, base, compact, plain
 MARK = b"\xef\xbb\xbf"
 
 
-def good(count: int, name: str = "", contract: Contract = EVENTS) -> list[str]:
+def good(count: int, name: str = "", contract: SilverContract = EVENTS) -> list[str]:
     """Lines that are good, each another's."""
     return [plain(base(contract, f"{name}{n}")) for n in range(count)]
 
@@ -65,7 +71,7 @@ def test_a_mark_is_no_mark_but_at_an_objects_start(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("contract", [EVENTS, COMMERCE_ORDERS], ids=["events", "orders"])
-def test_bytes_that_are_no_text_or_no_json(pair: Pair, contract: Contract) -> None:
+def test_bytes_that_are_no_text_or_no_json(pair: Pair, contract: SilverContract) -> None:
     """One such byte makes an object another matter to DuckDB, and here there are all of them."""
     if contract == EVENTS:
         # An upload with zero bytes is none.
@@ -235,7 +241,7 @@ MISNAMED: dict[str, Callable[[Sequence[str]], bytes]] = {
 def test_files_in_every_form_in_a_lake_of_any_name(
     new_pair: Callable[[Path], Pair],
     tmp_path: Path,
-    contract: Contract,
+    contract: SilverContract,
     forms: dict[str, Callable[[Sequence[str]], bytes]],
 ) -> None:
     """The same line in all four files, and lines with the same key that are not equal.

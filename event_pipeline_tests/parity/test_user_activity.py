@@ -13,7 +13,7 @@ from event_pipeline.contracts import (
     COMMERCE_ORDERS,
     COMMERCE_USERS,
     USER_ACTIVITY,
-    Contract,
+    SilverContract,
 )
 from event_pipeline_tests.conftest import DROP
 from event_pipeline_tests.parity.conftest import Outcome, Pair
@@ -38,7 +38,7 @@ def derived(
 
 def silver(pair: Pair, users: Records, events: Records, orders: Records, day: str = DROP) -> None:
     """Builds a drop's tables in both labs, by DuckDB: this is about what is made of them."""
-    tables: dict[Contract, Records] = {
+    tables: dict[SilverContract, Records] = {
         COMMERCE_USERS: users,
         COMMERCE_EVENTS: events,
         COMMERCE_ORDERS: orders,
@@ -50,7 +50,7 @@ def silver(pair: Pair, users: Records, events: Records, orders: Records, day: st
         build(pair, contract, day)
 
 
-def build(pair: Pair, contract: Contract, day: str = DROP) -> int:
+def build(pair: Pair, contract: SilverContract, day: str = DROP) -> int:
     """Builds a table of a drop in both labs, by DuckDB; its rows."""
     engine, pair.spark.transformer = pair.spark.transformer, pair.duckdb.transformer
     try:

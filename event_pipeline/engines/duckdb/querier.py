@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
+from event_pipeline.contracts import SilverContract
 from event_pipeline.engines import Querier, QueryReport
 from event_pipeline.engines.duckdb.athena import Translation, translated
 from event_pipeline.engines.duckdb.session import (
@@ -69,8 +70,10 @@ def _tables(
         query.prepare(connection)
         files: list[str] = []
         for contract in query.tables:
-            day_only = f"{contract.date} = '{day}'" if day and contract.date else None
-            live = querier.lake.scan(contract, day_only)
+            where = None
+            if day and isinstance(contract, SilverContract):
+                where = f"{contract.date} = '{day}'"
+            live = querier.lake.scan(contract, where)
             make_view(connection, contract, live)
             files += live
         # As in Athena, a query reads tables and no other files.

@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from event_pipeline.contracts import ENGINE_RULES, Contract
+from event_pipeline.contracts import ENGINE_RULES, SilverContract
 from event_pipeline.engines import PartitionRequest, TransformRequest
 from event_pipeline.engines.duckdb.collected import register_reader
 from event_pipeline.engines.duckdb.lines import judged, read_exactly, read_fast
@@ -78,7 +78,7 @@ class Place:
     day: str | None = None
 
 
-def event_time(contract: Contract) -> str:
+def event_time(contract: SilverContract) -> str:
     """The column of a stream's table that holds the time by which a row has its slot."""
     return next(
         c.name for c in contract.columns if c.type == "timestamp" and c.name != contract.partition
@@ -88,7 +88,7 @@ def event_time(contract: Contract) -> str:
 def judge(
     connection: duckdb.DuckDBPyConnection,
     sql: str,
-    contract: Contract,
+    contract: SilverContract,
     place: Place,
     first: datetime,
 ) -> Judgement:
@@ -114,7 +114,7 @@ def judge(
     return judgement
 
 
-def _judge_lines(connection: duckdb.DuckDBPyConnection, contract: Contract) -> None:
+def _judge_lines(connection: duckdb.DuckDBPyConnection, contract: SilverContract) -> None:
     # Which partition is judged makes no difference to what the statement says.
     partition = PartitionRequest("", "2000-01-01", "", (), "", "")
     request = TransformRequest.of(contract, ())
@@ -146,7 +146,7 @@ def _judge_lines(connection: duckdb.DuckDBPyConnection, contract: Contract) -> N
 
 def _give_places(
     connection: duckdb.DuckDBPyConnection,
-    contract: Contract,
+    contract: SilverContract,
     place: Place,
     first: datetime,
     now: datetime,
@@ -178,7 +178,7 @@ def _give_places(
 
 
 def _outside(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, place: Place
+    connection: duckdb.DuckDBPyConnection, contract: SilverContract, place: Place
 ) -> list[Outside]:
     found = connection.execute(
         "SELECT outside, count(*), min(line), min(coalesce(time, slot)), max(coalesce(time, slot))"
@@ -205,7 +205,9 @@ def _outside(
     return outside
 
 
-def _refusals(connection: duckdb.DuckDBPyConnection, sql: str, contract: Contract) -> list[Refusal]:
+def _refusals(
+    connection: duckdb.DuckDBPyConnection, sql: str, contract: SilverContract
+) -> list[Refusal]:
     found = connection.execute(
         "SELECT reason, count(*), min(line) FROM (SELECT line, unnest(string_split(reasons, ','))"
         " AS reason FROM judged WHERE reasons <> '' AND outside IS NULL) GROUP BY reason"
@@ -215,7 +217,10 @@ def _refusals(connection: duckdb.DuckDBPyConnection, sql: str, contract: Contrac
 
 
 def _refusal(
-    connection: duckdb.DuckDBPyConnection, sql: str, contract: Contract, found: tuple[Any, ...]
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    contract: SilverContract,
+    found: tuple[Any, ...],
 ) -> Refusal:
     reason, rows, line = found
     meaning = {**ENGINE_RULES, **contract.rules}.get(reason, "")
@@ -231,7 +236,7 @@ def _refusal(
     return Refusal(reason, meaning, rows, example, advice)
 
 
-def _conflicts(connection: duckdb.DuckDBPyConnection, contract: Contract) -> list[Refusal]:
+def _conflicts(connection: duckdb.DuckDBPyConnection, contract: SilverContract) -> list[Refusal]:
     """Rows that Silver would refuse as they have another's key in the same partition."""
     keys = ", ".join(f"key_{n}" for n in range(len(contract.key)))
     row = connection.execute(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from event_pipeline.contracts import Contract
+from event_pipeline.contracts import SilverContract
 from event_pipeline.digests import short_digest
 from event_pipeline.engines import TransformRequest
 from event_pipeline.errors import LoadError, first_line
@@ -38,7 +38,7 @@ class Order:
     `replace` a drop's other loads of the dataset are taken back.
     """
 
-    contract: Contract
+    contract: SilverContract
     sql: str = ""
     spelling: Spelling = field(default_factory=Spelling)
     also: Mapping[str, Source] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from event_pipeline.contracts import Contract
+from event_pipeline.contracts import SilverContract
 from event_pipeline.errors import LoadError
 from event_pipeline.ingest.load.sources import STDIN, Source
 from event_pipeline.partitions import DAILY, HOURLY
@@ -53,7 +53,7 @@ def given_drop(settings: Settings, text: str) -> datetime:
     return day
 
 
-def drop_of(settings: Settings, contract: Contract, source: Source, order: "Order") -> str:
+def drop_of(settings: Settings, contract: SilverContract, source: Source, order: "Order") -> str:
     """The day of the drop that a source goes to: as given, or as its name tells.
 
     Raises LoadError with one clear line if there is none, or if it has no partition.

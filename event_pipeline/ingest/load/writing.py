@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from event_pipeline.contracts import Contract
+from event_pipeline.contracts import SilverContract
 from event_pipeline.ingest.handler import (
     COMPRESSION,
     FolderStore,
@@ -22,7 +22,6 @@ from event_pipeline.ingest.handler import (
     object_key,
     write_over,
 )
-from event_pipeline.lake.objects import bronze_of
 from event_pipeline.partitions import DAILY, HOURLY
 
 # Bytes of text in one object, about; each that is being written is in memory.
@@ -54,12 +53,12 @@ class Slot:
         return self.bytes // OBJECT_BYTES + 1
 
 
-def key_of(contract: Contract, start: datetime, load: str, part: int = 0) -> str:
+def key_of(contract: SilverContract, start: datetime, load: str, part: int = 0) -> str:
     """Key of an object of a load."""
     suffix = f"-{load}p{part + 1}" if part else f"-{load}"
     if contract.cadence is HOURLY:
         return object_key(start).replace(".jsonl.gz", f"{suffix}.jsonl.gz")
-    bronze = bronze_of(contract)
+    bronze = contract.bronze
     name = bronze.expected.removesuffix(".json")
     return f"{bronze.prefix}{DAILY.folder(DAILY.key(start))}{name}{suffix}.jsonl.gz"
 
@@ -89,7 +88,7 @@ def _placed(connection: duckdb.DuckDBPyConnection) -> str:
 def write(
     connection: duckdb.DuckDBPyConnection,
     store: Store,
-    contract: Contract,
+    contract: SilverContract,
     load: str,
     *,
     about: dict[str, str],

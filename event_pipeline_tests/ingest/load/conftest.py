@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from event_pipeline.contracts import COMMERCE_USERS, EVENTS, Contract
+from event_pipeline.contracts import COMMERCE_USERS, EVENTS, SilverContract
 from event_pipeline.ingest.load import Load, Loaded, Loads, Order, Spelling, find_sources, load
 from event_pipeline.ingest.load.mapping import read_mapping
 from event_pipeline.settings import Settings
@@ -44,7 +44,7 @@ class Shelf:
         file: Path | str,
         sql: str | Path = ALL,
         hour: str | None = None,
-        contract: Contract = EVENTS,
+        contract: SilverContract = EVENTS,
         **options: Any,
     ) -> Loaded:
         """Loads one source; `options` are an order's, or say how the file is spelled."""
@@ -60,7 +60,7 @@ class Shelf:
         self,
         file: Path,
         sql: str | Path = ALL,
-        contract: Contract = COMMERCE_USERS,
+        contract: SilverContract = COMMERCE_USERS,
         drop: str | None = DROP,
         **options: Any,
     ) -> Loaded:

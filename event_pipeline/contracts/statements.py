@@ -1,0 +1,171 @@
+"""Statements against their contracts: the columns, tables and reasons that they speak of.
+
+A contract checks itself when it is made. This needs its SQL parsed, which costs a moment, and is
+done once, when the graph is put together or a command runs an engine.
+"""
+
+from collections.abc import Collection, Iterator
+from functools import cache
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.qualify import qualify
+from sqlglot.optimizer.scope import Scope, build_scope
+
+from event_pipeline.contracts.contract import GoldContract, MadeContract, SilverContract
+from event_pipeline.errors import ContractError, first_line
+
+REASONS = "reasons"
+RAW = "raw"
+_NOT_A_ROW_A_LINE = {
+    exp.Where: "a WHERE",
+    exp.Join: "a JOIN",
+    exp.Group: "a GROUP BY",
+    exp.Having: "a HAVING",
+    exp.Distinct: "a DISTINCT",
+    exp.Limit: "a LIMIT",
+    exp.AggFunc: "an aggregate",
+}
+
+
+@cache
+def check_statement(contract: MadeContract) -> None:
+    """Raises ContractError if a statement and its contract disagree, in one line that names both.
+
+    The statement must read what the contract says, give the contract's columns and no others, and
+    of Silver give as reasons exactly the names of the contract's rules.
+    """
+    for mistake in _mistakes(contract):
+        raise ContractError(contract.asset, mistake, str(contract.sql_path))
+
+
+def _mistakes(contract: MadeContract) -> Iterator[str]:
+    schema: dict[str, object]
+    match contract:
+        case SilverContract():
+            dialect, schema = "spark", {RAW: dict.fromkeys(contract.source, "string")}
+            # The engines give each row its partition.
+            wanted = {*contract.column_names, REASONS} - {contract.partition}
+        case GoldContract():
+            dialect = contract.dialect
+            schema = {each.identifier[1]: each.types for each in contract.inputs}
+            wanted = set(contract.column_names)
+        case _:
+            return
+    try:
+        query = sqlglot.parse_one(contract.sql, read=dialect)
+    except SqlglotError as error:
+        yield f"statement: {first_line(error)}"
+        return
+    if not isinstance(query, exp.Query):
+        yield "statement: must be one SELECT"
+        return
+    if isinstance(contract, SilverContract):
+        yield from _shape_mistakes(query)
+    yield from _table_mistakes(contract, query)
+    try:
+        # Names in the schema are unquoted, as the tables' columns are the same in every case.
+        found = qualify(query, schema=schema, dialect=dialect, quote_identifiers=False)
+    except SqlglotError as error:
+        yield f"statement: {first_line(error)}"
+        return
+    names = [name.lower() for name in found.named_selects]
+    yield from _column_mistakes(names, wanted)
+    if isinstance(contract, SilverContract):
+        yield from _reason_mistakes(found, contract.rules)
+
+
+def _shape_mistakes(query: exp.Query) -> Iterator[str]:
+    """What keeps a statement of Silver from giving one row for each line."""
+    if not isinstance(query, exp.Select):
+        yield "statement: must be one SELECT, as it gives one row for each line"
+    for kind, name in _NOT_A_ROW_A_LINE.items():
+        if query.find(kind):
+            yield f"statement: has {name}, and must give one row for each line of raw"
+
+
+def _table_mistakes(contract: MadeContract, query: exp.Query) -> Iterator[str]:
+    """Tables that are read and are no inputs, and inputs that are not read."""
+    wanted = (
+        {each.table for each in contract.inputs} if isinstance(contract, GoldContract) else {RAW}
+    )
+    defined = {each.alias.lower() for each in query.find_all(exp.CTE)}
+    read = set()
+    for table in query.find_all(exp.Table):
+        name = ".".join(part.name.lower() for part in table.parts)
+        if name in defined:
+            continue
+        read.add(name)
+        # So that names of columns can be looked up, whatever layer they are of.
+        table.set("db", None)
+    yield from _differences("table", read, wanted, "inputs")
+
+
+def _column_mistakes(found: Collection[str], wanted: Collection[str]) -> Iterator[str]:
+    for name in found:
+        if list(found).count(name) > 1:
+            yield f"statement: gives the column {name} twice"
+    yield from _differences("column", set(found), set(wanted), "columns")
+
+
+def _differences(what: str, found: set[str], wanted: set[str], field: str) -> Iterator[str]:
+    if extra := sorted(found - wanted):
+        choices = ", ".join(sorted(wanted))
+        yield f"statement: {what} {extra[0]} is not among the contract's {field}: {choices}"
+    if absent := sorted(wanted - found):
+        yield f"{field}: {what} {absent[0]} is not in the statement, which has {', '.join(found)}"
+
+
+def _reason_mistakes(query: exp.Query, rules: Collection[str]) -> Iterator[str]:
+    scope = build_scope(query)
+    assert scope is not None
+    try:
+        reasons = set(_texts_of(scope, REASONS))
+    except _UnknownTextError as unknown:
+        yield (
+            f"statement: {unknown} among the reasons: each must be spelled out, as in"
+            " concat_ws(',', CASE WHEN ... THEN 'rule' END, ...)"
+        )
+        return
+    if extra := sorted(reasons - set(rules)):
+        yield f"rules: {extra[0]} is a reason of the statement and no rule of the contract"
+    if absent := sorted(set(rules) - reasons):
+        yield f"rules {absent[0]!r}: the statement never gives it as a reason"
+
+
+class _UnknownTextError(Exception):
+    """An expression of which nobody can tell what texts it may be."""
+
+
+def _texts_of(scope: Scope, name: str) -> Iterator[str]:
+    """The texts that a column of a query may be made of."""
+    query = scope.expression
+    if not isinstance(query, exp.Select):
+        raise _UnknownTextError(query.sql(dialect="spark")[:80])
+    yield from _texts(scope, next(s for s in query.selects if s.alias_or_name.lower() == name))
+
+
+def _texts(scope: Scope, expression: exp.Expr) -> Iterator[str]:
+    match expression:
+        case exp.Alias() | exp.Paren():
+            yield from _texts(scope, expression.this)
+        case exp.Literal() if expression.is_string:
+            yield from filter(None, expression.this.split(","))
+        case exp.Null():
+            pass
+        case exp.Case():
+            results = [each.args["true"] for each in expression.args["ifs"]]
+            for each in (*results, expression.args.get("default")):
+                yield from _texts(scope, each or exp.null())
+        case exp.If():
+            for each in (expression.args["true"], expression.args.get("false")):
+                yield from _texts(scope, each or exp.null())
+        case exp.ConcatWs() | exp.Coalesce() | exp.Concat():
+            for each in (expression.this, *expression.expressions):
+                if isinstance(each, exp.Expr):
+                    yield from _texts(scope, each)
+        case exp.Column() if isinstance(source := scope.sources.get(expression.table), Scope):
+            yield from _texts_of(source, expression.name.lower())
+        case _:
+            raise _UnknownTextError(expression.sql(dialect="spark"))

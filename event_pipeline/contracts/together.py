@@ -1,0 +1,52 @@
+"""Contracts beside each other: what one alone cannot be wrong in."""
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+from event_pipeline.contracts.contract import Contract, GoldContract, SilverContract
+from event_pipeline.errors import ContractError
+
+
+def check_together(silver: Sequence[SilverContract], gold: Sequence[GoldContract]) -> None:
+    """Raises ContractError, in one line, if contracts claim the same thing or miss each other."""
+    for asset, mistake in _mistakes(silver, gold):
+        raise ContractError(asset, mistake)
+
+
+def _mistakes(
+    silver: Sequence[SilverContract], gold: Sequence[GoldContract]
+) -> Iterator[tuple[str, str]]:
+    yield from _same_tables((*silver, *gold))
+    for one, other in combinations(silver, 2):
+        for mistake in _in_each_others_way(one, other):
+            yield other.asset, mistake
+    for contract in gold:
+        for each in contract.inputs:
+            if each not in silver:
+                yield (
+                    contract.asset,
+                    f"inputs: {each.table} is not among SILVER, so nothing makes it",
+                )
+
+
+def _same_tables(contracts: Sequence[Contract]) -> Iterator[tuple[str, str]]:
+    for one, other in combinations(contracts, 2):
+        if one.asset == other.asset:
+            yield other.asset, "asset: two contracts are called so"
+
+
+def _in_each_others_way(one: SilverContract, other: SilverContract) -> Iterator[str]:
+    """Why two datasets cannot both lie where they say."""
+    here, there = one.bronze, other.bronze
+    if here.asset == there.asset:
+        yield f"bronze.asset {there.asset!r}: is that of {one.table} too"
+    if here.prefix != there.prefix:
+        if here.prefix.startswith(there.prefix) or there.prefix.startswith(here.prefix):
+            yield f"bronze.prefix {there.prefix!r}: overlaps {here.prefix!r} of {one.table}"
+        return
+    if (one.cadence, here.uploaded) != (other.cadence, there.uploaded):
+        yield f"bronze.prefix {there.prefix!r}: {one.table} there is of another cadence"
+    for name, of, names in ((here.expected, one, there), (there.expected, other, here)):
+        if re.fullmatch(names.names, name, re.ASCII):
+            yield f"bronze.names: {name!r} of {of.table} fits those of both datasets"

@@ -1,0 +1,87 @@
+"""What a person does with datasets of their own: run in a process that has their package.
+
+Prints, as JSON, what each table holds after each step; see test_datasets.
+"""
+
+import gzip
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from event_pipeline.contracts import TABLES
+from event_pipeline.resources import resources
+from event_pipeline.settings import Settings, read_settings
+from event_pipeline.status import in_need, survey
+from event_pipeline.sync import run_sync
+
+HOURS = ("year=2026/month=01/day=05/hour=10/", "year=2026/month=01/day=05/hour=11/")
+SHOWN = (
+    "silver.ad_clicks",
+    "silver.commerce_refunds",
+    "quarantine.ad_clicks",
+    "quarantine.commerce_refunds",
+    "gold.daily_costs",
+)
+
+
+def click(n: int, cost: str = "0.25", at: str = "2026-01-05T10:00:00Z") -> dict[str, Any]:
+    """A click as a producer writes it."""
+    return {"click_id": f"c{n}", "campaign": "spring", "cost": cost, "clicked_at": at}
+
+
+def refund(n: int, amount: str) -> dict[str, Any]:
+    """A refund as a producer writes it."""
+    at = "2026-01-05T09:00:00Z"
+    return {"refund_id": f"r{n}", "order_id": f"o{n}", "amount": amount, "refunded_at": at}
+
+
+def deliver(root: Path, key: str, *records: dict[str, Any]) -> None:
+    """Puts an object of these records, over one that is there."""
+    data = "".join(json.dumps(each) + "\n" for each in records).encode()
+    path = root / "bronze" / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(data) if key.endswith(".gz") else data)
+
+
+def step(settings: Settings) -> dict[str, Any]:
+    """Syncs; what came of it: whether it ended well, what was said, and the tables' rows."""
+    text = io.StringIO()
+    done = run_sync(settings, Console(file=text, width=200))
+    found: dict[str, Any] = {"ok": done, "said": text.getvalue()}
+    found["needs"] = in_need(survey(settings))
+    for table in SHOWN:
+        _, rows = resources(settings).querier.fetch(TABLES[table].select_all)
+        found[table] = [[None if v is None else str(v) for v in row] for row in rows]
+    return found
+
+
+def main() -> None:
+    """All steps, in the home that the environment names."""
+    settings = read_settings()
+    root = Path(settings.root)
+    steps = {}
+    # A share that is refused, of which nobody need be told.
+    again = [click(1)] * 9
+    deliver(root, f"ad_clicks/{HOURS[0]}clicks-1.jsonl.gz", click(1), click(2, "much"), *again)
+    deliver(root, f"ad_clicks/{HOURS[1]}a.jsonl.gz", click(3, at="2026-01-05T10:59:59Z"))
+    steps["clicks alone"] = step(settings)
+    refunds = "commerce/date=2026-01-05/refunds.json"
+    deliver(root, refunds, *[refund(1, "9.90")] * 9, refund(2, "x"))
+    steps["and refunds"] = step(settings)
+    deliver(root, f"ad_clicks/{HOURS[1]}b.jsonl.gz", click(4, "1.5"))
+    steps["a late click"] = step(settings)
+    deliver(root, refunds, refund(1, "9.90"), refund(3, "0.10"))
+    steps["other refunds"] = step(settings)
+    steps["nothing new"] = step(settings)
+    json.dump(steps, sys.stdout)
+    sys.stdout.flush()
+    os._exit(0)  # a JVM's threads need not be waited for
+
+
+if __name__ == "__main__":
+    main()

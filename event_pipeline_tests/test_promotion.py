@@ -115,7 +115,7 @@ class TestWhenItIsAskedFor:
             "events": an_event("e3", "u1"),
             "orders": an_order("o3", "u1"),
         }
-        upload(lab, **{name: [*FILES[name], more[name]]})
+        lab.upload(DROP, f"{name}.json", jsonl(*FILES[name], more[name]))
         lab.cursors.clear()  # as for `sync`, each of whose commands begins anew
         assert promoted(lab) == [DROP]
         lab.cursors.clear()

@@ -13,6 +13,7 @@ from dagster_pyspark import LazyPySparkResource
 from event_pipeline.build import Built
 from event_pipeline.contracts import EVENTS, USER_ACTIVITY, Contract, SilverContract
 from event_pipeline.engines.spark import SparkTransformer, local_spark
+from event_pipeline.partitions import HOURLY
 from event_pipeline_tests.conftest import DROP, HOUR, Lab, Row
 
 # What differs between two labs by nature: versions of objects, and when and how fast it was done.
@@ -99,6 +100,12 @@ class Pair:
             for name, data in files.items():
                 lab.upload(name, data, day)
 
+    def put(self, contract: SilverContract, name: str, data: bytes) -> None:
+        """Puts an object of any dataset into both, in its usual partition."""
+        folder = contract.cadence.folder(self._usual(contract))
+        for lab in self.labs:
+            lab.store.put(f"{contract.bronze.prefix}{folder}{name}", data)
+
     def build(self, contract: SilverContract = EVENTS, key: str | None = None) -> Outcome:
         """Builds a partition in both, and what they made of it, which is the same."""
         made = [self._made(lab, contract, key or self._usual(contract)) for lab in self.labs]
@@ -121,7 +128,7 @@ class Pair:
 
     @staticmethod
     def _usual(contract: Contract) -> str:
-        return HOUR if contract == EVENTS else DROP
+        return HOUR if contract.cadence is HOURLY else DROP
 
     @staticmethod
     def _made(lab: Lab, contract: SilverContract, key: str) -> Outcome:

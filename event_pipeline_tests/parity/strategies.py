@@ -292,12 +292,47 @@ GOOD: dict[Contract, dict[str, tuple[str, ...]]] = {
     },
 }  # fmt: skip
 # A field of free text, by which lines are told apart.
-MARKS = {
+MARKS: dict[Contract, str] = {
     EVENTS: "search_query",
     COMMERCE_USERS: "marketing_source",
     COMMERCE_EVENTS: "session_id",
     COMMERCE_ORDERS: "product_id",
 }
+
+# Of a dataset that is not named above: by the type that a field becomes.
+_VALUES_BY_TYPE = {"date": DATE, "timestamp": TIME, "string": TEXT}
+_GOOD_BY_TYPE = {
+    "date": ('"2026-01-01"', '"2025-12-31"'),
+    "timestamp": ('"2026-01-01T10:00:00Z"', '"2025-12-31T23:59:59Z"'),
+    "string": ('"x_1"', '"x_2"', '"ü"'),
+}
+
+
+def _type(contract: SilverContract, name: str) -> str:
+    """What a field becomes; a field that is no column, or not by its name, is mostly a time."""
+    return contract.types.get(name, "timestamp")
+
+
+def values_of(contract: SilverContract) -> dict[str, tuple[str, ...]]:
+    """Every raw value to try in each field of a dataset."""
+    types = {name: _type(contract, name) for name in contract.source}
+    guessed = {name: _VALUES_BY_TYPE.get(kind, NUMBER) for name, kind in types.items()}
+    return VALUES.get(contract, guessed)
+
+
+def good_of(contract: SilverContract) -> dict[str, tuple[str, ...]]:
+    """Good values of each field of a dataset. One with an enumeration must be named in GOOD."""
+    types = {name: _type(contract, name) for name in contract.source}
+    guessed = {name: _GOOD_BY_TYPE.get(kind, ("1", "2.50", '"3"')) for name, kind in types.items()}
+    return GOOD.get(contract, guessed)
+
+
+def mark_of(contract: SilverContract) -> str:
+    """A field of free text of a dataset, by which lines are told apart."""
+    ruled = {rule.rpartition("_")[0] for rule in contract.rules}
+    texts = [n for n in contract.source if _type(contract, n) == "string" and n not in ruled]
+    return MARKS.get(contract) or texts[-1]
+
 
 # --- Lines -----------------------------------------------------------------------------------
 
@@ -349,9 +384,9 @@ WHOLE = (
 
 def base(contract: SilverContract, mark: str | None = None) -> Pairs:
     """A good record, its fields in the contract's order; with `mark`, told apart by it."""
-    pairs = {name: GOOD[contract][name][0] for name in contract.source}
+    pairs = {name: good_of(contract)[name][0] for name in contract.source}
     if mark is not None:
-        pairs[MARKS[contract]] = quoted(mark)
+        pairs[mark_of(contract)] = quoted(mark)
         if contract.key:
             pairs[contract.key[0]] = quoted(f"k{mark}")
     return [(quoted(name), value) for name, value in pairs.items()]
@@ -402,7 +437,7 @@ def every_depth(contract: SilverContract) -> Iterator[str]:
 def every_value(contract: SilverContract) -> Iterator[str]:
     """Lines in which each value of VALUES stands in its field, in each layout of LAYOUTS."""
     n = 0
-    for field, values in VALUES[contract].items():
+    for field, values in values_of(contract).items():
         for value in values:
             for layout in LAYOUTS:
                 n += 1
@@ -464,36 +499,36 @@ def _laid_out(choices: random.Random, pairs: Pairs, blanks: Sequence[str]) -> st
     return f"{blank()}{{{','.join(fields)}}}{blank()}"
 
 
-def _odd_value(choices: random.Random, contract: Contract, pairs: Pairs) -> None:
+def _odd_value(choices: random.Random, contract: SilverContract, pairs: Pairs) -> None:
     at = choices.randrange(len(pairs))
     name, _ = pairs[at]
-    pairs[at] = (name, choices.choice(VALUES[contract].get(name.strip('"'), TEXT)))
+    pairs[at] = (name, choices.choice(values_of(contract).get(name.strip('"'), TEXT)))
 
 
-def _another_value(choices: random.Random, contract: Contract, pairs: Pairs) -> None:
+def _another_value(choices: random.Random, contract: SilverContract, pairs: Pairs) -> None:
     at = choices.randrange(len(pairs))
     name, _ = pairs[at]
-    pairs[at] = (name, choices.choice(choices.choice(list(VALUES[contract].values()))))
+    pairs[at] = (name, choices.choice(choices.choice(list(values_of(contract).values()))))
 
 
-def _drop(choices: random.Random, contract: Contract, pairs: Pairs) -> None:
+def _drop(choices: random.Random, contract: SilverContract, pairs: Pairs) -> None:
     del pairs[choices.randrange(len(pairs))]
 
 
-def _again(choices: random.Random, contract: Contract, pairs: Pairs) -> None:
+def _again(choices: random.Random, contract: SilverContract, pairs: Pairs) -> None:
     name, value = choices.choice(pairs)
     pairs.insert(choices.randrange(len(pairs) + 1), (name, choices.choice((value, "null", '"x"'))))
 
 
-def _more(choices: random.Random, contract: Contract, pairs: Pairs) -> None:
+def _more(choices: random.Random, contract: SilverContract, pairs: Pairs) -> None:
     pairs.insert(choices.randrange(len(pairs) + 1), choices.choice(UNKNOWN))
 
 
-def _shuffle(choices: random.Random, contract: Contract, pairs: Pairs) -> None:
+def _shuffle(choices: random.Random, contract: SilverContract, pairs: Pairs) -> None:
     choices.shuffle(pairs)
 
 
-def _escape(choices: random.Random, contract: Contract, pairs: Pairs) -> None:
+def _escape(choices: random.Random, contract: SilverContract, pairs: Pairs) -> None:
     """Spells letters of a text, or of a name, as escapes."""
     at = choices.randrange(len(pairs))
     name, value = pairs[at]
@@ -506,7 +541,7 @@ def _escape(choices: random.Random, contract: Contract, pairs: Pairs) -> None:
     pairs[at] = (name, value)
 
 
-def _number(choices: random.Random, contract: Contract, pairs: Pairs) -> None:
+def _number(choices: random.Random, contract: SilverContract, pairs: Pairs) -> None:
     """Puts a number of any size and spelling somewhere."""
     digits = str(choices.randrange(10 ** choices.randrange(1, 20)))
     number = choices.choice(("", "", "-")) + digits
@@ -522,7 +557,7 @@ def _number(choices: random.Random, contract: Contract, pairs: Pairs) -> None:
 
 
 NUMBER_NAMES = {'"quantity"', '"price"', '"order_amount"'}
-Change = Callable[[random.Random, Contract, Pairs], None]
+Change = Callable[[random.Random, SilverContract, Pairs], None]
 CHANGES: Mapping[Change, int] = {
     _odd_value: 6,
     _another_value: 1,
@@ -539,7 +574,7 @@ def line(choices: random.Random, contract: SilverContract) -> str:
     """A line, by chance: a good one, one changed in a place or two, or no record at all."""
     if choices.random() < 0.04:
         return choices.choice(WHOLE)
-    values = {name: choices.choice(GOOD[contract][name]) for name in contract.source}
+    values = {name: choices.choice(good_of(contract)[name]) for name in contract.source}
     if contract.key and choices.random() < 0.7:
         values[contract.key[0]] = f'"k{choices.randrange(2_000)}"'
     pairs = [(quoted(name), value) for name, value in values.items()]

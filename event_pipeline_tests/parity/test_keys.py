@@ -6,7 +6,7 @@ import random
 
 from event_pipeline.contracts import COMMERCE_ORDERS, COMMERCE_USERS, SilverContract
 from event_pipeline_tests.parity.conftest import Pair
-from event_pipeline_tests.parity.strategies import GOOD, base, compact, plain, quoted
+from event_pipeline_tests.parity.strategies import base, compact, good_of, plain, quoted
 
 # In an order that not every comparison has: by bytes, by letters, by UTF-16, by number.
 TEXTS = (
@@ -43,7 +43,7 @@ def test_rows_of_a_few_keys_by_chance(pair: Pair) -> None:
     choices, contract = random.Random(3), COMMERCE_ORDERS
     lines = []
     for _ in range(2_500):
-        values = {name: choices.choice(GOOD[contract][name]) for name in contract.source}
+        values = {name: choices.choice(good_of(contract)[name]) for name in contract.source}
         values[contract.key[0]] = choices.choice(
             [
                 f'"{choices.randrange(400)}"',
@@ -52,7 +52,7 @@ def test_rows_of_a_few_keys_by_chance(pair: Pair) -> None:
             ]
         )
         if choices.random() < 0.7:
-            values[contract.latest] = GOOD[contract][contract.latest][0]
+            values[contract.latest] = good_of(contract)[contract.latest][0]
         elif choices.random() < 0.1:
             values[contract.latest] = '"never"'
         pairs = [(quoted(name), value) for name, value in values.items()]

@@ -29,13 +29,15 @@ by_chance = settings(
 
 def made(pair: Pair, contract: SilverContract, objects: Iterable[bytes]) -> Outcome:
     """What becomes of a partition of these texts, which is the same by both engines."""
-    name = contract.asset.removeprefix("silver/commerce_")
+    name = contract.bronze.expected.partition(".")[0]
     for n, (end, data) in enumerate(zip(("json", "jsonl.gz", "jsonl"), objects, strict=False)):
         zipped = gzip.compress(data, 1)
         if contract == EVENTS:
             pair.deliver(zipped, minute=5 * n)
+        elif contract.bronze.uploaded:
+            pair.put(contract, f"{name}.{end}", zipped if end.endswith("gz") else data)
         else:
-            pair.upload({f"{name}.{end}": zipped if end.endswith("gz") else data})
+            pair.put(contract, contract.bronze.expected.replace(name, f"{name}{n}", 1), zipped)
     found = pair.build(contract)
     assert found.status == "published", found.error
     return found

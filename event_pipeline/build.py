@@ -143,6 +143,7 @@ def _silver_audit(report: PartitionReport, before: Listing, after: Listing) -> s
         return (
             f"the ledger does not balance: {report.lines} lines, but {report.rows} rows + "
             f"{report.duplicates} duplicates + {report.quarantined} quarantined"
+            + (f" + {report.skipped} skipped" if report.skipped else "")
         )
     if before.digest != after.digest:
         return "objects came, went or changed while they were read; nothing was published"

@@ -39,7 +39,7 @@ class ContractError(UsageError):
 def _made_at() -> str:
     """The file and line that is making a contract."""
     frames = (frame for frame, _ in traceback.walk_stack(None))
-    own = ("errors.py", "contract.py", "dataclasses.py", "<string>")
+    own = ("errors.py", "contract.py", "together.py", "dataclasses.py", "<string>")
     frame = next(f for f in frames if not f.f_code.co_filename.endswith(own))
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 

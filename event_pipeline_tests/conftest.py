@@ -19,7 +19,7 @@ from event_pipeline.engines.duckdb import DuckDBQuerier, DuckDBTransformer
 from event_pipeline.ingest.handler import FolderStore, manifest_key, object_key, write_once
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
-from event_pipeline.partitions import DAILY, HOURLY
+from event_pipeline.partitions import HOURLY
 
 HOUR = "2026-01-01-10:00"
 DROP = "2026-01-01"
@@ -99,7 +99,7 @@ class Lab:
 
     def upload(self, name: str, data: bytes, day: str = DROP) -> str:
         """Puts a file of a commerce drop as it is, over any that is there; its key."""
-        key = f"bronze/commerce/{DAILY.folder(day)}{name}"
+        key = f"bronze/commerce/date={day}/{name}"
         self.store.put(key, data)
         return key
 

@@ -26,7 +26,7 @@ from event_pipeline.contracts import (
 )
 from event_pipeline.definitions import definitions
 from event_pipeline.ingest.handler import FolderStore, manifest_key, object_key, write_once
-from event_pipeline.partitions import DAILY, HOURLY
+from event_pipeline.partitions import HOURLY
 from event_pipeline.resources import resources
 from event_pipeline.sensors import arrivals, gold
 from event_pipeline.settings import Settings
@@ -110,7 +110,7 @@ class Lab:
 
     def upload(self, day: str, name: str, data: bytes) -> str:
         """Puts or overwrites a file of a commerce drop, as it is; its key."""
-        key = f"bronze/commerce/{DAILY.folder(day)}{name}"
+        key = f"bronze/commerce/date={day}/{name}"
         self.store.put(key, data)
         return key
 

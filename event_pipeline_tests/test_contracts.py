@@ -192,11 +192,31 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "bronze-prefix": (
         lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, prefix="bronze/events")),
-        "bronze.prefix 'bronze/events': must begin with bronze/ and end with /",
+        "bronze.prefix 'bronze/events': must be folders, each with / behind it",
     ),
     "bronze-own": (
         lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, prefix="bronze/_loads/")),
-        "bronze.prefix 'bronze/_loads/': what begins with _ is the pipeline's own",
+        "bronze.prefix 'bronze/_loads/': what lies there is the pipeline's own",
+    ),
+    "bronze-among-tables": (
+        lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, prefix="silver/events/")),
+        "bronze.prefix 'silver/events/': what lies there is the pipeline's own",
+    ),
+    "layout": (
+        lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, layout="{yyyy}/{MM}/{dd}/")),
+        "bronze.layout '{yyyy}/{MM}/{dd}/': must tell the hour, by {HH}",
+    ),
+    "uploads-by-hour": (
+        lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, uploaded=True)),
+        "bronze.uploaded: files that are judged as a whole are of a table by day",
+    ),
+    "mapping": (
+        lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, mapping="feeds/none.sql")),
+        "bronze.mapping 'feeds/none.sql': there is no file",
+    ),
+    "each-without-mapping": (
+        lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, each="items")),
+        "bronze.each: means nothing without a mapping",
     ),
     "bronze-names": (
         lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, names="events-(")),
@@ -418,7 +438,9 @@ def clashes() -> Iterator[Any]:
     inside = replace(second, bronze=replace(at, prefix="bronze/events/second/"))
     yield "one within the other", [EVENTS, inside], "overlaps 'bronze/events/' of silver.events"
     same = replace(second, bronze=replace(at, prefix=EVENTS.bronze.prefix))
-    yield "names of both", [EVENTS, same], "fits those of both datasets"
+    yield "the same names", [EVENTS, same], "bronze.names .* are those of silver.events too"
+    wide = replace(second, bronze=replace(same.bronze, names=r".*\.gz"))
+    yield "names of both", [EVENTS, wide], "fits those of both datasets"
     drop = replace(COMMERCE_ORDERS, bronze=replace(COMMERCE_ORDERS.bronze, prefix="bronze/events/"))
     yield "cadences", [EVENTS, drop], "silver.events there is of another cadence"
 

@@ -1,10 +1,9 @@
-"""Partition keys, and where each hour lies in Bronze."""
+"""Partition keys."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from event_pipeline.ingest.handler import object_key
 from event_pipeline.partitions import DAILY, HOURLY, Cadence
 
 FIRST = date(2026, 3, 1)
@@ -34,16 +33,6 @@ def test_ten_years_of_hours_are_fewer_than_dagster_advises() -> None:
     assert len(keys) < 100_000
 
 
-def test_an_object_lies_in_the_hour_that_its_key_says() -> None:
-    slot = datetime(2026, 11, 24, 1, 55, tzinfo=UTC)
-    key = object_key(slot)
-    found, rest = HOURLY.split(key.removeprefix("bronze/events/"))
-    assert found == HOURLY.key(slot) == "2026-11-24-01:00"
-    assert rest == "minute=55/events-20261124-015500.jsonl.gz"
-    assert HOURLY.folder(HOURLY.key(slot)) in key
-    assert HOURLY.day_folder(slot.date()) in key
-
-
 def test_an_hour_is_of_utc_wherever_the_moment_was_told() -> None:
     india = timezone(timedelta(hours=5, minutes=30))
     assert HOURLY.key(datetime(2026, 3, 10, 2, 0, tzinfo=india)) == "2026-03-09-20:00"
@@ -61,45 +50,8 @@ def test_another_form_of_key_is_an_error(key: str) -> None:
         HOURLY.start(key)
 
 
-@pytest.mark.parametrize(
-    ("cadence", "path", "key"),
-    [
-        (HOURLY, "year=2026/month=01/day=02/hour=03/minute=04/x.gz", "2026-01-02-03:00"),
-        (HOURLY, "year=2026/month=01/day=02/hour=03/", "2026-01-02-03:00"),
-        (HOURLY, "year=2026/month=01/day=02/x.gz", None),
-        (HOURLY, "year=26/month=1/day=2/hour=3/x.gz", None),
-        (HOURLY, "x/year=2026/month=01/day=02/hour=03/", None),
-        (DAILY, "date=2026-01-02/users.json", "2026-01-02"),
-        (DAILY, "date=2026-01-02/more/users.json", "2026-01-02"),
-        (DAILY, "date=2026-1-2/users.json", None),
-        (DAILY, "my-date=2026-01-02/users.json", None),
-        (DAILY, "", None),
-    ],
-)
-def test_the_partition_of_a_path(cadence: Cadence, path: str, key: str | None) -> None:
-    assert cadence.split(path)[0] == key
-
-
-@pytest.mark.parametrize(
-    ("cadence", "folder", "known"),
-    [
-        (HOURLY, "year=2026", True),
-        (HOURLY, "year=26", False),
-        (HOURLY, "date=2026-01-02", False),
-        (DAILY, "date=2026-01-02", True),
-        (DAILY, "date=2026-02-30", False),
-        (DAILY, "date=2026-1-2", False),
-        (DAILY, "2026-01-02", False),
-    ],
-)
-def test_a_topmost_folder_is_a_time_or_a_stray(cadence: Cadence, folder: str, known: bool) -> None:
-    assert (cadence.top_of(folder) is not None) == known
-
-
 @pytest.mark.parametrize("cadence", [HOURLY, DAILY])
-def test_a_key_a_value_and_a_folder_are_of_one_partition(cadence: Cadence) -> None:
+def test_a_key_and_a_value_are_of_one_partition(cadence: Cadence) -> None:
     for key in cadence.keys_of(FIRST):
         assert cadence.key(cadence.start(key)) == key
-        assert cadence.split(cadence.folder(key)) == (key, "")
-        assert cadence.folder(key).startswith(cadence.day_folder(FIRST))
         assert datetime.fromisoformat(cadence.value(key)).date() == FIRST

@@ -1,6 +1,5 @@
 """Bronze: what arrived, as it arrived. Events are asked for; commerce files are uploaded."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import dagster as dg
@@ -18,8 +17,6 @@ FILES_VALID = "files_are_valid"
 
 
 BRONZE_EVENTS = bronze_key(EVENTS)
-# How a folder's name shows what strftime puts there.
-_SHOWN = {"Y": "YYYY", "m": "MM", "d": "DD", "H": "HH"}
 
 
 def bronze_events(hours: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -74,11 +71,10 @@ def bronze_events(hours: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
 def arriving_asset(contract: SilverContract, partitions: dg.PartitionsDefinition) -> dg.AssetSpec:
     """A Bronze asset whose objects come from outside; the arrival sensor reports them."""
-    folder = re.sub("%([A-Za-z])", lambda found: _SHOWN[found[1]], contract.cadence.folder_format)
     return dg.AssetSpec(
         bronze_key(contract),
         description=(
-            f"Objects as they come to `{contract.bronze.prefix}{folder}`, called"
+            f"Objects as they come to `{contract.bronze.prefix}{contract.layout.template}`, called"
             f" `{contract.bronze.expected}`; never changed here."
         ),
         group_name="bronze",

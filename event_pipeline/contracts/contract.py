@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from event_pipeline.contracts.columns import NAME, TYPE_CHOICES, Column, is_type
+from event_pipeline.contracts.layout import Layout
 from event_pipeline.contracts.placeholders import PLACEHOLDER
 from event_pipeline.errors import ContractError
 from event_pipeline.partitions import DAILY, HOURLY, Cadence
@@ -22,6 +23,12 @@ ENGINE_RULES = {
     "conflict": "Another line with the same key is later, or as late and greater.",
 }
 MISSING = "_missing"
+LAYERS = ("silver", "quarantine", "gold")
+ANY_NAME = r"(.*/)?[^/_.][^/]*"
+LAYOUTS = {
+    HOURLY: "year={yyyy}/month={MM}/day={dd}/hour={HH}/",
+    DAILY: "date={yyyy}-{MM}-{dd}/",
+}
 # Fields that a line may have: what JSON allows and every engine can name.
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
@@ -30,32 +37,48 @@ _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 class Bronze:
     """Where a dataset's objects lie: their asset, and a prefix from the lake's root.
 
-    `names` is the pattern that an object's whole name under its partition's folder must match.
+    `layout` is the template of their paths under it, as `layout.Layout` has it; by default the
+    pipeline's own. `names` is the pattern that an object's whole name under its partition's folder
+    must match; by default any but those that begin with _ or a dot, which are no data by custom.
     Datasets may share a prefix. `uploaded` files come from outside, and each is judged as a
     whole before it is read; `expected` is what a person is told to call one.
+
+    Records of another layout than the dataset's have a `mapping`: the file, under `sql`, of one
+    SELECT FROM raw that gives the dataset's source fields. A record that stands for several rows
+    has an array of them at the path `each`: every element, in the array's place, is a row.
     """
 
     asset: str
     prefix: str
-    names: str
-    expected: str
+    names: str = ANY_NAME
+    expected: str = ""
+    layout: str = ""
     uploaded: bool = False
+    mapping: str = ""
+    each: str = ""
 
     def mistakes(self) -> Iterator[str]:
         """What is wrong with the declaration, one line each."""
         if not re.fullmatch(rf"bronze/{NAME.pattern}", self.asset, re.ASCII):
             yield f"bronze.asset {self.asset!r}: must be bronze/<name>, as bronze/events"
-        if not re.fullmatch(r"bronze/([^/]+/)+", self.prefix):
-            yield f"bronze.prefix {self.prefix!r}: must begin with bronze/ and end with /"
-        if self.prefix.split("/")[1].startswith("_"):
-            yield f"bronze.prefix {self.prefix!r}: what begins with _ is the pipeline's own"
+        if not re.fullmatch(r"([^/]+/)+", self.prefix):
+            yield f"bronze.prefix {self.prefix!r}: must be folders, each with / behind it"
+        first, second, *_ = self.prefix.split("/")
+        if first in LAYERS or (first == "bronze" and second.startswith("_")):
+            yield f"bronze.prefix {self.prefix!r}: what lies there is the pipeline's own"
+        if self.prefix == "bronze/":
+            yield f"bronze.prefix {self.prefix!r}: must be a folder in it, as bronze/events/"
         try:
             fits = re.fullmatch(self.names, self.expected, re.ASCII)
         except re.error as error:
             yield f"bronze.names {self.names!r}: no regular expression: {error}"
         else:
-            if not fits:
+            if not fits and (self.expected or self.names != ANY_NAME):
                 yield f"bronze.expected {self.expected!r}: does not match names {self.names!r}"
+        if self.mapping and not (SQL / self.mapping).is_file():
+            yield f"bronze.mapping {self.mapping!r}: there is no file {SQL / self.mapping}"
+        if self.each and not self.mapping:
+            yield "bronze.each: means nothing without a mapping, which says what an element gives"
 
 
 @dataclass(frozen=True)
@@ -212,6 +235,10 @@ class SilverContract(MadeContract):
     def _mistakes(self) -> Iterator[str]:
         yield from super()._mistakes()
         yield from self.bronze.mistakes()
+        for mistake in self.layout.mistakes():
+            yield f"bronze.layout {self.layout.template!r}: {mistake}"
+        if self.bronze.uploaded and self.cadence is not DAILY:
+            yield "bronze.uploaded: files that are judged as a whole are of a table by day"
         if not self.source:
             yield "source: must name the fields of a line"
         for name in self.source:
@@ -243,6 +270,11 @@ class SilverContract(MadeContract):
                 fields = (rule.removesuffix(MISSING),)
                 yield from _not_among(f"rules {rule!r}:", fields, self.source, "a field of source")
 
+    @cached_property
+    def layout(self) -> Layout:
+        """Where the objects of each partition lie, under the prefix."""
+        return Layout(self.bronze.layout or LAYOUTS[self.cadence], self.cadence)
+
     @property
     def required(self) -> tuple[str, ...]:
         """The raw fields whose absence is a rule that a row breaks."""
@@ -269,8 +301,14 @@ class SilverContract(MadeContract):
             order_by=f"{self.partition}, reasons, line",
         )
 
+    @property
+    def mapping_sql(self) -> str:
+        """Text of the mapping; empty if the lines have the dataset's own fields."""
+        return (SQL / self.bronze.mapping).read_text() if self.bronze.mapping else ""
+
     def _judged_by(self) -> tuple[object, ...]:
-        return self.source, sorted(self.rules), self.key, self.latest
+        mapped = ((self.mapping_sql, self.bronze.each),) if self.bronze.mapping else ()
+        return self.source, sorted(self.rules), self.key, self.latest, *mapped
 
 
 @dataclass(frozen=True, kw_only=True)

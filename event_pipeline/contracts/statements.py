@@ -14,10 +14,10 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, build_scope
 
 from event_pipeline.contracts.contract import GoldContract, MadeContract, SilverContract
+from event_pipeline.contracts.mapping import RAW, mapping_mistakes
 from event_pipeline.errors import ContractError, first_line
 
 REASONS = "reasons"
-RAW = "raw"
 _NOT_A_ROW_A_LINE = {
     exp.Where: "a WHERE",
     exp.Join: "a JOIN",
@@ -62,6 +62,7 @@ def _mistakes(contract: MadeContract) -> Iterator[str]:
         yield "statement: must be one SELECT"
         return
     if isinstance(contract, SilverContract):
+        yield from mapping_mistakes(contract) if contract.bronze.mapping else ()
         yield from _shape_mistakes(query)
     yield from _table_mistakes(contract, query)
     try:

@@ -45,8 +45,10 @@ def _in_each_others_way(one: SilverContract, other: SilverContract) -> Iterator[
         if here.prefix.startswith(there.prefix) or there.prefix.startswith(here.prefix):
             yield f"bronze.prefix {there.prefix!r}: overlaps {here.prefix!r} of {one.table}"
         return
-    if (one.cadence, here.uploaded) != (other.cadence, there.uploaded):
-        yield f"bronze.prefix {there.prefix!r}: {one.table} there is of another cadence"
+    if (one.layout, here.uploaded) != (other.layout, there.uploaded):
+        yield f"bronze.prefix {there.prefix!r}: {one.table} there is of another cadence or layout"
+    if here.names == there.names:
+        yield f"bronze.names {there.names!r}: are those of {one.table} too"
     for name, of, names in ((here.expected, one, there), (there.expected, other, here)):
         if re.fullmatch(names.names, name, re.ASCII):
             yield f"bronze.names: {name!r} of {of.table} fits those of both datasets"

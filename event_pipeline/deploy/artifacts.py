@@ -26,6 +26,7 @@ GLUE = (
     PROGRAM,
     "lake/__init__.py",
     "lake/fields.py",
+    "lake/spelling.py",
     "lake/text.py",
 )
 

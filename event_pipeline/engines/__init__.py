@@ -12,9 +12,9 @@ from typing import Any
 import dagster as dg
 
 from event_pipeline.contracts import SilverContract
+from event_pipeline.contracts.mapping import reading_of
 from event_pipeline.lake.objects import Source
 
-NUMERIC_TYPES = ("int", "long", "double", "decimal")
 # Unknown fields that a report names, the most frequent first.
 UNKNOWN_MOST = 50
 # By what a step is ended from outside: what it has begun elsewhere must end too.
@@ -40,8 +40,11 @@ class PartitionRequest:
 class TransformRequest:
     """One statement over one or many partitions.
 
-    `source` are the raw fields, `required` those without which no row is made, `columns` the (name,
-    type) pairs of the table in order, `partition_column` the one that takes each partition's value
+    `source` are the columns of `raw`, `paths` where each lies in a record, `required` those without
+    which no row is made, `numbers` those that only become numbers. Of a record that stands for
+    several rows `each` is the path of their array. `is_mapped`: the statement chooses among the
+    fields of records, so that others are nothing to be told. `columns` are the (name, type) pairs
+    of the table in order, `partition_column` the one that takes each partition's value
     and `date_column` the one whose dates are counted. Of rows that are equal in the columns `key`
     the one with the greatest `latest`, then with the greatest content, is kept, and others are
     quarantined as `conflict`. Without a key, lines that are equal as texts are kept once.
@@ -50,6 +53,10 @@ class TransformRequest:
     dataset: str
     statement: str
     source: tuple[str, ...]
+    paths: tuple[str, ...]
+    numbers: frozenset[str]
+    each: str
+    is_mapped: bool
     required: tuple[str, ...]
     columns: tuple[tuple[str, str], ...]
     partition_column: str
@@ -63,11 +70,17 @@ class TransformRequest:
         cls, contract: SilverContract, partitions: tuple[PartitionRequest, ...]
     ) -> "TransformRequest":
         """The request to make partitions of a Silver table."""
+        reading = reading_of(contract)
+        is_mapped = bool(contract.bronze.mapping)
         return cls(
             dataset=contract.asset,
-            statement=contract.sql,
-            source=contract.source,
-            required=contract.required,
+            statement=reading.statement,
+            source=reading.columns,
+            paths=reading.paths,
+            numbers=reading.numbers,
+            each=contract.bronze.each,
+            is_mapped=is_mapped,
+            required=() if is_mapped else contract.required,
             columns=contract.typed_columns,
             partition_column=contract.partition,
             date_column=contract.date,
@@ -77,12 +90,9 @@ class TransformRequest:
         )
 
     @property
-    def numbers(self) -> frozenset[str]:
-        """The raw fields that become numbers; all others are texts."""
-        kinds = dict(self.columns)
-        return frozenset(
-            name for name in self.source if kinds.get(name, "").startswith(NUMERIC_TYPES)
-        )
+    def is_nested(self) -> bool:
+        """Whether something is read that lies within another field, as no fast reader does."""
+        return self.source != self.paths
 
 
 @dataclass(frozen=True)
@@ -104,17 +114,21 @@ class DeriveRequest:
 class PartitionReport:
     """What became of one partition: its ledger, in lines and rows, and its files.
 
-    `lines` is counted apart from the judgement: by the producer where its manifest fits the
+    `records` are what its objects hold, and `lines` what they stand for: as many, but where a
+    record stands for several rows. `skipped` are lines that a mapping leaves out. `lines` is
+    counted apart from the judgement: by the producer where its manifest fits the
     object, else by the engine. `unknown` are the fields that the contract does not know, and how
     many lines have each. `run` is what an engine elsewhere says of its run. With `error` set the
     partition was not made.
     """
 
     key: str
+    records: int = 0
     lines: int = 0
     rows: int = 0
     duplicates: int = 0
     quarantined: int = 0
+    skipped: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     event_dates: dict[str, int] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
@@ -127,8 +141,8 @@ class PartitionReport:
 
     @property
     def balanced(self) -> bool:
-        """Whether every line is a row, a duplicate or quarantined."""
-        return self.lines == self.rows + self.duplicates + self.quarantined
+        """Whether every line is a row, a duplicate, quarantined or another dataset's."""
+        return self.lines == self.rows + self.duplicates + self.quarantined + self.skipped
 
 
 @dataclass

@@ -18,6 +18,7 @@ def as_json(request: TransformRequest) -> dict[str, Any]:
         **asdict(request),
         "statement": statement,
         "numbers": sorted(request.numbers),
+        "is_nested": request.is_nested,
         "columns": _spark_columns(request.columns),
     }
 

@@ -2,8 +2,8 @@
 
 Takes a request as JSON: the Transformer's, with its statement ready for Spark. Transforms Bronze
 lines to Silver rows, for one or many partitions, each on its own; or derives a table from others.
-Needs PySpark 3.5 and dagster-pipes, and of this package only `lake.fields` and `lake.text`, which
-need nothing.
+Needs PySpark 3.5 and dagster-pipes, and of this package only `lake.fields`, `lake.text` and
+`lake.spelling`, which need nothing, or PyArrow for objects in zstd and Parquet.
 
 A partition's lines are read once. Spark's JSON reader is trusted with those whose fields it can
 only read as `lake.fields` does; the rest, and all that is refused or there twice, is few, and is
@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
+from dataclasses import asdict
 from functools import partial, reduce
 from operator import or_
 from typing import Any
@@ -36,16 +37,10 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
 
-from event_pipeline.jobs import CARRIED
+from event_pipeline.jobs import CARRIED, SKIPPED
 from event_pipeline.lake.fields import DEEPEST, read_fields
-from event_pipeline.lake.text import (
-    DAMAGED,
-    LONGEST_LINE,
-    is_joined,
-    one_line,
-    open_text,
-    records,
-)
+from event_pipeline.lake.spelling import Spelling, records_of, taken_apart
+from event_pipeline.lake.text import DAMAGED, LONGEST_LINE, is_joined, one_line
 
 Json = dict[str, Any]
 
@@ -84,6 +79,7 @@ LONGEST_NUMBER = 15
 # Unknown fields that a report names, the most frequent first.
 UNKNOWN_MOST = 50
 JOINED = "a line holds several objects"
+LINES = asdict(Spelling())
 # How Spark says that an object is not text, or no gzip, or has lines of several records; which one
 # is worth finding out only then.
 UNREADABLE = re.compile(rf"java\.(io|util\.zip|nio\.charset)\.|{JOINED}")
@@ -135,11 +131,14 @@ class _Partition:
         self.content = [name for name in self.columns if name != request["partition_column"]]
         self.keys = {source["uri"]: source["key"] for source in partition["sources"]}
         self._staged = partition["rows_prefix"] + STAGED
+        # Of objects whose records stand for several lines.
+        self.records = 0
         self._kept: list[DataFrame] = []
 
     def make(self) -> Json:
         """Writes the files; returns the report. Raises what Spark raises."""
-        as_lines = [s for s in self.partition["sources"] if _is_lines(s)]
+        sources = self.partition["sources"]
+        as_lines = [s for s in sources if _is_lines(s) and not self.request["each"]]
         try:
             return self._make(as_lines)
         except Exception as error:
@@ -187,6 +186,10 @@ class _Partition:
             F.expr("count_if(_first AND size(_unknown) > 0)"),
         ).collect()
         refused = exact.where("_first AND reasons <> ''").select("reasons", "_line", "_path")
+        skipped = 0
+        if self.request["is_mapped"]:
+            skipped = refused.where(F.col("reasons") == SKIPPED).count()
+            refused = refused.where(F.col("reasons") != SKIPPED)
         rows = exact.where("reasons = ''")
         if self.request["key"]:
             ranked = self._keep(self._ranked(accepted.drop("_unknown").unionByName(rows, True)))
@@ -202,7 +205,10 @@ class _Partition:
         report = self._write(rows, refused, errors, staged=kept if as_staged else 0)
         conflicts = report["rejected"].get("conflict", 0)
         report["duplicates"] = kept + also_kept - conflicts - report["rows"]
+        report["skipped"] = skipped
         report["lines"] = len(errors) + self._count_lines(lines, {path for path, _ in errors})
+        several = bool(self.request["each"])
+        report["records"] = len(errors) + self.records if several else report["lines"]
         names = fast.select("_unknown").unionByName(exact.where("_first").select("_unknown"))
         report["unknown"] = _most_frequent(names) if with_unknown or also_unknown else {}
         return report
@@ -220,14 +226,19 @@ class _Partition:
             self.keys.update({path: self.keys[_plain(path)] for path in text.inputFiles()})
         others = [source for source in self.partition["sources"] if source not in as_lines]
         if others:
-            flags = {source["uri"]: (source["gzipped"], source["array"]) for source in others}
-            files = self.spark.read.format("binaryFile").load([_escaped(uri) for uri in flags])
-            read = files.select("path", "content").rdd.flatMap(partial(_records, flags))
+            spellings = {source["uri"]: source["spelling"] for source in others}
+            files = self.spark.read.format("binaryFile").load([_escaped(uri) for uri in spellings])
+            read = files.select("path", "content").rdd.flatMap(
+                partial(_records, spellings, self.request["each"])
+            )
             frame = self._keep(
-                self.spark.createDataFrame(read, "_line string, _path string, error string")
+                self.spark.createDataFrame(
+                    read, "_line string, _path string, error string, first boolean"
+                )
             )
             errors = [(r._path, r.error) for r in frame.where("error IS NOT NULL").collect()]
-            frames.append(frame.where("error IS NULL").drop("error"))
+            frames.append(frame.where("error IS NULL").drop("error", "first"))
+            self.records = frame.where("first").count() if self.request["each"] else 0
         if not frames:
             frames.append(self.spark.createDataFrame([], "_line string, _path string"))
         lines = reduce(DataFrame.unionByName, frames)
@@ -235,6 +246,15 @@ class _Partition:
 
     def _read_fast(self, lines: DataFrame) -> DataFrame:
         """`raw` of lines by Spark's reader; `unknown` is null where it is not to be trusted."""
+        if self.request["is_nested"]:
+            return lines.select(
+                *(F.lit(None).cast("string").alias(name) for name in self.request["source"]),
+                "_line",
+                "_path",
+                F.lit(None).cast("array<string>").alias("_unknown"),
+                F.xxhash64("_line").alias("_hash"),
+                F.lit(True).alias("_first"),
+            )
         schema = ", ".join(f"`{name}` string" for name in self.request["source"])
         read = lines.withColumn("read", F.from_json("_line", schema, STRICT))
         fields = read.select("_line", "_path", "read.*")
@@ -271,7 +291,10 @@ class _Partition:
         names = F.map_keys(F.when(are_two, read[0]))
         known = F.array(*map(F.lit, self.request["source"]))
         each_once = F.size(F.array_distinct(names)) == F.size(names)
-        return F.when(each_once, F.array_except(names, known))
+        others = F.array_except(names, known)
+        return F.when(
+            each_once, F.array().cast("array<string>") if self.request["is_mapped"] else others
+        )
 
     def _doubts(self) -> Iterator[Column]:
         """Whether Spark may have read a line otherwise than it is."""
@@ -296,7 +319,7 @@ class _Partition:
     def _read_exactly(self, lines: DataFrame) -> DataFrame:
         """`raw` of lines by `read_fields`; `unknown` is null where a line is no object."""
         read = F.udf(
-            partial(_fields, self.request["source"]),
+            partial(_fields, self.request["paths"], self.request["is_mapped"]),
             "line string, `values` array<string>, unknown array<string>",
         )
         fields = lines.select(read(F.col("_line").cast("binary")).alias("read"), "_path", "_first")
@@ -356,7 +379,9 @@ class _Partition:
         `staged` is how many rows are to be taken as they are staged, beside `rows`.
         """
         sources = self.partition["sources"]
-        size = sum(s["bytes"] / (1 if s["gzipped"] else PLAIN_PER_GZIPPED) for s in sources)
+        size = sum(
+            s["bytes"] / (1 if s["spelling"]["compression"] else PLAIN_PER_GZIPPED) for s in sources
+        )
         kind = dict(self.request["columns"])[self.request["partition_column"]]
         value = F.lit(self.partition["value"]).cast(kind).alias(self.request["partition_column"])
         if errors:
@@ -445,7 +470,8 @@ def _derive(spark: SparkSession, request: Json) -> Json:
 
 def _is_lines(source: Json) -> bool:
     """Whether Spark can read an object as it lies; it tells gzip by the name alone."""
-    return not source["array"] and source["gzipped"] == source["uri"].endswith(".gz")
+    spelling, is_gz = source["spelling"], source["uri"].endswith(".gz")
+    return bool(spelling == {**LINES, "compression": "gzip" if is_gz else ""})
 
 
 def _repeated(accepted: DataFrame) -> DataFrame:
@@ -493,25 +519,32 @@ def _java(spark: SparkSession) -> tuple[Any, Any]:
     return spark.sparkContext._jvm, spark.sparkContext._jsc.hadoopConfiguration()
 
 
-def _records(flags: dict[str, tuple[bool, bool]], row: Row) -> list[tuple[str | None, ...]]:
-    """(line, path, error) of the lines of one object that is read as a whole."""
+def _records(
+    spellings: dict[str, Json], each: str, row: Row
+) -> list[tuple[str | None, str, str | None, bool]]:
+    """(line, path, error, whether it is a record's first) of one object that is read as a whole."""
     if not row.content:
         return []
     path = _plain(row.path)
-    gzipped, array = flags[path]
-    text = open_text(io.BytesIO(row.content), gzipped=gzipped)
     try:
-        return [(line, path, None) for line in records(text, array=array)]
+        return [
+            (line, path, None, n == 0)
+            for record in records_of(io.BytesIO(row.content), Spelling(**spellings[path]))
+            if record.strip()
+            for n, line in enumerate(taken_apart(record, each))
+        ]
     except DAMAGED as error:
-        return [(None, path, str(error))]
+        return [(None, path, str(error), False)]
 
 
-def _fields(names: Sequence[str], data: bytes) -> tuple[str, Any, Any]:
+def _fields(paths: Sequence[str], is_mapped: bool, data: bytes) -> tuple[str, Any, Any]:
     """A line as it is kept, its values and its unknown fields."""
     line = one_line(bytes(data).decode("utf-8", "backslashreplace"))
-    found = read_fields(line, names)
+    found = read_fields(line, paths)
     if found is None and is_joined(line):
         raise ValueError(JOINED)
+    if found and is_mapped:
+        found = found._replace(unknown=[])
     return (line, *(found or (None, None)))
 
 

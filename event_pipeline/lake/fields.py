@@ -8,7 +8,7 @@ workers run this too.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple, NoReturn
 
@@ -51,40 +51,82 @@ def read_fields(line: str, names: Sequence[str]) -> Fields | None:
     """The fields of a line that is one JSON object (RFC 8259); None if it is none.
 
     Text is itself and null is None; a number is in digits, without an exponent, and a nested
-    value is compact JSON. A line that names a field twice is refused, since nobody can tell which
-    value was meant, and so are half a surrogate pair and a nesting deeper than 100.
+    value is compact JSON. A name with dots, as `context.page.path`, is the path of a nested field.
+    A line that names a field twice is refused, since nobody can tell which value was meant, and so
+    are half a surrogate pair and a nesting deeper than 100.
     """
+    pairs = object_of(line)
+    if pairs is None:
+        return None
+    found = dict(pairs)
+    try:
+        values = [
+            _text(found.get(n) if n in found or "." not in n else _at_path(pairs, n)) for n in names
+        ]
+    except ValueError:
+        return None
+    return Fields(values, [n for n in found if n not in names])
+
+
+def object_of(line: str) -> tuple[tuple[str, Any], ...] | None:
+    """The names and values of a line that is one JSON object, as `read_fields` takes it."""
     if is_too_deep(line):
         return None
     try:
         pairs = _DECODER.decode(line)
         if "\\u" in line:
-            spelling(pairs).encode()  # Half a surrogate pair is no text.
+            compact(pairs).encode()  # Half a surrogate pair is no text.
     except ValueError:
         return None
-    if not isinstance(pairs, tuple):
+    if not isinstance(pairs, tuple) or len(dict(pairs)) < len(pairs):
         return None
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    return pairs
+
+
+def _at_path(value: Any, path: str) -> Any:
+    """What is nested at a path of names with dots between them; None where there is nothing.
+
+    An array of objects with a `key` and a `value` is looked up by key, as GA4 writes parameters.
+    Raises ValueError if an object on the way names the next field twice.
+    """
+    first, _, rest = path.partition(".")
+    if isinstance(value, list):
+        value = tuple(_keyed(value, first))
+    if not isinstance(value, tuple):
         return None
-    return Fields([_text(found.get(n)) for n in names], [n for n in found if n not in names])
+    # A name may hold a dot itself.
+    for name, then in ((path, ""), (first, rest)) if rest else ((path, ""),):
+        found = [each for each_name, each in value if each_name == name]
+        if len(found) > 1:
+            raise ValueError(f"{name} is there twice")
+        if found:
+            return _at_path(found[0], then) if then else found[0]
+    return None
+
+
+def _keyed(array: list[Any], key: str) -> Iterator[tuple[str, Any]]:
+    """The value that an array of keys and values has for a key, as an object's field."""
+    for each in array:
+        pair = dict(each) if isinstance(each, tuple) else {}
+        if pair.get("key") == key:
+            yield key, pair.get("value")
 
 
 def _text(value: Any) -> str | None:
     """A value as text."""
     if isinstance(value, Number):
         return _in_digits(value)
-    return value if value is None or isinstance(value, str) else spelling(value)
+    return value if value is None or isinstance(value, str) else compact(value)
 
 
-def spelling(value: Any) -> str:
+def compact(value: Any) -> str:
     """A value as compact JSON, its numbers as they were, and an object a tuple of pairs."""
     if isinstance(value, Number):
         return value
     if isinstance(value, tuple):
-        return f"{{{','.join(f'{spelling(n)}:{spelling(each)}' for n, each in value)}}}"
+        return f"{{{','.join(f'{compact(n)}:{compact(each)}' for n, each in value)}}}"
     if isinstance(value, list):
-        return f"[{','.join(map(spelling, value))}]"
+        return f"[{','.join(map(compact, value))}]"
     return json.dumps(value, ensure_ascii=False)
 
 

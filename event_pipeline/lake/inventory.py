@@ -8,7 +8,7 @@ from datetime import date, datetime
 from event_pipeline.contracts import SILVER, SilverContract
 from event_pipeline.ingest.handler import BRONZE, MANIFESTS
 from event_pipeline.lake.listing import BronzeObject, NoObject, shown
-from event_pipeline.lake.objects import Listing, Objects, of_dataset, owner
+from event_pipeline.lake.objects import Listing, Objects, may_lie_in, of_dataset, owner
 
 # Where `load` keeps the record of what it has loaded.
 LOADS = "bronze/_loads/"
@@ -78,7 +78,7 @@ def take_inventory(objects: Objects, first_day: date, now: datetime) -> Inventor
         contract: {
             key: Listing(
                 tuple(sorted(found, key=lambda o: o.key)),
-                hidden=tuple(h for h in hidden if _may_hold(h, contract, key)),
+                hidden=tuple(h for h in hidden if may_lie_in(contract, key, h.key)),
             )
             for key, found in sorted(each.items())
         }
@@ -97,17 +97,17 @@ def _place(key: str, first_day: date, now: datetime) -> tuple[SilverContract, st
     if not sharing:
         prefixes = sorted({each.bronze.prefix for each in SILVER})
         raise _NotRead(NO_DATASET, f"datasets lie under {', '.join(prefixes)}")
-    prefix, cadence = sharing[0].bronze.prefix, sharing[0].cadence
-    partition, name = cadence.split(key.removeprefix(prefix))
+    prefix, cadence, layout = sharing[0].bronze.prefix, sharing[0].cadence, sharing[0].layout
+    partition, name = layout.split(key.removeprefix(prefix))
     if partition is None:
-        form = cadence.folder(cadence.key(now))
+        form = layout.folder(cadence.key(now))
         raise _NotRead(NO_PARTITION, f"partitions lie in folders as {prefix}{form}")
     start = cadence.moment(partition)
     if start is None:
         raise _NotRead(NO_SUCH_TIME, f"there is no {partition}")
-    contract = owner(prefix, name)
+    contract = owner(sharing, name)
     if contract is None:
-        names = " or ".join(each.bronze.expected for each in sharing)
+        names = " or ".join(each.bronze.expected or each.bronze.names for each in sharing)
         raise _NotRead(FOREIGN, f"its name is no object's: expected {names}")
     if start.date() < first_day:
         raise _NotRead(TOO_OLD, f"set EVENT_PIPELINE_FIRST_DAY={start:%Y-%m-%d} to read it")
@@ -115,11 +115,6 @@ def _place(key: str, first_day: date, now: datetime) -> tuple[SilverContract, st
         kind = SOON if start - now <= cadence.step else TO_COME
         raise _NotRead(kind, f"it is read from {start:%Y-%m-%d %H:%M} UTC on")
     return contract, partition
-
-
-def _may_hold(hidden: NoObject, contract: SilverContract, key: str) -> bool:
-    folder = f"{contract.bronze.prefix}{contract.cadence.folder(key)}"
-    return hidden.key.startswith(folder) or folder.startswith(hidden.key)
 
 
 def _orphans(manifests: list[str], keys: set[str]) -> Iterator[Unread]:

@@ -50,10 +50,14 @@ class NoObject:
 
 
 def list_under(root: str, prefix: str) -> Iterator[BronzeObject | NoObject]:
-    """All that lies under a prefix, which ends with a slash; nothing if that is not there."""
+    """All whose keys begin with a prefix: a folder, with a slash, or the beginning of a name."""
     if aws.in_s3(root):
         return _in_bucket(root, prefix)
-    return _in_folder(f"{root}/{prefix}".rstrip("/"), prefix)
+    folder = prefix[: prefix.rfind("/") + 1]
+    found = _in_folder(f"{root}/{folder}".rstrip("/"), folder)
+    if folder == prefix:
+        return found
+    return (item for item in found if item.key.startswith(prefix) or item.key == folder)
 
 
 def list_right_under(root: str, prefix: str) -> tuple[list[str], list[str]]:

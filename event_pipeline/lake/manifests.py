@@ -1,13 +1,14 @@
 """Manifests: what a producer says it wrote, against what lies there."""
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import IO, Any
 
-from event_pipeline.lake.text import DAMAGED, open_text, records
+from event_pipeline.lake.spelling import records_of, sniff
+from event_pipeline.lake.text import DAMAGED
 
 GZIP = b"\x1f\x8b"
 
@@ -82,15 +83,11 @@ def sha256_of(file: IO[bytes]) -> str:
 
 
 def _lines(file: IO[bytes]) -> int:
-    """Records that can be read of an object, gzipped or not, up to where it is damaged."""
-    gzipped = file.read(len(GZIP)) == GZIP
-    file.seek(0)
+    """Records that can be read of an object, up to where it is damaged."""
     count = 0
-    text: io.TextIOWrapper = open_text(file, gzipped=gzipped)
-    try:
-        for line in records(text, array=False):
+    with suppress(*DAMAGED):
+        spelling = sniff(file)
+        file.seek(0)
+        for line in records_of(file, spelling):
             count += bool(line.strip())
-    except DAMAGED:
-        pass
-    text.detach()
     return count

@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache, cached_property, lru_cache
@@ -17,6 +17,7 @@ from pydantic import PrivateAttr
 
 from event_pipeline import aws
 from event_pipeline.contracts import SILVER, SilverContract
+from event_pipeline.contracts.layout import ListFolder
 from event_pipeline.digests import short_digest
 from event_pipeline.ingest.handler import BRONZE, manifest_key
 from event_pipeline.lake.listing import (
@@ -27,6 +28,7 @@ from event_pipeline.lake.listing import (
     shown,
 )
 from event_pipeline.lake.manifests import Deviation, Manifest, compare, sha256_of
+from event_pipeline.lake.spelling import GZIPPED_LINES, Spelling, sniff
 from event_pipeline.lake.uploads import READ_AT_ONCE, Verdict, judge
 
 if TYPE_CHECKING:
@@ -66,8 +68,7 @@ EMPTY = Listing(())
 class Source:
     """One Bronze object to read, with its producer's line count and digest where there are any.
 
-    It is UTF-8 text, gzipped or not, of one JSON object a line, or with `array` one JSON array
-    of them: by its content, whatever its name says.
+    It is spelled as its content says, whatever its name does.
     """
 
     key: str
@@ -75,8 +76,7 @@ class Source:
     bytes: int
     lines: int | None = None
     sha256: str | None = None
-    gzipped: bool = True
-    array: bool = False
+    spelling: Spelling = GZIPPED_LINES
 
 
 class Objects(dg.ConfigurableResource[Any]):
@@ -103,59 +103,72 @@ class Objects(dg.ConfigurableResource[Any]):
         return self._listed[prefix]
 
     def everything(self) -> Iterator[BronzeObject | NoObject]:
-        """All that lies under Bronze, whatever it is."""
-        return list_under(self.root, BRONZE)
+        """All that lies under Bronze and where else datasets lie, whatever it is."""
+        elsewhere = {c.bronze.prefix for c in SILVER if not c.bronze.prefix.startswith(BRONZE)}
+        return (
+            item for each in (BRONZE, *sorted(elsewhere)) for item in list_under(self.root, each)
+        )
 
     def all(self, contract: SilverContract, keys: Collection[str] = ()) -> dict[str, Listing]:
         """What arrived in every partition, by key: those that have objects, and `keys`."""
-        return self._listings(contract, "", "", keys)
+        return self._listings(contract, [""], "", keys)
 
     def day(self, contract: SilverContract, day: date) -> dict[str, Listing]:
         """What arrived on a day, by partition key; a partition without an object is absent."""
-        cadence = contract.cadence
-        keys = list(cadence.keys_of(day))
+        keys = list(contract.cadence.keys_of(day))
+        paths = contract.layout.where_day(day, self._lister(contract))
         # What lies in a day but in none of its hours is shown with the first.
-        return self._listings(contract, cadence.day_folder(day), keys[0], keys)
+        found = self._listings(contract, paths, keys[0], keys)
+        # Where folders do not tell the day, those of others are listed too.
+        return {
+            key: each for key, each in found.items() if key[: len("2026-11-24")] == keys[0][:10]
+        }
 
     def partition(self, contract: SilverContract, key: str) -> Listing:
         """What arrived in one partition."""
-        return self._listings(contract, contract.cadence.folder(key), key, [key]).get(key, EMPTY)
+        paths = contract.layout.where(key, self._lister(contract))
+        return self._listings(contract, paths, key, [key]).get(key, EMPTY)
 
     def days(self, contract: SilverContract, first: date | None = None) -> Iterator[date]:
         """The days that have a folder, in order, from the first; lists no more than is asked.
 
         Folders that are no day's, as of November 31st, are left out.
         """
-        prefix, cadence = contract.bronze.prefix, contract.cadence
-        depth = cadence.day_format.count("/")
-        start = cadence.day_folder(first).split("/")[:depth] if first else [""] * depth
-        found = (cadence.day_of(f.removeprefix(prefix)) for f in _folders(self.root, prefix, start))
-        return (day for day in found if day)
+        return contract.layout.days(self._lister(contract), first)
 
     def strays(self, contract: SilverContract) -> list[str]:
         """Keys that lie where no partition looks: beside the topmost folders of partitions."""
-        prefix = contract.bronze.prefix
+        prefix, is_stray = contract.bronze.prefix, contract.layout.is_stray
         folders, files = list_right_under(self.root, prefix)
-        odd = (folder for folder in folders if contract.cadence.top_of(folder) is None)
-        return sorted(shown(f"{prefix}{name}") for name in (*odd, *files))
+        odd = [name for name in folders if is_stray(name, is_folder=True)]
+        odd += [name for name in files if is_stray(name, is_folder=False)]
+        return sorted(shown(f"{prefix}{name}") for name in odd)
+
+    def _lister(self, contract: SilverContract) -> ListFolder:
+        prefix = contract.bronze.prefix
+        return lambda path: list_right_under(self.root, prefix + path)
 
     def _listings(
-        self, contract: SilverContract, folder: str, default: str, keys: Collection[str]
+        self,
+        contract: SilverContract,
+        paths: Iterable[str],
+        default: str,
+        keys: Collection[str],
     ) -> dict[str, Listing]:
-        """Listings of what lies in a folder, by partition; `keys` are those that it has.
+        """Listings of what lies under paths, by partition; `keys` are those that are looked for.
 
         What lies in no partition is shown with the partition `default`.
         """
-        prefix = contract.bronze.prefix
+        prefix, sharing = contract.bronze.prefix, _sharing(contract)
         found: dict[str, tuple[list[BronzeObject], list[str], list[NoObject]]] = {}
-        for item in self._list(prefix + folder):
-            key, name = contract.cadence.split(item.key.removeprefix(prefix))
+        for item in (item for path in paths for item in self._list(prefix + path)):
+            key, name = contract.layout.split(item.key.removeprefix(prefix))
             if isinstance(item, NoObject) and item.hidden:
                 for each in [key] if key else _within(item.key, contract, keys):
                     found.setdefault(each, ([], [], []))[2].append(item)
                 continue
-            reader = owner(prefix, name) if key else None
-            if (reader or _nearest(prefix, name)) != contract:
+            reader = _owner(sharing, name) if key else None
+            if (reader or _nearest(sharing, name)) != contract:
                 continue
             objects, foreign, _ = found.setdefault(key or default, ([], [], []))
             if isinstance(item, BronzeObject) and reader:
@@ -173,7 +186,9 @@ class Objects(dg.ConfigurableResource[Any]):
         """How an object is spelled, or why it cannot be used as a whole."""
         try:
             if contract.bronze.uploaded:
-                return _judged(self.root, item.key, item.etag, contract.key)
+                # Of a mapping's records the key is made; they need not have it.
+                key = () if contract.bronze.mapping else contract.key
+                return _judged(self.root, item.key, item.etag, key, tops_of(contract))
             # As its producer makes it, if it can be read at all.
             if not aws.in_s3(self.root) and not os.access(f"{self.root}/{item.key}", os.R_OK):
                 _opened(self.root, item.key).close()
@@ -181,7 +196,7 @@ class Objects(dg.ConfigurableResource[Any]):
             return Verdict(error="gone since it was listed")
         except OSError as error:
             return Verdict(error=f"cannot be read: {error.strerror}")
-        return Verdict(gzipped=True)
+        return Verdict()
 
     def refused(self, contract: SilverContract, listing: Listing) -> dict[str, str]:
         """What keeps a partition from being built, by key, and why: objects that cannot be used."""
@@ -194,7 +209,9 @@ class Objects(dg.ConfigurableResource[Any]):
 
         A manifest counts only if what it was written for is what lies there.
         """
-        return tuple(self._source(item, self.verdict(contract, item)) for item in listing.objects)
+        return tuple(
+            self._source(contract, item, self.verdict(contract, item)) for item in listing.objects
+        )
 
     def deviations(self, listing: Listing) -> tuple[Deviation, ...]:
         """The objects of a partition that are not what their producers' manifests say."""
@@ -227,7 +244,23 @@ class Objects(dg.ConfigurableResource[Any]):
             return None, None
         return (None, deviation) if deviation else (manifest, None)
 
-    def _source(self, item: BronzeObject, verdict: Verdict) -> Source:
+    def _spelling(
+        self,
+        contract: SilverContract,
+        item: BronzeObject,
+        verdict: Verdict,
+        manifest: Manifest | None,
+    ) -> Spelling:
+        if verdict.spelling:
+            return verdict.spelling
+        if manifest:  # it is what the pipeline's own producer wrote
+            return GZIPPED_LINES
+        try:
+            return _sniffed(self.root, item.key, item.etag, tops_of(contract))
+        except OSError:  # It went, or cannot be read; the build says so.
+            return GZIPPED_LINES
+
+    def _source(self, contract: SilverContract, item: BronzeObject, verdict: Verdict) -> Source:
         manifest, _ = self._compared(item)
         return Source(
             item.key,
@@ -235,19 +268,37 @@ class Objects(dg.ConfigurableResource[Any]):
             item.bytes,
             manifest.lines if manifest else None,
             manifest.sha256 if manifest else None,
-            verdict.gzipped,
-            verdict.array,
+            self._spelling(contract, item, verdict, manifest),
         )
 
 
 @lru_cache(maxsize=10_000)
-def _judged(root: str, key: str, etag: str, fields: tuple[str, ...]) -> Verdict:
+def _judged(
+    root: str, key: str, etag: str, fields: tuple[str, ...], names: tuple[str, ...]
+) -> Verdict:
     """The verdict on one version of an object, which never changes; `etag` tells versions apart.
 
     Sensors ask at every tick, and a gzipped file is read to its end.
     """
     with _opened(root, key) as file:
-        return judge(file, fields)
+        return judge(file, fields, names)
+
+
+@lru_cache(maxsize=10_000)
+def _sniffed(root: str, key: str, etag: str, names: tuple[str, ...]) -> Spelling:
+    """How one version of an object is spelled."""
+    with _opened(root, key) as file:
+        return sniff(file, names)
+
+
+@cache
+def tops_of(contract: SilverContract) -> tuple[str, ...]:
+    """The names, at the top of a dataset's records, under which its fields lie."""
+    if not contract.bronze.mapping:
+        return contract.source
+    from event_pipeline.contracts.mapping import reading_of  # SQLGlot takes a while to import
+
+    return tuple(sorted({path.partition(".")[0] for path in reading_of(contract).paths}))
 
 
 @lru_cache(maxsize=10_000)
@@ -257,24 +308,15 @@ def _sha256(root: str, key: str, etag: str) -> str:
         return sha256_of(file)
 
 
-def _folders(root: str, prefix: str, start: list[str]) -> Iterator[str]:
-    """Folders under a prefix, as deep as `start` has parts, in order, from `start`."""
-    first, *below = start
-    folders, _ = list_right_under(root, prefix)
-    for name in folders:
-        path = f"{prefix}{name}/"
-        if name < first:
-            continue
-        if not below:
-            yield path
-        else:
-            yield from _folders(root, path, below if name == first else [""] * len(below))
-
-
 def _within(folder: str, contract: SilverContract, keys: Collection[str]) -> list[str]:
-    """Those of a dataset's partitions that lie in a folder."""
-    prefix, of = contract.bronze.prefix, contract.cadence.folder
-    return [key for key in keys if f"{prefix}{of(key)}".startswith(folder)]
+    """Those of a dataset's partitions that lie, or may lie, in a folder."""
+    return [key for key in keys if may_lie_in(contract, key, folder)]
+
+
+def may_lie_in(contract: SilverContract, key: str, folder: str) -> bool:
+    """Whether some of a partition may lie in a folder, or the folder in it."""
+    path = f"{contract.bronze.prefix}{contract.layout.folder(key)}".partition("*")[0]
+    return path.startswith(folder) or folder.startswith(path)
 
 
 def _opened(root: str, key: str) -> IO[bytes]:
@@ -315,10 +357,15 @@ def _store_at(root: str) -> ObjectStore:
     return aws.object_store(root.removeprefix("s3://"))
 
 
+Names = dict[SilverContract, re.Pattern[str]]
+
+
 @cache
-def _datasets(prefix: str) -> dict[SilverContract, re.Pattern[str]]:
-    """The datasets whose objects lie under a prefix, and the names of their objects."""
-    return {c: re.compile(b.names, re.ASCII) for c in SILVER if (b := c.bronze).prefix == prefix}
+def _sharing(contract: SilverContract) -> Names:
+    """The datasets that lie under the same prefix, this one among them, by their objects' names."""
+    prefix = contract.bronze.prefix
+    others = (c for c in SILVER if c.bronze.prefix == prefix and c.asset != contract.asset)
+    return {c: re.compile(c.bronze.names, re.ASCII) for c in (contract, *others)}
 
 
 def of_dataset(key: str) -> list[SilverContract]:
@@ -326,14 +373,20 @@ def of_dataset(key: str) -> list[SilverContract]:
     return [c for c in SILVER if key.startswith(c.bronze.prefix)]
 
 
-def owner(prefix: str, name: str) -> SilverContract | None:
+def owner(sharing: Sequence[SilverContract], name: str) -> SilverContract | None:
+    """The dataset, of those that share a prefix, that an object's name is of."""
+    return _owner(_sharing(sharing[0]), name)
+
+
+def _owner(sharing: Names, name: str) -> SilverContract | None:
     """The dataset that an object's name is of: the whole name, not a part of it."""
-    return next((c for c, names in _datasets(prefix).items() if names.fullmatch(name)), None)
+    return next((c for c, names in sharing.items() if names.fullmatch(name)), None)
 
 
-def _nearest(prefix: str, name: str) -> SilverContract:
+def _nearest(sharing: Names, name: str) -> SilverContract:
     """The dataset under which a foreign name is shown: the one whose names are most like it."""
+    # Whichever of them asks, it is the same one.
     return max(
-        _datasets(prefix),
+        sorted(sharing, key=lambda c: c.asset),
         key=lambda c: difflib.SequenceMatcher(None, c.bronze.expected, name).ratio(),
     )

@@ -56,23 +56,6 @@ def open_text(raw: IO[bytes], *, gzipped: bool) -> io.TextIOWrapper:
     return io.TextIOWrapper(data, "utf-8-sig", errors="backslashreplace", newline=None)
 
 
-def make_readable(source: str, target: str, *, gzipped: bool = True, array: bool = False) -> None:
-    """Copies a text file so that an engine can read it: gzipped UTF-8, one record a line.
-
-    Bytes that are not UTF-8 and the byte 1 become escapes; a line that is then longer than two
-    million bytes is cut. Raises Unreadable if a gzipped file is none or is damaged, and
-    FileNotFoundError if it is gone.
-    """
-    with open(source, "rb") as raw, gzip.open(target, "wt", 1, "utf-8", newline="\n") as out:
-        if not raw.peek(1):
-            return  # An empty object has no lines.
-        try:
-            for record in records(open_text(raw, gzipped=gzipped), array=array):
-                out.write(record + "\n")
-        except DAMAGED as error:
-            raise Unreadable(str(error)) from None
-
-
 def one_line(text: str) -> str:
     """A record as the engines take it: without the byte 1, and cut if it is far too long."""
     line = text.replace("\x01", "\\x01")

@@ -6,16 +6,16 @@ pipeline could make sense of it.
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
 from event_pipeline.errors import in_short
-from event_pipeline.lake.text import DAMAGED, open_text, records
+from event_pipeline.lake.spelling import Spelling, open_binary, records_of, sniff
+from event_pipeline.lake.text import DAMAGED
 
 FIRST_RECORDS = 10
 READ_AT_ONCE = 1 << 20
-GZIP = b"\x1f\x8b"
 # By their marks; the longer ones first, as one begins like another.
 OTHER_UNICODE = {
     b"\xff\xfe\x00\x00": "UTF-32",
@@ -27,10 +27,9 @@ OTHER_UNICODE = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a file is spelled, or in one line why it cannot be used."""
+    """How a file is spelled, if that was looked at, or in one line why it cannot be used."""
 
-    gzipped: bool = False
-    array: bool = False
+    spelling: Spelling | None = None
     error: str | None = None
 
 
@@ -44,45 +43,34 @@ def in_one_line(refused: Mapping[str, str], parts: int = 1) -> str:
     )
 
 
-def judge(raw: IO[bytes], key: Sequence[str]) -> Verdict:
+def judge(raw: IO[bytes], key: Sequence[str], names: Collection[str] = ()) -> Verdict:
     """Judges a seekable file whose records are identified by the fields `key`.
 
-    It must hold UTF-8 text, gzipped or not, of one JSON object a line or of one JSON array, and
-    among the first ten records one must have the key's fields. A gzipped file is read to its
-    end, as only there it shows that it is whole.
+    It must be spelled as one of `spelling.FORMS`, and among the first ten records one must have the
+    key's fields; `names` are all fields, some of which a CSV's header has. A compressed file is
+    read to its end, as only there it shows that it is whole.
     """
-    gzipped = _head(raw)[:2] == GZIP
+    spelling = sniff(raw, names or key)
+    kind = spelling.compression or "file"
     try:
-        start = _start(raw, gzipped=gzipped)
-        error = _not_text(start)
-        array = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+        error = None if spelling.form == "parquet" else _not_text(_start(raw, spelling))
         if error is None:
             raw.seek(0)
-            text = open_text(raw, gzipped=gzipped)
-            error = _not_records(text, key, array=array)
-            if gzipped and error is None:
-                while text.buffer.read(READ_AT_ONCE):
-                    pass
-            text.detach()  # else the caller's file is closed with it
+            error = _not_records(records_of(raw, spelling), key, spelling.form)
+        if error is None and spelling.compression:
+            raw.seek(0)
+            data = open_binary(raw, spelling.compression)
+            while data.read(READ_AT_ONCE):
+                pass
     except DAMAGED as damage:
-        return Verdict(gzipped=True, error=f"damaged gzip: {damage}")
-    return Verdict(gzipped, array, error)
+        return Verdict(spelling, f"damaged {kind}: {damage}")
+    return Verdict(spelling, error)
 
 
-def _head(raw: IO[bytes]) -> bytes:
+def _start(raw: IO[bytes], spelling: Spelling) -> bytes:
+    """The first bytes of the text, uncompressed."""
     raw.seek(0)
-    return raw.read(READ_AT_ONCE)
-
-
-def _start(raw: IO[bytes], *, gzipped: bool) -> bytes:
-    """The first bytes of the text, unzipped."""
-    if not gzipped:
-        return _head(raw)
-    raw.seek(0)
-    text = open_text(raw, gzipped=True)
-    start = bytes(text.buffer.read(READ_AT_ONCE))
-    text.detach()
-    return start
+    return open_binary(raw, spelling.compression).read(READ_AT_ONCE)
 
 
 def _not_text(start: bytes) -> str | None:
@@ -96,14 +84,14 @@ def _not_text(start: bytes) -> str | None:
     return None
 
 
-def _not_records(text: IO[str], key: Sequence[str], *, array: bool) -> str | None:
-    lines = (line for line in records(text, array=array) if line.strip())
+def _not_records(records: Iterator[str], key: Sequence[str], form: str) -> str | None:
+    lines = (line for line in records if line.strip())
     first = [_parsed(line) for line in itertools.islice(lines, FIRST_RECORDS)]
     if not first:
         return "empty"
     objects = [record for record in first if isinstance(record, dict)]
     if not objects:
-        what = "an array of JSON objects" if array else "JSON Lines"
+        what = "an array of JSON objects" if form == "array" else "JSON Lines"
         return f"not {what}: none of its first {len(first)} records is a JSON object"
     if not any(all(record.get(name) is not None for name in key) for record in objects):
         return f"no {' and '.join(key)} in its first {len(first)} records"

@@ -138,16 +138,8 @@ def run_as_program(request: Path) -> tuple[Sequence[Any], str]:
 
 def test_as_a_program_of_its_own_it_reports_through_pipes(lab: Lab) -> None:
     key = lab.deliver(jsonl([json.dumps(EVENT), "{"]))
-    request = TransformRequest(
-        EVENTS.asset,
-        EVENTS.sql,
-        EVENTS.source,
-        EVENTS.required,
-        EVENTS.typed_columns,
-        EVENTS.partition,
-        EVENTS.date,
-        EVENTS.key,
-        EVENTS.latest,
+    request = TransformRequest.of(
+        EVENTS,
         (
             PartitionRequest(
                 HOUR,

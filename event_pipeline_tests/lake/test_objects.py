@@ -23,6 +23,7 @@ from event_pipeline.contracts import (
 from event_pipeline.lake.listing import BronzeObject
 from event_pipeline.lake.manifests import Deviation
 from event_pipeline.lake.objects import EMPTY, Listing
+from event_pipeline.lake.spelling import Spelling
 from event_pipeline.lake.uploads import Verdict, judge
 from event_pipeline_tests.conftest import DROP, HOUR, Lab, jsonl
 
@@ -404,21 +405,21 @@ def test_a_producers_object_is_never_refused_as_a_whole(lab: Lab) -> None:
     lab.deliver(b"no gzip")
     listing = lab.objects.partition(EVENTS, HOUR)
     assert lab.objects.refused(EVENTS, listing) == {}
-    assert lab.objects.verdict(EVENTS, listing.objects[0]) == Verdict(gzipped=True)
+    assert lab.objects.verdict(EVENTS, listing.objects[0]) == Verdict()
 
 
 def test_a_source_says_how_its_file_is_spelled(lab: Lab) -> None:
     spelled = {
-        "users.json": (USERS, False, False),
-        "users.json.gz": (b"[" + USERS + b"]", False, True),
-        "user.json": (gzip.compress(USERS), True, False),
-        "user.jsonl": (gzip.compress(b"[" + USERS + b"]"), True, True),
+        "users.json": (USERS, Spelling()),
+        "users.json.gz": (b"[" + USERS + b"]", Spelling("", "array")),
+        "user.json": (gzip.compress(USERS), Spelling("gzip")),
+        "user.jsonl": (gzip.compress(b"[" + USERS + b"]"), Spelling("gzip", "array")),
     }
-    for name, (data, _, _) in spelled.items():
+    for name, (data, _) in spelled.items():
         lab.upload(name, data)
     sources = lab.objects.sources(COMMERCE_USERS, lab.objects.partition(COMMERCE_USERS, DROP))
-    assert {s.key.removeprefix(FOLDER): (s.gzipped, s.array) for s in sources} == {
-        name: (gzipped, array) for name, (_, gzipped, array) in spelled.items()
+    assert {s.key.removeprefix(FOLDER): s.spelling for s in sources} == {
+        name: spelling for name, (_, spelling) in spelled.items()
     }
 
 
@@ -427,9 +428,9 @@ def test_a_file_is_judged_once_and_an_overwritten_one_anew(
 ) -> None:
     judged = []
 
-    def counting(raw: IO[bytes], key: Sequence[str]) -> Verdict:
+    def counting(raw: IO[bytes], key: Sequence[str], names: Sequence[str]) -> Verdict:
         judged.append(key)
-        return judge(raw, key)
+        return judge(raw, key, names)
 
     monkeypatch.setattr("event_pipeline.lake.objects.judge", counting)
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from event_pipeline.lake import text as text_module
+from event_pipeline.lake.spelling import GZIPPED_LINES, Spelling, make_readable
 from event_pipeline.lake.text import (
     CHUNK,
     KEPT_OF_LONG_LINE,
@@ -22,7 +23,6 @@ from event_pipeline.lake.text import (
     UNCLOSED,
     Unreadable,
     is_joined,
-    make_readable,
     records,
 )
 from event_pipeline_tests.conftest import Lab
@@ -34,7 +34,8 @@ def readable(tmp_path: Path, data: bytes, *, gzipped: bool = True, array: bool =
     """An object's bytes, made readable."""
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(data)
-    make_readable(str(source), str(target), gzipped=gzipped, array=array)
+    spelling = Spelling("gzip" if gzipped else "", "array" if array else "lines")
+    make_readable(str(source), str(target), spelling)
     return gzip.decompress(target.read_bytes()).decode()
 
 
@@ -99,7 +100,7 @@ def test_a_damaged_object_is_unreadable(tmp_path: Path, data: bytes) -> None:
 
 def test_an_object_that_is_gone_is_no_damaged_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        make_readable(str(tmp_path / "gone"), str(tmp_path / "target"))
+        make_readable(str(tmp_path / "gone"), str(tmp_path / "target"), GZIPPED_LINES)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from event_pipeline.contracts import COMMERCE_USERS
+from event_pipeline.lake.spelling import Spelling
 from event_pipeline.lake.uploads import FIRST_RECORDS, READ_AT_ONCE, Verdict, in_one_line, judge
 
 KEY = COMMERCE_USERS.key
@@ -56,8 +57,9 @@ def refusal(data: bytes) -> str:
 )
 def test_a_file_is_taken_by_its_content(text: str, array: bool, end: str, mark: bytes) -> None:
     data = mark + text.replace("\n", end).encode()
-    assert verdict(data) == Verdict(gzipped=False, array=array)
-    assert verdict(gzip.compress(data)) == Verdict(gzipped=True, array=array)
+    form = "array" if array else "lines"
+    assert verdict(data) == Verdict(Spelling("", form))
+    assert verdict(gzip.compress(data)) == Verdict(Spelling("gzip", form))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_a_gzipped_file_that_is_cut_anywhere_is_refused() -> None:
     assert verdict(WHOLE).error is None
     for length in range(2, len(WHOLE)):
         found = verdict(WHOLE[:length])
-        assert found.gzipped
+        assert found.spelling == Spelling("gzip")
         assert str(found.error).startswith("damaged gzip: ")
     assert verdict(WHOLE[:1]).error
 
@@ -110,10 +112,10 @@ def test_a_damaged_gzip_is_refused(data: bytes) -> None:
 
 
 def test_members_of_a_gzipped_file_are_one_text() -> None:
-    assert verdict(WHOLE + WHOLE) == Verdict(gzipped=True)
+    assert verdict(WHOLE + WHOLE) == Verdict(Spelling("gzip"))
     half = len(ARRAY) // 2
     parts = (gzip.compress(text.encode()) for text in (ARRAY[:half], ARRAY[half:]))
-    assert verdict(b"".join(parts)) == Verdict(gzipped=True, array=True)
+    assert verdict(b"".join(parts)) == Verdict(Spelling("gzip", "array"))
 
 
 @pytest.mark.parametrize("text", [LINES, ARRAY], ids=["lines", "array"])
@@ -134,22 +136,39 @@ def parquet() -> bytes:
 
 
 @pytest.mark.parametrize(
+    ("data", "spelling"),
+    [
+        (parquet(), Spelling("", "parquet")),
+        (b"user_id,country\nu_1,IN\nu_2,US\n", Spelling("", "csv", ",")),
+        (b'"user_id";"country"\n"u_1";"IN"\n', Spelling("", "csv", ";")),
+        (json.dumps(USERS[0], indent=2).encode(), Spelling("", "objects")),
+        ("\n".join(json.dumps(u, indent=2) for u in USERS).encode(), Spelling("", "objects")),
+    ],
+    ids=["Parquet", "CSV", "CSV in quotes", "one pretty object", "pretty objects"],
+)
+def test_a_file_of_records_in_another_spelling_is_taken(data: bytes, spelling: Spelling) -> None:
+    assert verdict(data) == Verdict(spelling)
+
+
+def test_a_parquet_file_that_is_cut_is_refused() -> None:
+    assert refusal(parquet()[:-20]).startswith("damaged file: ")
+
+
+@pytest.mark.parametrize(
     "data",
-    [parquet(), b"PK\x03\x04\x14\x00\x00\x00\x08\x00" + bytes(range(256)), gzip.compress(WHOLE)],
-    ids=["Parquet", "zip", "gzip in gzip"],
+    [b"PK\x03\x04\x14\x00\x00\x00\x08\x00" + bytes(range(256)), gzip.compress(WHOLE)],
+    ids=["zip", "gzip in gzip"],
 )
 def test_a_binary_file_is_refused(data: bytes) -> None:
     assert "zero bytes" in refusal(data)
 
 
 NOT_RECORDS = {
-    "CSV": "user_id,country\nu_1,IN\nu_2,US\n",
-    "CSV in quotes": '"user_id","country"\n"u_1","IN"\n',
+    "CSV without a header": "u_1,IN\nu_2,US\n",
+    "CSV of something else": "country,city\nIN,Pune\n",
     "error page": "<!DOCTYPE html>\n<html><body><h1>403 Forbidden</h1></body></html>\n",
     "error": "<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
     "prose": "see attachment",
-    "one pretty object": json.dumps(USERS[0], indent=2),
-    "pretty objects": "\n".join(json.dumps(user, indent=2) for user in USERS),
     "single quotes": "{'user_id': 'u_1'}\n",
     "bare names": "{user_id: 'u_1'}\n",
     "half an object": '{"user_id": "u_1"',
@@ -229,7 +248,7 @@ def test_what_a_key_is_like_is_the_contracts_business(value: str) -> None:
     ],
 )
 def test_what_follows_a_good_record_is_judged_by_the_contract(text: bytes) -> None:
-    assert verdict(text) == Verdict(array=text.startswith(b"["))
+    assert verdict(text) == Verdict(Spelling("", "array" if text.startswith(b"[") else "lines"))
 
 
 def test_a_line_of_fifty_megabytes_is_one_record_and_judged_soon() -> None:
@@ -287,7 +306,9 @@ def test_any_records_with_the_key_are_taken(
         else "\n".join(json.dumps(user, ensure_ascii=ascii_only) for user in found)
     )
     data = mark + text.encode()
-    assert verdict(gzip.compress(data) if gzipped else data) == Verdict(gzipped, array)
+    assert verdict(gzip.compress(data) if gzipped else data) == Verdict(
+        Spelling("gzip" if gzipped else "", "array" if array else "lines")
+    )
 
 
 def _flipped(data: bytes, place: int) -> bytes:
@@ -313,4 +334,5 @@ def test_any_bytes_have_a_verdict(data: bytes) -> None:
     found = verdict(data)
     assert found.error is None or found.error.splitlines() == [found.error]
     # No mark that says gzip, no gzip.
-    assert found.gzipped == data.startswith(b"\x1f\x8b")
+    assert found.spelling
+    assert (found.spelling.compression == "gzip") == data.startswith(b"\x1f\x8b")

@@ -102,7 +102,7 @@ class Pair:
 
     def put(self, contract: SilverContract, name: str, data: bytes) -> None:
         """Puts an object of any dataset into both, in its usual partition."""
-        folder = contract.cadence.folder(self._usual(contract))
+        folder = contract.layout.folder(self._usual(contract))
         for lab in self.labs:
             lab.store.put(f"{contract.bronze.prefix}{folder}{name}", data)
 

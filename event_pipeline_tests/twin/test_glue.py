@@ -70,20 +70,7 @@ def request() -> dict[str, Any]:
         rows_prefix=f"s3://{LAKE}/{ROWS}",
         quarantine_prefix=f"s3://{LAKE}/{REFUSED}",
     )
-    return as_json(
-        TransformRequest(
-            dataset=EVENTS.asset,
-            statement=EVENTS.sql,
-            source=EVENTS.source,
-            required=EVENTS.required,
-            columns=EVENTS.typed_columns,
-            partition_column=EVENTS.partition,
-            date_column=EVENTS.date,
-            key=EVENTS.key,
-            latest=EVENTS.latest,
-            partitions=(partition,),
-        )
-    )
+    return as_json(TransformRequest.of(EVENTS, (partition,)))
 
 
 def test_the_job_that_is_deployed_transforms_a_partition(twin: Twin) -> None:

@@ -13,20 +13,23 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from event_pipeline.engines import PartitionRequest, TransformRequest
 from event_pipeline.engines.duckdb.lines import BronzeFile
+from event_pipeline.jobs import SKIPPED
 from event_pipeline.lake.fields import read_fields
 from event_pipeline.lake.text import is_joined
 
 
-def register_reader(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> None:
-    """Makes `read_fields(line)` known to SQL: its fields of these names, null if it is none."""
+def register_reader(connection: duckdb.DuckDBPyConnection, request: TransformRequest) -> None:
+    """Makes `read_fields(line)` known to SQL: the request's fields of it, null if it is none."""
     kind = pa.struct([("values", pa.list_(pa.string())), ("unknown", pa.list_(pa.string()))])
 
     def read(lines: pa.Array) -> pa.Array:
         texts = lines.to_pylist()
-        found = [read_fields(line, names) for line in texts]
+        found = [read_fields(line, request.paths) for line in texts]
         for line, fields in zip(texts, found, strict=True):
             if fields is None and is_joined(line):
                 raise ValueError("a line holds several objects")  # so objects are made readable
+        if request.is_mapped:
+            found = [fields and fields._replace(unknown=[]) for fields in found]
         return pa.array([fields and fields._asdict() for fields in found], kind)
 
     returned = 'STRUCT("values" VARCHAR[], unknown VARCHAR[])'
@@ -99,7 +102,8 @@ class Collected:
         self.reasons: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()
         self.files = files
-        self._names = request.source
+        self.skipped = 0
+        self._request = request
         self._keys = {file.path: file.key for file in files}
         self._value = pa.scalar(partition.value).cast(value_type)
         self._lock = threading.Lock()
@@ -114,7 +118,7 @@ class Collected:
     def register(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Makes the functions known to SQL; those that collect tell whether a line stays."""
         text, names = "VARCHAR", "VARCHAR[]"
-        register_reader(connection, self._names)
+        register_reader(connection, self._request)
         functions = (
             ("set_aside", self._set_aside, [text, text]),
             ("quarantine", self._quarantine, [text, text, text]),
@@ -133,8 +137,17 @@ class Collected:
         return pa.repeat(pa.scalar(False), len(lines))
 
     def _quarantine(self, files: pa.Array, lines: pa.Array, reasons: pa.Array) -> pa.Array:
-        """Quarantines lines; false for each, which takes it out of the stream."""
-        self._refuse([self._keys[path] for path in files.to_pylist()], reasons.to_pylist(), lines)
+        """Quarantines lines; false for each, which takes it out of the stream.
+
+        Those that a mapping leaves out are counted and go nowhere.
+        """
+        is_refused = pc.not_equal(reasons, SKIPPED)
+        files, refused = files.filter(is_refused), reasons.filter(is_refused)
+        with self._lock:
+            self.skipped += len(lines) - len(refused)
+        if len(refused):
+            keys = [self._keys[path] for path in files.to_pylist()]
+            self._refuse(keys, refused.to_pylist(), lines.filter(is_refused))
         return pa.repeat(pa.scalar(False), len(lines))
 
     def _notice(self, names: pa.Array) -> pa.Array:

@@ -14,7 +14,8 @@ from sqlglot import exp
 from event_pipeline.engines import PartitionRequest, TransformRequest
 from event_pipeline.engines.duckdb.session import literal, literals
 from event_pipeline.engines.statement import carrying
-from event_pipeline.lake.text import LONGEST_LINE, Unreadable, make_readable
+from event_pipeline.lake.spelling import Spelling, make_readable
+from event_pipeline.lake.text import LONGEST_LINE, Unreadable
 from event_pipeline.scratch import plain_path
 
 # No JSON text holds this raw byte, so a line is one field; an object that has it is made readable.
@@ -44,41 +45,49 @@ class BronzeFile:
 
     path: str
     key: str
-    gzipped: bool
+    compression: str
 
 
 def readable(
-    partition: PartitionRequest, copied: AbstractSet[str], scratch: str
-) -> tuple[list[BronzeFile], dict[str, str]]:
+    request: TransformRequest, partition: PartitionRequest, copied: AbstractSet[str], scratch: str
+) -> tuple[list[BronzeFile], int, dict[str, str]]:
     """Files that the reader takes, and by object key the errors of those that it never will.
 
-    Objects in `copied` are copied line by line, as the reader cannot take them as they lie.
+    Objects in `copied` are copied record by record, as the reader cannot take them as they lie; of
+    how many records the copies are stands between.
     """
     files: list[BronzeFile] = []
+    records = 0
     unreadable: dict[str, str] = {}
     for n, source in enumerate(partition.sources):
         if source.key not in copied:
-            files.append(BronzeFile(plain_path(source.uri), source.key, source.gzipped))
+            compression = source.spelling.compression
+            files.append(BronzeFile(plain_path(source.uri), source.key, compression))
             continue
         copy = f"{scratch}/{n}.jsonl.gz"
         try:
-            make_readable(source.uri, copy, gzipped=source.gzipped, array=source.array)
+            records += make_readable(source.uri, copy, source.spelling, request.each)
         except Unreadable as error:
             unreadable[source.key] = str(error)
         else:
-            files.append(BronzeFile(copy, source.key, gzipped=True))
-    return files, unreadable
+            files.append(BronzeFile(copy, source.key, "gzip"))
+    return files, records, unreadable
+
+
+def as_it_lies(spelling: Spelling) -> bool:
+    """Whether the reader takes an object of this spelling without a copy."""
+    return spelling.form == "lines"
 
 
 def lines_of(files: Sequence[BronzeFile]) -> str:
     """A query of the lines of files, blank ones too; of no files, no lines."""
     readers = [
         LINE_READER.format(
-            files=literals([file.path for file in files if file.gzipped == gzipped]),
+            files=literals([file.path for file in files if file.compression == compression]),
             delim=NOT_IN_JSON,
-            compression="'gzip'" if gzipped else "'none'",
+            compression=literal(compression or "none"),
         )
-        for gzipped in sorted({file.gzipped for file in files})
+        for compression in sorted({file.compression for file in files})
     ]
     if not readers:
         return "SELECT CAST(NULL AS VARCHAR) AS line, CAST(NULL AS VARCHAR) AS filename LIMIT 0"
@@ -87,8 +96,18 @@ def lines_of(files: Sequence[BronzeFile]) -> str:
 
 def read_fast(request: TransformRequest, lines: str) -> str:
     """`raw` of lines by DuckDB's own reader; `_unknown` is null where it is not to be trusted."""
+    if request.is_nested:
+        fields = ", ".join(f'CAST(NULL AS VARCHAR) AS "{name}"' for name in request.source)
+        unread = "CAST(NULL AS VARCHAR[]) AS _unknown"
+        return (
+            f"SELECT {fields}, line AS _line, filename AS _source, {unread} FROM ({lines})"
+            f" WHERE {NOT_BLANK}"
+        )
     fields = ", ".join(f'"{name}": "VARCHAR"' for name in request.source)
     known = literals(request.source)
+    others = f"list_filter(json_keys(line), lambda name: name NOT IN ({known}))"
+    if request.is_mapped:
+        others = "[]::VARCHAR[]"
     texts = [f'fields."{name}"' for name in request.source if name not in request.numbers]
     doubtful = " OR ".join(
         # Most texts begin above the digits.
@@ -102,7 +121,7 @@ def read_fast(request: TransformRequest, lines: str) -> str:
         f" WHEN line = {_as_written(request)} THEN []::VARCHAR[]"
         f" WHEN fields IS NULL OR regexp_matches(line, {literal(ODD_LINE)}) OR {doubtful or False}"
         " OR len(list_distinct(json_keys(line))) < len(json_keys(line)) THEN NULL"
-        f" ELSE list_filter(json_keys(line), lambda name: name NOT IN ({known})) END AS _unknown"
+        f" ELSE {others} END AS _unknown"
         f" FROM (SELECT TRY(from_json(line, '{{{fields}}}')) AS fields, line, filename"
         f" FROM ({lines}))"
     )
@@ -155,6 +174,8 @@ def judged(request: TransformRequest, partition: PartitionRequest, raw: str) -> 
 
 def _utc(node: exp.Expr) -> exp.Expr:
     """Instant to UTC timestamp without the calendar that DuckDB asks for other zones."""
+    if isinstance(node, exp.Anonymous) and node.name.lower() == "timestamp_micros":
+        return exp.func("make_timestamp", *node.expressions)
     if (
         isinstance(node, exp.Cast)
         and node.is_type("timestamp_ntz")

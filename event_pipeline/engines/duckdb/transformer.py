@@ -1,7 +1,8 @@
 """Silver statements over Bronze objects, and Gold's that joins Silver tables."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import duckdb
@@ -21,6 +22,7 @@ from event_pipeline.engines.duckdb.collected import Collected
 from event_pipeline.engines.duckdb.lines import (
     NOT_BLANK,
     BronzeFile,
+    as_it_lies,
     column_list,
     judged,
     lines_of,
@@ -75,28 +77,30 @@ class DuckDBTransformer(Transformer):
 
     def _partition(self, request: TransformRequest, partition: PartitionRequest) -> PartitionReport:
         with scratch() as folder:
-            arrays = {source.key for source in partition.sources if source.array}
-            files, unreadable = readable(partition, arrays, folder)
+            every = {source.key for source in partition.sources}
+            copied = {
+                s.key for s in partition.sources if request.each or not as_it_lies(s.spelling)
+            }
             try:
-                return self._attempt(request, partition, files, unreadable, folder)
+                return self._attempt(request, partition, copied, folder)
             except duckdb.Error:
+                if copied == every:
+                    raise
                 # Some object is not UTF-8 lines of one record each. Which, and how much of it can
                 # be read, is worth finding out only now.
                 _empty(partition.rows_prefix)
                 _empty(partition.quarantine_prefix)
-                every = {source.key for source in partition.sources}
-                files, unreadable = readable(partition, every, folder)
-                return self._attempt(request, partition, files, unreadable, folder)
+                return self._attempt(request, partition, every, folder)
 
     def _attempt(
         self,
         request: TransformRequest,
         partition: PartitionRequest,
-        files: Sequence[BronzeFile],
-        unreadable: Mapping[str, str],
+        copied: AbstractSet[str],
         folder: str,
     ) -> PartitionReport:
-        """One try over `files`, with objects already known unreadable, by key."""
+        """One try, in which the objects in `copied`, by key, are copied so that they are lines."""
+        files, records, unreadable = readable(request, partition, copied, folder)
         report = PartitionReport(partition.key, bytes=sum(s.bytes for s in partition.sources))
         with (
             connect(self.memory_mb, self.threads, folder) as connection,
@@ -111,9 +115,10 @@ class DuckDBTransformer(Transformer):
             single_out = drop_conflicts if request.key else drop_duplicates
             report.rows = single_out(connection, request, partition, rows, collected)
             report.duplicates = written - report.rows - (collected.quarantine.rows - refused)
+            report.records = len(unreadable) + records if request.each else report.lines
             report.files = sorted(map(str, Path(partition.rows_prefix).glob("*.parquet")))
             report.event_dates = _event_dates(connection, request, report.files)
-        report.quarantined = collected.quarantine.rows
+        report.quarantined, report.skipped = collected.quarantine.rows, collected.skipped
         report.rejected = dict(sorted(collected.reasons.items()))
         report.unknown = most_frequent(collected.unknown)
         report.quarantine_files = [collected.quarantine.path]

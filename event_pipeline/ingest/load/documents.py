@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
 from event_pipeline.ingest.load.reading import BATCH, Found, texts, undecodable, unique_names
-from event_pipeline.lake.fields import Number, is_too_deep, spelling
+from event_pipeline.lake.fields import Number, compact, is_too_deep
 from event_pipeline.lake.text import LONGEST_TOKEN, elements, records
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _record(line: str, found: Found) -> Record:
 
 
 def _nested(value: object, found: Found) -> str:
-    return spelling(_without_no_values(value, found))
+    return compact(_without_no_values(value, found))
 
 
 def _without_no_values(value: object, found: Found) -> object:

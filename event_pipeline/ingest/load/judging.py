@@ -123,7 +123,7 @@ def _judge_lines(connection: duckdb.DuckDBPyConnection, contract: SilverContract
     row = f"_line AS line, _source AS day, CAST({time} AS TIMESTAMP) AS time{keys}, reasons"
     fits = f"strlen(line) <= {LONGEST_LINE}"
     connection.execute("SET integer_division=true")
-    register_reader(connection, request.source)
+    register_reader(connection, request)
     lines = f"SELECT line, coalesce(day, '') AS filename FROM mapped WHERE {fits}"
     connection.execute(
         f"CREATE TABLE verdicts AS SELECT {row}"

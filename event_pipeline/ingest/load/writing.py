@@ -5,6 +5,8 @@ nothing else. Rows lie sorted, as a mapping need not keep an order: the same row
 bytes. A large object is cut into several.
 """
 
+import posixpath
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -14,7 +16,8 @@ from typing import Any
 
 import duckdb
 
-from event_pipeline.contracts import SilverContract
+from event_pipeline.contracts import EVENTS, SilverContract
+from event_pipeline.errors import LoadError
 from event_pipeline.ingest.handler import (
     COMPRESSION,
     FolderStore,
@@ -22,7 +25,7 @@ from event_pipeline.ingest.handler import (
     object_key,
     write_over,
 )
-from event_pipeline.partitions import DAILY, HOURLY
+from event_pipeline.partitions import HOURLY
 
 # Bytes of text in one object, about; each that is being written is in memory.
 OBJECT_BYTES = 32 << 20
@@ -54,13 +57,20 @@ class Slot:
 
 
 def key_of(contract: SilverContract, start: datetime, load: str, part: int = 0) -> str:
-    """Key of an object of a load."""
+    """Key of an object of a load. Raises LoadError for a dataset that no file can be loaded to."""
     suffix = f"-{load}p{part + 1}" if part else f"-{load}"
-    if contract.cadence is HOURLY:
+    if contract is EVENTS:
         return object_key(start).replace(".jsonl.gz", f"{suffix}.jsonl.gz")
-    bronze = contract.bronze
-    name = bronze.expected.removesuffix(".json")
-    return f"{bronze.prefix}{DAILY.folder(DAILY.key(start))}{name}{suffix}.jsonl.gz"
+    bronze, is_hourly = contract.bronze, contract.cadence is HOURLY
+    stem = posixpath.basename(bronze.expected or contract.identifier[1]).partition(".")[0]
+    name = f"{stem}{f'-{start:%H%M}' if is_hourly else ''}{suffix}.jsonl.gz"
+    folder = contract.layout.folder(contract.cadence.key(start))
+    if bronze.mapping or "*" in folder or not re.fullmatch(bronze.names, name, re.ASCII):
+        raise LoadError(
+            f"{contract.identifier[1]} is read as other systems write it; a file cannot be loaded"
+            f" beside, as {bronze.prefix}{folder}{name}"
+        )
+    return f"{bronze.prefix}{folder}{name}"
 
 
 def slots(connection: duckdb.DuckDBPyConnection) -> list[Slot]:

@@ -1,0 +1,270 @@
+"""Layouts: where the objects of each partition lie, as a template of their paths.
+
+A template is a path under a dataset's prefix, as `{yyyy}/{MM}/{dd}/{HH}/` or
+`*/{MM}-{dd}-{yyyy}/`. Its fields are a partition's time in UTC, `*` is any text of a name. It ends
+with a slash where folders tell the time, and else with the names of the objects, as
+`events_{yyyy}{MM}{dd}*`.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+
+from event_pipeline.partitions import HOURLY, Cadence
+
+# What a field may hold. `day_ms` is the start of a day in milliseconds since 1970.
+FIELDS = {
+    "yyyy": r"\d{4}",
+    "MM": r"\d\d",
+    "dd": r"\d\d",
+    "HH": r"\d\d",
+    "mm": r"\d\d",
+    "day_ms": r"\d{1,15}",
+}
+_DAY = {"yyyy", "MM", "dd"}
+_FIELD = re.compile(r"\{(\w*)\}|(\*)")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# The names of the folders, and of what else lies, right under a path.
+ListFolder = Callable[[str], tuple[list[str], list[str]]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A template, and how often a partition begins."""
+
+    template: str
+    cadence: Cadence
+
+    def mistakes(self) -> Iterator[str]:
+        """What is wrong with the template, one line each."""
+        names = {found[1] for found in _FIELD.finditer(self.template) if found[1] is not None}
+        if unknown := sorted(names - FIELDS.keys()):
+            yield f"there is no field {{{unknown[0]}}}; choose from {', '.join(FIELDS)}"
+        elif not (names >= _DAY or "day_ms" in names):
+            yield "must tell the day, by {yyyy}, {MM} and {dd} or by {day_ms}"
+        elif self.cadence is HOURLY and "HH" not in names:
+            yield "must tell the hour, by {HH}; a table by day has a date as its partition"
+        if self.template.startswith("/") or "//" in self.template:
+            yield "must be folders, each with a slash behind it"
+
+    @cached_property
+    def _parts(self) -> list["_Part"]:
+        *folders, name = self.template.split("/")
+        return [_Part(each) for each in (*folders, *([name] if name else []))]
+
+    @cached_property
+    def _folders(self) -> list["_Part"]:
+        """The folders of the template, without the names of objects."""
+        return self._parts if self.template.endswith("/") else self._parts[:-1]
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        text = "/".join(part.pattern for part in self._folders)
+        return re.compile(f"{text}/" if text else "", re.ASCII)
+
+    def split(self, path: str) -> tuple[str | None, str]:
+        """Key of the partition that a path under the prefix lies in, and the name that follows.
+
+        None, and the whole path, where it lies in none. What only looks like a time, as hour=99,
+        gives a key that is none of a day's.
+        """
+        found = self._pattern.match(path)
+        if found is None:
+            return None, path
+        fields, name = found.groupdict(), path[found.end() :]
+        if not self.template.endswith("/"):
+            named = self._parts[-1].match(name)
+            if named is None:
+                return None, path
+            fields |= named
+        key = self._key(fields)
+        return (key, name) if key else (None, path)
+
+    def _key(self, fields: dict[str, str]) -> str | None:
+        day = _day_of(fields)
+        if day is None:
+            return None
+        return f"{day}-{fields['HH']}:00" if self.cadence is HOURLY else day
+
+    def folder(self, key: str) -> str:
+        """Folder of a partition, as a person is told it: a name that may be any is `*`."""
+        return "".join(f"{part.filled(self.cadence.start(key))}/" for part in self._folders)
+
+    def where(self, key: str, list_folder: ListFolder) -> Iterator[str]:
+        """The paths under which all of a partition's objects lie, and maybe others.
+
+        Folders whose names may be any are looked up by `list_folder`.
+        """
+        yield from self._under("", self.cadence.start(key), self._parts, list_folder, "HH")
+
+    def where_day(self, day: date, list_folder: ListFolder) -> Iterator[str]:
+        """The paths under which all objects of a day's partitions lie, and maybe others."""
+        start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        yield from self._under("", start, self._parts, list_folder, "dd")
+
+    def _under(
+        self,
+        path: str,
+        start: datetime,
+        parts: list["_Part"],
+        list_folder: ListFolder,
+        finest: str,
+    ) -> Iterator[str]:
+        if not parts:
+            yield path
+            return
+        part, *below = parts
+        is_name = not below and not self.template.endswith("/")
+        finer = {"mm"} | ({"HH"} if finest == "dd" else set())
+        if part.fields & finer or is_name:
+            # What is finer than asked for is told by its path.
+            yield path + part.beginning(start, finer)
+        elif part.is_any:
+            for name in list_folder(path)[0]:
+                if part.fits(name, start):
+                    yield from self._under(f"{path}{name}/", start, below, list_folder, finest)
+        else:
+            filled = f"{path}{part.filled(start)}/"
+            yield from self._under(filled, start, below, list_folder, finest)
+
+    def days(self, list_folder: ListFolder, first: date | None = None) -> Iterator[date]:
+        """The days that have something, in order, from the first.
+
+        Of folders by year, month and day no more is listed than is asked for.
+        """
+        found = self._days("", {}, self._parts, list_folder, first)
+        if self._in_order:
+            yield from found
+        else:
+            yield from sorted(set(found))
+
+    @cached_property
+    def _in_order(self) -> bool:
+        """Whether the paths of days sort as the days do."""
+        before = self.template.partition("{dd}")[0]
+        places = [before.find(f"{{{name}}}") for name in ("yyyy", "MM")]
+        return "*" not in before and -1 not in places and places == sorted(places)
+
+    def _days(
+        self,
+        path: str,
+        known: dict[str, str],
+        parts: list["_Part"],
+        list_folder: ListFolder,
+        first: date | None,
+    ) -> Iterator[date]:
+        if "day_ms" in known or known.keys() >= _DAY:
+            text = _day_of(known)
+            day = _date(text) if text else None
+            if day and (first is None or day >= first):
+                yield day
+            return
+        if not parts or _is_before(known, first):
+            return
+        part, *below = parts
+        is_name = not below and not self.template.endswith("/")
+        folders, files = list_folder(path)
+        seen = None
+        for name in files if is_name else folders:
+            if (fields := part.match(name)) is None:
+                continue
+            for day in self._days(f"{path}{name}/", known | fields, below, list_folder, first):
+                if day != seen:  # several objects of a day
+                    yield day
+                seen = day
+
+    def is_stray(self, name: str, *, is_folder: bool) -> bool:
+        """Whether a name right under the prefix is none of the template's."""
+        first = self._parts[0]
+        if is_folder != bool(self._folders):
+            return True
+        fields = first.match(name)
+        if fields is None:
+            return True
+        text = _day_of(fields) if fields.keys() >= _DAY or "day_ms" in fields else ""
+        return text is None or (bool(text) and _date(text) is None)
+
+
+class _Part:
+    """A folder of a template, or the name of its objects."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        found = list(_FIELD.finditer(text))
+        self.fields = {each[1] for each in found if each[1]}
+        self.is_any = any(each[2] for each in found)
+
+    @cached_property
+    def pattern(self) -> str:
+        """The part as a regular expression with a group for each field."""
+        texts, at, seen = [], 0, set[str]()
+        for each in _FIELD.finditer(self.text):
+            texts.append(re.escape(self.text[at : each.start()]))
+            if each[2]:
+                texts.append("[^/]*")
+            elif each[1] in seen:
+                texts.append(f"(?P={each[1]})")
+            else:
+                texts.append(f"(?P<{each[1]}>{FIELDS[each[1]]})")
+                seen.add(each[1])
+            at = each.end()
+        return "".join((*texts, re.escape(self.text[at:])))
+
+    def match(self, name: str) -> dict[str, str] | None:
+        """The fields of a name; None if it is none of this part's."""
+        found = re.fullmatch(self.pattern, name, re.ASCII)
+        return found.groupdict() if found else None
+
+    def filled(self, start: datetime) -> str:
+        """The part of a time; what may be any text stays `*`."""
+        return _FIELD.sub(lambda each: each[2] or _text(each[1], start), self.text)
+
+    def fits(self, name: str, start: datetime) -> bool:
+        """Whether a name may be the part of a time."""
+        found = self.match(name)
+        return found is not None and all(_text(n, start) == value for n, value in found.items())
+
+    def beginning(self, start: datetime, finer: set[str]) -> str:
+        """How the part of a time begins, up to what is not known of it."""
+        at = next(
+            (each.start() for each in _FIELD.finditer(self.text) if each[2] or each[1] in finer),
+            len(self.text),
+        )
+        return _Part(self.text[:at]).filled(start)
+
+
+def _text(field: str, start: datetime) -> str:
+    """What a field says of a time."""
+    if field == "day_ms":
+        midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
+        return str((midnight - _EPOCH) // timedelta(milliseconds=1))
+    form = {"yyyy": "%Y", "MM": "%m", "dd": "%d", "HH": "%H", "mm": "%M"}[field]
+    return f"{start:{form}}".zfill(len(field))
+
+
+def _day_of(fields: dict[str, str]) -> str | None:
+    """The day that fields tell, as YYYY-MM-DD whether or not there is such a day."""
+    if "day_ms" not in fields:
+        return f"{fields['yyyy']}-{fields['MM']}-{fields['dd']}"
+    try:
+        return f"{_EPOCH + timedelta(milliseconds=int(fields['day_ms'])):%Y-%m-%d}"
+    except OverflowError:
+        return None
+
+
+def _date(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _is_before(known: dict[str, str], first: date | None) -> bool:
+    """Whether a year, or a month of it, ends before a day."""
+    if first is None or "yyyy" not in known:
+        return False
+    months = (known["yyyy"], *([known["MM"]] if "MM" in known else []))
+    return months < (f"{first:%Y}".zfill(4), f"{first:%m}")[: len(months)]

@@ -85,12 +85,16 @@ def ledger(key: str, receipt: Receipt, settings: Settings) -> dict[str, Any]:
     that no Gold table has, and `checks` what is wrong, in words.
     """
     counts = {name: receipt[name] for name in LEDGER_COLUMNS}
-    balanced = counts["lines"] == sum(counts[name] for name in LEDGER_COLUMNS[1:])
+    skipped = receipt.get("skipped", 0)
+    balanced = counts["lines"] == sum(counts[name] for name in LEDGER_COLUMNS[1:]) + skipped
     days = trust.outside(receipt, settings.first_day, datetime.now(UTC).date())
     light = trust.worst(receipt, settings)
     return {
         "partition": key,
+        # Records may stand for several lines, and a mapping may skip some.
+        "records": receipt.get("records", counts["lines"]),
         **counts,
+        "skipped": skipped,
         "balanced": balanced,
         "refused": round(trust.refused_share(receipt), 4),
         "outside": sum(days.values()),
@@ -103,8 +107,10 @@ def _lost(key: str, counts: dict[str, Any]) -> dict[str, Any]:
     unknown = dict.fromkeys(LEDGER_COLUMNS)
     return {
         "partition": key,
+        "records": None,
         **unknown,
         **counts,
+        "skipped": None,
         "balanced": False,
         "refused": None,
         "outside": None,
@@ -114,6 +120,8 @@ def _lost(key: str, counts: dict[str, Any]) -> dict[str, Any]:
 
 def ledger_records(lake: Lake, settings: Settings | None = None) -> list[dict[str, Any]]:
     """The ledger of every live Silver partition, in order; by default by the process's settings.
+
+    `records` and `skipped` are told if some partition has records of several lines, or skips some.
 
     `rows` and `quarantined` are counted from what readers see, not from what a run said.
     """
@@ -127,7 +135,12 @@ def ledger_records(lake: Lake, settings: Settings | None = None) -> list[dict[st
             receipt = lake.receipt(live)
             line = ledger(key, {**receipt, **counts}, settings) if receipt else _lost(key, counts)
             records.append({"asset": contract.asset, **line})
-    return records
+    # What says nothing in any of them would take room for nothing.
+    plain = all(
+        not line["skipped"] and line["records"] in (line["lines"], None) for line in records
+    )
+    unneeded = ("records", "skipped") if plain else ()
+    return [{k: v for k, v in line.items() if k not in unneeded} for line in records]
 
 
 def silver_metadata(

@@ -33,7 +33,13 @@ class Light:
 
 def refused_share(receipt: Receipt) -> float:
     """The share of a partition's lines that are in quarantine, 0 to 1; 0 of no lines."""
-    return receipt["quarantined"] / receipt["lines"] if receipt["lines"] else 0.0
+    lines = judged_lines(receipt)
+    return receipt["quarantined"] / lines if lines else 0.0
+
+
+def judged_lines(receipt: Receipt) -> int:
+    """A partition's lines that are its dataset's: those that its mapping skips are another's."""
+    return int(receipt["lines"]) - int(receipt.get("skipped", 0))
 
 
 def refused(receipt: Receipt, settings: Settings) -> Light:
@@ -45,7 +51,7 @@ def refused(receipt: Receipt, settings: Settings) -> Light:
     """
     share, quarantined = refused_share(receipt), receipt["quarantined"]
     unreadable = receipt["rejected"].get("object_unreadable", 0)
-    said = f"refused {quarantined:,} of {receipt['lines']:,} lines, {share:.2%}"
+    said = f"refused {quarantined:,} of {judged_lines(receipt):,} lines, {share:.2%}"
     if unreadable:
         return Light(Level.FAIL, f"objects that cannot be read: {unreadable}; {said}")
     if quarantined and not receipt["rows"]:

@@ -217,10 +217,10 @@ class TestJudgement:
     def test_a_file_that_may_not_be_read_does_not_stop_the_others(
         self, lab: Lab, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def deny(file: IO[bytes], fields: Sequence[str]) -> Verdict:
+        def deny(file: IO[bytes], fields: Sequence[str], names: Sequence[str]) -> Verdict:
             if "orders" in str(file.name):
                 raise PermissionError(errno.EACCES, "Permission denied")
-            return judge(file, fields)
+            return judge(file, fields, names)
 
         upload_all(lab)
         with monkeypatch.context() as denied:  # root, as tests may run, may read everything

@@ -385,7 +385,8 @@ class TestGoldRefresh:
             _silver_touched(lab, day)
         assert _pretend(lab) == [TODAY, "2026-03-09"]
         assert _pretend(lab) == []
-        assert json.loads(str(lab.cursors["gold_refresh"]))["pending"] == {}
+        (state,) = json.loads(str(lab.cursors["gold_refresh"])).values()
+        assert state["pending"] == {}
 
 
 def _publish_and_die(lab: Lab) -> None:

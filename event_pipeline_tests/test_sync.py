@@ -177,7 +177,7 @@ def test_what_is_given_up_is_told_and_is_no_success(
     for _ in range(home.settings.max_attempts):
         instance.report_run_failed(home.create(instance))
     assert not home.sync()
-    assert f"arrivals: {home.hour}: given up after 2 failed runs" in home.said
+    assert f"arrivals: events {home.hour}: given up after 2 failed runs" in home.said
 
 
 def signal_once(monkeypatch: pytest.MonkeyPatch, number: signal.Signals, method: str) -> None:

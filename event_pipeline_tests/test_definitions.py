@@ -1,12 +1,15 @@
 """The graph loads as Dagster's server loads it, and is what the design says."""
 
+import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.workspace.load import location_origins_from_yaml_paths
 
 from event_pipeline.contracts import EVENTS, GOLD
 from event_pipeline.definitions import definitions
@@ -46,6 +49,36 @@ def test_the_server_loads_it(tmp_path: Path) -> None:
     )
     assert found.returncode == 0, found.stderr
     assert "Validation successful" in found.stderr + found.stdout
+
+
+def test_dg_loads_the_checkout_and_lists_it(tmp_path: Path, specs: dict[str, dg.AssetSpec]) -> None:
+    """In a fresh home, with the variables that `event-pipeline env` prints."""
+    home = {"EVENT_PIPELINE_HOME": str(tmp_path), "DAGSTER_HOME": str(tmp_path / "dagster")}
+    (tmp_path / "dagster").mkdir()
+    # Each takes seconds to load the graph: one beside the other.
+    check, listing = (
+        subprocess.Popen(
+            [DAGSTER.with_name("dg"), *command],
+            cwd=ROOT,
+            env={**os.environ, **home},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for command in (["check", "defs"], ["list", "defs", "--json"])
+    )
+    said, complaint = check.communicate()
+    assert check.returncode == 0, complaint
+    assert "All definitions loaded successfully" in said
+    listed, complaint = listing.communicate()
+    assert listing.returncode == 0, complaint
+    assert {asset["asset_key"] for asset in json.loads(listed)["assets"]} == set(specs)
+
+
+def test_dg_and_dagster_call_the_code_location_alike() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dg"]["project"]
+    (origin,) = location_origins_from_yaml_paths([str(ROOT / "workspace.yaml")])
+    assert project["code_location_name"] == origin.location_name
 
 
 def test_loading_it_loads_no_charts_no_spark_and_no_cloud() -> None:

@@ -30,8 +30,8 @@ def definitions(settings: Settings) -> dg.Definitions:
     arriving = [contract for contract in SILVER if contract is not EVENTS]
     return dg.Definitions(
         assets=[
-            bronze_events(times[HOURLY]),
-            *(arriving_asset(contract, times[contract.cadence]) for contract in arriving),
+            bronze_events(times[HOURLY], settings),
+            *(arriving_asset(contract, times[contract.cadence], settings) for contract in arriving),
             *(silver_asset(contract, times[contract.cadence], settings) for contract in SILVER),
             *(gold_asset(contract, times[contract.cadence], settings) for contract in GOLD),
         ],

@@ -56,6 +56,7 @@ EVENTS = SilverContract(
         expected="minute=05/events-20261124-010500.jsonl.gz",
     ),
     order_by="event_ts, user_id",
+    personal=("user_id", "session_id", "search_query"),
 )
 
 _EVENT_DATE = Column("event_date", "date", "Date of the events, UTC.")

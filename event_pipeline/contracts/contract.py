@@ -79,7 +79,8 @@ class Contract(ABC):
     """One table: its asset, what it holds, and its columns in order.
 
     `partition` names the column that holds the partition's value, the same in every row.
-    `order_by` is the order in which a person reads the table.
+    `order_by` is the order in which a person reads the table. `personal` names the columns that
+    identify a person or hold a person's own words; they decide no row.
 
     Raises ContractError, when it is made, with one line that says which field of which contract
     is wrong and what it may be.
@@ -90,6 +91,7 @@ class Contract(ABC):
     columns: tuple[Column, ...]
     partition: str
     order_by: str
+    personal: tuple[str, ...] = ()
 
     layer: ClassVar[str]
     partition_types: ClassVar[tuple[str, ...]] = ("timestamp", "date")
@@ -115,6 +117,7 @@ class Contract(ABC):
             if direction not in ([], ["ASC"], ["DESC"]):
                 yield f"order_by {term!r}: must be a column, with ASC or DESC after it or nothing"
             yield from self._not_columns("order_by", name)
+        yield from self._not_columns("personal", *self.personal)
 
     def _not_columns(self, field: str, *names: str) -> Iterator[str]:
         return _not_among(field, names, self.column_names, "a column")
@@ -267,6 +270,7 @@ class SilverContract(MadeContract):
             ),
             partition=self.partition,
             order_by=f"{self.partition}, reasons, line",
+            personal=("line",) if self.personal else (),
         )
 
     def _judged_by(self) -> tuple[object, ...]:

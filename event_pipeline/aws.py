@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from event_pipeline.errors import UsageError, first_line
 
 if TYPE_CHECKING:
+    from botocore.config import _RetryDict
     from obstore.store import ClientConfig, S3Credential, S3Store
 
 # Throttled calls slow this process down instead of failing a run.
-RETRIES = {"mode": "adaptive", "max_attempts": 10}
+RETRIES: "_RetryDict" = {"mode": "adaptive", "max_attempts": 10}
 # How services say that credentials were good once, are of nobody, or that clocks differ.
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 UNKNOWN = (

@@ -26,19 +26,19 @@ warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 def definitions(settings: Settings) -> dg.Definitions:
     """The graph for these settings."""
     times = {cadence: cadence.definition(settings.first_day) for cadence in (HOURLY, DAILY)}
-    # The producer that comes with the pipeline is of the events.
-    arriving = [contract for contract in SILVER if contract is not EVENTS]
+    arriving = [contract for contract in SILVER if not contract.bronze.produced]
+    is_produced = EVENTS.bronze.produced
     return dg.Definitions(
         assets=[
-            bronze_events(times[HOURLY]),
-            *(arriving_asset(contract, times[contract.cadence]) for contract in arriving),
+            *([bronze_events(times[HOURLY], settings)] if is_produced else []),
+            *(arriving_asset(contract, times[contract.cadence], settings) for contract in arriving),
             *(silver_asset(contract, times[contract.cadence], settings) for contract in SILVER),
             *(gold_asset(contract, times[contract.cadence], settings) for contract in GOLD),
         ],
         asset_checks=[upload_check(c) for c in SILVER if c.bronze.uploaded],
         sensors=sensors(settings),
         jobs=[repair_job(settings), maintenance],
-        schedules=[ingest_schedule(), maintenance_schedule()],
+        schedules=[*([ingest_schedule()] if is_produced else []), maintenance_schedule()],
         resources=resources(settings).by_key(),
         executor=living_executor,
     )

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from event_pipeline import aws
-from event_pipeline.contracts import GOLD, SILVER, GoldContract
+from event_pipeline.contracts import EVENTS, GOLD, SILVER, GoldContract
 from event_pipeline.engines import Querier
 from event_pipeline.ingest.drops import FILES, DropProfile, file_key, write_drop
 from event_pipeline.ingest.handler import open_store
@@ -40,7 +40,8 @@ def run_demo(settings: Settings, hours: int, console: Console) -> bool:
     used = resources(settings)
     console.print(f"Home: {settings.home.absolute()}", highlight=False)
     with working(settings, console) as work:
-        _ingest(used.ingester, hours, work)
+        if EVENTS.bronze.produced:
+            _ingest(used.ingester, hours, work)
         _drop(settings, work.progress)
         work.follow_sensors()
     for contract in GOLD:

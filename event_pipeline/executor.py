@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 
 import dagster as dg
-from dagster._core.definitions.executor_definition import IN_PROC_CONFIG
-from dagster._core.execution.context.system import PlanOrchestrationContext
-from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.execution.retries import RetryMode
 
 from event_pipeline import runs
+from event_pipeline.dagster_internals import (
+    IN_PROC_CONFIG,
+    ExecutionPlan,
+    PlanOrchestrationContext,
+    RetryMode,
+)
 
 
 class LivingExecutor(dg.Executor):

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 from event_pipeline.assets.keys import asset_key
 from event_pipeline.automation import RANGE_END, RANGE_START, RETRIES
 from event_pipeline.contracts import GoldContract, MadeContract, SilverContract
+from event_pipeline.dagster_internals import AssetCheckExecutionRecord
 from event_pipeline.errors import in_short
 from event_pipeline.lake.tables import Lake, Live
 from event_pipeline.partitions import DAY, Cadence

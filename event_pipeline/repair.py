@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-from dagster._core.utils import make_new_run_id
 from rich.console import Console
 
 from event_pipeline import report, runs
@@ -13,6 +12,7 @@ from event_pipeline.assets.keys import asset_key
 from event_pipeline.automation import CODE_VERSION, DATA_VERSION, recorded_versions
 from event_pipeline.build import Built, build_gold, build_silver
 from event_pipeline.contracts import GOLD, SILVER, TABLES, Contract, GoldContract, SilverContract
+from event_pipeline.dagster_internals import make_new_run_id
 from event_pipeline.engines import Querier, Transformer
 from event_pipeline.home import open_instance
 from event_pipeline.lake.damage import CATALOG, Damage, damages

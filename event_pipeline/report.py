@@ -28,7 +28,15 @@ LEDGER_COLUMNS = ("lines", "rows", "duplicates", "quarantined")
 def column_schema(contract: Contract) -> dg.TableSchema:
     """The contract's columns, as the UI shows them."""
     return dg.TableSchema(
-        [dg.TableColumn(c.name, c.type, description=c.description) for c in contract.columns]
+        [
+            dg.TableColumn(
+                c.name,
+                c.type,
+                description=c.description,
+                tags={"pii": ""} if c.name in contract.personal else None,
+            )
+            for c in contract.columns
+        ]
     )
 
 

@@ -21,11 +21,14 @@ from pathlib import Path
 
 import dagster as dg
 import psutil
-from dagster._core.events import RunFailureReason
-from dagster._core.launcher import DefaultRunLauncher, RunLauncher
-from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG
-from dagster._serdes import deserialize_value
-from dagster._time import get_current_timestamp
+
+from event_pipeline.dagster_internals import (
+    RUN_FAILURE_REASON_TAG,
+    DefaultRunLauncher,
+    RunFailureReason,
+    get_current_timestamp,
+    is_executed,
+)
 
 FOLDER = "living"
 # On a run that ended through no fault of its own: why.
@@ -41,7 +44,7 @@ LOST_REASONS = {
 GRACE_SECONDS = 60
 # A daemon says twice a minute that it lives.
 DAEMON_GRACE_SECONDS = 90
-# A code server that does not answer by then has too much to do, or is suspended: it is there.
+# What a code server has to say whether it executes a run.
 SERVER_SECONDS = 10
 # By how much a process may seem younger than what it said: clocks are set.
 CLOCK_SECONDS = 5
@@ -197,7 +200,10 @@ def _unheard_of(instance: dg.DagsterInstance, record: dg.RunRecord) -> str | Non
     if run.status == Status.QUEUED:
         return None if _daemon_lives(instance) else "it is queued, and no daemon runs to start it"
     said = list(_processes(instance, run.run_id))
-    if any(_is_there(pid, at) for pid, at in said) or _is_executed(instance.run_launcher, run):
+    if any(_is_there(pid, at) for pid, at in said):
+        return None
+    # A code server starts a process, which has to load the code before it can say something itself.
+    if is_executed(instance.run_launcher, run.run_id, SERVER_SECONDS):
         return None
     return "its process is gone" if said else "no process began it"
 
@@ -213,29 +219,6 @@ def _processes(instance: dg.DagsterInstance, run_id: str) -> Iterator[tuple[int,
         event = entry.dagster_event
         if event and (pid := event.engine_event_data.metadata.get("pid")):
             yield int(str(pid.value)), entry.timestamp
-
-
-def _is_executed(launcher: RunLauncher, run: dg.DagsterRun) -> bool:
-    """Whether the code server that was to execute a run is there and says that it does.
-
-    It starts a process, which has to load the code before it can say something itself.
-    """
-    import grpc
-    from dagster._core.errors import DagsterUserCodeUnreachableError
-    from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
-
-    assert isinstance(launcher, DefaultRunLauncher)
-    client = launcher._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
-    if client is None:
-        return False
-    try:
-        request = CanCancelExecutionRequest(run_id=run.run_id)
-        answer = client.can_cancel_execution(request, timeout=SERVER_SECONDS)
-    except DagsterUserCodeUnreachableError as error:
-        cause = error.__cause__
-        late = grpc.StatusCode.DEADLINE_EXCEEDED
-        return isinstance(cause, grpc.RpcError) and cause.code() == late
-    return deserialize_value(answer, CanCancelExecutionResult).can_cancel
 
 
 def _is_there(pid: int, at: float) -> bool:

@@ -2,17 +2,21 @@
 
 import difflib
 import os
+import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from event_pipeline.errors import SettingsError
 
 PREFIX = "EVENT_PIPELINE_"
+# Whom Dagster takes for an owner.
+OWNER = re.compile(r"team:\S+|[A-Za-z0-9_][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
 # Of the Lambda alone.
 ELSEWHERE = ("lake",)
 # Without which the target aws cannot be.
@@ -42,6 +46,10 @@ class Settings(BaseSettings):
     first_day: date = Field(
         date(2025, 1, 1),
         description="First partition, a UTC date; real data may need an older one.",
+    )
+    owners: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Owners of every asset, as team:data,ana@example.com; none: nobody is named.",
     )
     memory_mb: int = Field(2048, ge=256, description="Memory the embedded engine may use, MiB.")
     spark_memory_mb: int = Field(4096, ge=1024, description="Memory of Spark's JVM, MiB.")
@@ -107,6 +115,15 @@ class Settings(BaseSettings):
         except UnicodeEncodeError:
             raise ValueError("its name is not UTF-8, as tables must have it") from None
         return home
+
+    @field_validator("owners", mode="before")
+    @classmethod
+    def _are_owners(cls, owners: str | Sequence[str]) -> Sequence[str]:
+        given = [each.strip() for each in owners.split(",")] if isinstance(owners, str) else owners
+        for each in given:
+            if not OWNER.fullmatch(each):
+                raise ValueError(f"{each!r} is neither team:NAME nor an email address")
+        return given
 
     @model_validator(mode="after")
     def _aws_is_whole(self) -> Self:

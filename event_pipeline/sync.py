@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
-from dagster._core.utils import make_new_run_id
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,6 +23,7 @@ from event_pipeline import runs
 from event_pipeline.assets.keys import asset_key
 from event_pipeline.automation import INPUT, WHY, partitions_in_words, recorded_versions
 from event_pipeline.contracts import GOLD, SILVER, Contract
+from event_pipeline.dagster_internals import make_new_run_id
 from event_pipeline.definitions import definitions
 from event_pipeline.errors import first_line, in_short
 from event_pipeline.home import open_instance

@@ -88,7 +88,7 @@ def hidden(cause: Exception) -> Exception:
         (NoRegionError(), "no region is set: set AWS_REGION"),
         (EndpointConnectionError(endpoint_url="http://aws"), "Could not connect to the endpoint"),
         (
-            SSLError(endpoint_url="http://aws", error="bad"),
+            SSLError(endpoint_url="http://aws", error=ValueError("bad")),
             "SSL validation failed for http://aws bad",
         ),
         (

@@ -25,6 +25,7 @@ from event_pipeline.contracts import (
     MadeContract,
     SilverContract,
     Total,
+    feeds,
 )
 from event_pipeline.contracts import contract as contract_module
 from event_pipeline.contracts.columns import PLAIN_TYPES, is_type
@@ -70,7 +71,7 @@ def test_each_statement_fits_its_contract(contract: MadeContract) -> None:
 
 
 def test_another_contract_or_statement_is_another_version() -> None:
-    assert replace(EVENTS).version == EVENTS.version
+    assert replace(EVENTS, personal=()).version == EVENTS.version
     others = [
         replace(EVENTS, columns=EVENTS.columns[1:], order_by="user_id"),
         replace(EVENTS, source=EVENTS.source[:-1]),
@@ -94,6 +95,10 @@ def renamed(columns: tuple[Column, ...], **kinds: str) -> tuple[Column, ...]:
 TWICE = (*EVENTS.columns, Column("user_id", "string", "Again."))
 NAMELESS = (*EVENTS.columns, Column("User", "string", "In upper case."))
 WRONG: dict[str, tuple[Callable[[], object], str]] = {
+    "personal": (
+        lambda: replace(EVENTS, personal=("email",)),
+        "contract silver/events: personal 'email': is not a column; choose from event_ts, ",
+    ),
     "layer": (
         lambda: replace(EVENTS, asset="trusted/x"),
         "contract trusted/x: asset 'trusted/x': a SilverContract must be called silver/<name>",
@@ -203,7 +208,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
         "bronze.prefix 'silver/events/': what lies there is the pipeline's own",
     ),
     "layout": (
-        lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, layout="{yyyy}/{MM}/{dd}/")),
+        lambda: replace(EVENTS, bronze=replace(feeds.FIREHOSE, layout="{yyyy}/{MM}/{dd}/")),
         "bronze.layout '{yyyy}/{MM}/{dd}/': must tell the hour, by {HH}",
     ),
     "uploads-by-hour": (
@@ -213,6 +218,10 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "mapping": (
         lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, mapping="feeds/none.sql")),
         "bronze.mapping 'feeds/none.sql': there is no file",
+    ),
+    "produced-elsewhere": (
+        lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, prefix="bronze/clicks/")),
+        "bronze.produced: the producer writes to bronze/events/",
     ),
     "each-without-mapping": (
         lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, each="items")),
@@ -426,12 +435,8 @@ def test_a_gold_statement_knows_the_columns_of_its_inputs(sql: Callable[[str], s
 
 def clashes() -> Iterator[Any]:
     """Contracts that are right alone and wrong together."""
-    second = replace(
-        EVENTS,
-        asset="silver/second",
-        bronze=replace(EVENTS.bronze, asset="bronze/second", prefix="bronze/second/"),
-    )
-    at = second.bronze
+    at = replace(EVENTS.bronze, asset="bronze/second", prefix="bronze/second/", produced=False)
+    second = replace(EVENTS, asset="silver/second", bronze=at)
     yield "two of a name", [EVENTS, replace(second, asset=EVENTS.asset)], "two contracts are called"
     taken = replace(second, bronze=replace(at, asset=EVENTS.bronze.asset))
     yield "two of a Bronze asset", [EVENTS, taken], "is that of silver.events too"

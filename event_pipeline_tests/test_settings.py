@@ -21,6 +21,8 @@ def _only_what_a_test_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "value", "said"),
     [
         ("TARGET", "azure", "'local'"),
+        ("OWNERS", "team:data, ana", "'ana' is neither team:NAME nor an email address"),
+        ("OWNERS", "team:", "'team:' is neither"),
         ("FIRST_DAY", "yesterday", "date"),
         ("FIRST_DAY", "2025-02-30", "date"),
         ("MEMORY_MB", "12", "256"),

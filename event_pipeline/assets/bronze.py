@@ -7,11 +7,13 @@ import dagster as dg
 from event_pipeline import report
 from event_pipeline.assets.keys import bronze_key
 from event_pipeline.assets.recording import outputs
+from event_pipeline.assets.specs import bronze_spec
 from event_pipeline.automation import DATA_VERSION
 from event_pipeline.contracts import EVENTS, SilverContract
 from event_pipeline.ingest.ingester import Ingester
 from event_pipeline.lake.objects import Listing, Objects
 from event_pipeline.lake.uploads import in_one_line
+from event_pipeline.settings import Settings
 
 FILES_VALID = "files_are_valid"
 
@@ -19,25 +21,18 @@ FILES_VALID = "files_are_valid"
 BRONZE_EVENTS = bronze_key(EVENTS)
 
 
-def bronze_events(hours: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def bronze_events(hours: dg.PartitionsDefinition, settings: Settings) -> dg.AssetsDefinition:
     """The asset `bronze/events`, by arrival hour."""
 
     @dg.multi_asset(
         name="bronze__events",
         specs=[
-            dg.AssetSpec(
-                BRONZE_EVENTS,
-                description=(
-                    "Events as received: gzipped JSON Lines, one object a 5-minute slot, never"
-                    " changed. Materializing an hour makes the slots that are over and not there"
-                    " yet."
-                ),
-                group_name="bronze",
-                # Another contract asks for other fields of a line.
-                code_version=EVENTS.version,
-                skippable=True,
-                kinds={"json", "lambda"},
-                metadata={"dagster/column_schema": report.source_schema(EVENTS)},
+            bronze_spec(
+                EVENTS,
+                "Events as received: gzipped JSON Lines, one object a 5-minute slot, never changed."
+                " Materializing an hour makes the slots that are over and not there yet.",
+                settings,
+                is_produced=True,
             )
         ],
         partitions_def=hours,
@@ -69,18 +64,17 @@ def bronze_events(hours: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     return bronze
 
 
-def arriving_asset(contract: SilverContract, partitions: dg.PartitionsDefinition) -> dg.AssetSpec:
+def arriving_asset(
+    contract: SilverContract, partitions: dg.PartitionsDefinition, settings: Settings
+) -> dg.AssetSpec:
     """A Bronze asset whose objects come from outside; the arrival sensor reports them."""
-    return dg.AssetSpec(
-        bronze_key(contract),
-        description=(
-            f"Objects as they come to `{contract.bronze.prefix}{contract.layout.template}`, called"
-            f" `{contract.bronze.expected}`; never changed here."
-        ),
-        group_name="bronze",
-        partitions_def=partitions,
-        kinds={"json"},
-        metadata={"dagster/column_schema": report.source_schema(contract)},
+    called = f", called `{contract.bronze.expected}`" if contract.bronze.expected else ""
+    description = (
+        f"Objects as they come to `{contract.bronze.prefix}{contract.layout.template}`{called};"
+        " never changed here."
+    )
+    return bronze_spec(contract, description, settings).replace_attributes(
+        partitions_def=partitions
     )
 
 

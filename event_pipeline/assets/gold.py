@@ -7,6 +7,7 @@ import dagster as dg
 from event_pipeline import report
 from event_pipeline.assets.keys import asset_key
 from event_pipeline.assets.recording import record_builds
+from event_pipeline.assets.specs import table_spec
 from event_pipeline.build import build_gold
 from event_pipeline.contracts import GoldContract
 from event_pipeline.engines import Querier, Transformer
@@ -29,10 +30,11 @@ def gold_asset(
     @dg.multi_asset(
         name="__".join(key.path),
         specs=[
-            dg.AssetSpec(
-                key,
+            table_spec(
+                contract,
+                contract,
                 # A day's events mostly arrive on that day; the sensor knows of the late ones.
-                deps=[
+                [
                     dg.AssetDep(
                         asset_key(source),
                         partition_mapping=dg.TimeWindowPartitionMapping(
@@ -41,12 +43,7 @@ def gold_asset(
                     )
                     for source in contract.inputs
                 ],
-                description=contract.description,
-                group_name="gold",
-                code_version=contract.version,
-                skippable=True,
-                kinds={"iceberg"},
-                metadata={"dagster/column_schema": report.column_schema(contract)},
+                settings,
             )
         ],
         partitions_def=days,

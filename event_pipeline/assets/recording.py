@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
 from event_pipeline.automation import CODE_VERSION, DATA_VERSION
 from event_pipeline.build import Built
+from event_pipeline.dagster_internals import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from event_pipeline.errors import in_short
 from event_pipeline.report import table_metadata
 

@@ -8,9 +8,10 @@ from event_pipeline import report
 from event_pipeline.assets.judgements import check_specs, evaluations
 from event_pipeline.assets.keys import asset_key, bronze_key
 from event_pipeline.assets.recording import record_builds
+from event_pipeline.assets.specs import table_spec
 from event_pipeline.automation import recorded_versions
 from event_pipeline.build import build_silver
-from event_pipeline.contracts import Contract, SilverContract
+from event_pipeline.contracts import SilverContract
 from event_pipeline.engines import Transformer
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
@@ -38,21 +39,12 @@ def silver_asset(
         description="Lines have no fields but the contract's; a new one is named, with its share.",
     )
 
-    def spec(key: dg.AssetKey, made: Contract) -> dg.AssetSpec:
-        return dg.AssetSpec(
-            key,
-            deps=[bronze_key(contract)],
-            description=made.description,
-            group_name=key.path[0],
-            code_version=contract.version,
-            skippable=True,
-            kinds={"iceberg"},
-            metadata={"dagster/column_schema": report.column_schema(made)},
-        )
-
     @dg.multi_asset(
         name="__".join(silver.path),
-        specs=[spec(silver, contract), spec(quarantine, contract.quarantine)],
+        specs=[
+            table_spec(table, contract, [bronze_key(contract)], settings)
+            for table in (contract, contract.quarantine)
+        ],
         partitions_def=partitions,
         # Each is on record when it is made; and the CLI's --partition-range asks for this.
         backfill_policy=dg.BackfillPolicy.single_run(),

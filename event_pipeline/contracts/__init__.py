@@ -37,17 +37,17 @@ from event_pipeline.contracts.together import check_together
 # The modules of this package whose contracts are the graph's, each table in the order it has there.
 MODULES = ("clickstream", "commerce")
 
-_CONTRACTS = tuple(
-    dict.fromkeys(
-        each
-        for name in MODULES
-        for each in vars(import_module(f"{__name__}.{name}")).values()
-        if isinstance(each, MadeContract)
-    )
-)
+_CONTRACTS: dict[MadeContract, str] = {}
+for _name in MODULES:
+    for _each in vars(import_module(f"{__name__}.{_name}")).values():
+        if isinstance(_each, MadeContract):
+            # Of the first module that has it; a later one imports it from there.
+            _CONTRACTS.setdefault(_each, _name)
 SILVER = tuple(each for each in _CONTRACTS if isinstance(each, SilverContract))
 GOLD = tuple(each for each in _CONTRACTS if isinstance(each, GoldContract))
 check_together(SILVER, GOLD)
+# The domain of each made table is the module that its contract stands in.
+DOMAINS = {each.table: name for each, name in _CONTRACTS.items()}
 TABLES = {c.table: c for c in (*SILVER, *(s.quarantine for s in SILVER), *GOLD)}
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "COMMERCE_USERS",
     "CONVERSION_FUNNEL",
     "DAILY_USER_ACTIVITY",
+    "DOMAINS",
     "ENGINE_RULES",
     "EVENTS",
     "GOLD",

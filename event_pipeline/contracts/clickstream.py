@@ -54,8 +54,10 @@ EVENTS = SilverContract(
         # The producer's name, with an optional suffix for files that a person loads.
         r"minute=\d\d/events-\d{8}-\d{6}(-[0-9a-z]+)?\.jsonl\.gz",
         expected="minute=05/events-20261124-010500.jsonl.gz",
+        produced=True,
     ),
     order_by="event_ts, user_id",
+    personal=("user_id", "session_id", "search_query"),
 )
 
 _EVENT_DATE = Column("event_date", "date", "Date of the events, UTC.")

@@ -44,6 +44,7 @@ COMMERCE_USERS = SilverContract(
     key=("user_id",),
     latest="signup_date",
     order_by="drop_date DESC, user_id",
+    personal=("user_id",),
 )
 
 COMMERCE_EVENTS = SilverContract(
@@ -89,6 +90,7 @@ COMMERCE_EVENTS = SilverContract(
     key=("event_id",),
     latest="event_timestamp",
     order_by="drop_date DESC, event_timestamp, event_id",
+    personal=("user_id", "session_id"),
 )
 
 COMMERCE_ORDERS = SilverContract(
@@ -134,6 +136,7 @@ COMMERCE_ORDERS = SilverContract(
     key=("order_id",),
     latest="order_timestamp",
     order_by="drop_date DESC, order_timestamp, order_id",
+    personal=("user_id",),
 )
 
 _PAID = "sum(CASE WHEN payment_status = 'success' THEN order_amount END)"
@@ -164,6 +167,7 @@ USER_ACTIVITY = GoldContract(
         _DROP_DATE,
     ),
     order_by="drop_date DESC, revenue DESC, user_id, currency",
+    personal=("user_id",),
     totals=(
         Total("users", "count(*)", COMMERCE_USERS),
         Total("total_events", "count(*)", COMMERCE_EVENTS),

@@ -24,6 +24,8 @@ ENGINE_RULES = {
 }
 MISSING = "_missing"
 LAYERS = ("silver", "quarantine", "gold")
+# Where the pipeline's own producer writes.
+PRODUCED = "bronze/events/"
 ANY_NAME = r"(.*/)?[^/_.][^/]*"
 LAYOUTS = {
     HOURLY: "year={yyyy}/month={MM}/day={dd}/hour={HH}/",
@@ -46,6 +48,8 @@ class Bronze:
     Records of another layout than the dataset's have a `mapping`: the file, under `sql`, of one
     SELECT FROM raw that gives the dataset's source fields. A record that stands for several rows
     has an array of them at the path `each`: every element, in the array's place, is a row.
+
+    `produced` objects are those of the pipeline's own producer, on AWS its Lambda.
     """
 
     asset: str
@@ -56,6 +60,7 @@ class Bronze:
     uploaded: bool = False
     mapping: str = ""
     each: str = ""
+    produced: bool = False
 
     def mistakes(self) -> Iterator[str]:
         """What is wrong with the declaration, one line each."""
@@ -77,6 +82,8 @@ class Bronze:
                 yield f"bronze.expected {self.expected!r}: does not match names {self.names!r}"
         if self.mapping and not (SQL / self.mapping).is_file():
             yield f"bronze.mapping {self.mapping!r}: there is no file {SQL / self.mapping}"
+        if self.produced and (self.prefix != PRODUCED or self.layout or self.mapping):
+            yield f"bronze.produced: the producer writes to {PRODUCED} and in no other layout"
         if self.each and not self.mapping:
             yield "bronze.each: means nothing without a mapping, which says what an element gives"
 
@@ -102,7 +109,8 @@ class Contract(ABC):
     """One table: its asset, what it holds, and its columns in order.
 
     `partition` names the column that holds the partition's value, the same in every row.
-    `order_by` is the order in which a person reads the table.
+    `order_by` is the order in which a person reads the table. `personal` names the columns that
+    identify a person or hold a person's own words; they decide no row.
 
     Raises ContractError, when it is made, with one line that says which field of which contract
     is wrong and what it may be.
@@ -113,6 +121,7 @@ class Contract(ABC):
     columns: tuple[Column, ...]
     partition: str
     order_by: str
+    personal: tuple[str, ...] = ()
 
     layer: ClassVar[str]
     partition_types: ClassVar[tuple[str, ...]] = ("timestamp", "date")
@@ -138,6 +147,7 @@ class Contract(ABC):
             if direction not in ([], ["ASC"], ["DESC"]):
                 yield f"order_by {term!r}: must be a column, with ASC or DESC after it or nothing"
             yield from self._not_columns("order_by", name)
+        yield from self._not_columns("personal", *self.personal)
 
     def _not_columns(self, field: str, *names: str) -> Iterator[str]:
         return _not_among(field, names, self.column_names, "a column")
@@ -299,6 +309,7 @@ class SilverContract(MadeContract):
             ),
             partition=self.partition,
             order_by=f"{self.partition}, reasons, line",
+            personal=("line",) if self.personal else (),
         )
 
     @property

@@ -13,6 +13,8 @@ import pytest
 from event_pipeline.contracts import EVENTS
 from event_pipeline_tests.dagster_lab import HOUR, SILVER_ASSETS, SILVER_EVENTS, TODAY, Lab, text
 
+ROOT = Path(__file__).parents[2]
+MATERIALIZE = "dagster asset materialize -m event_pipeline.definitions"
 QUARANTINE = SILVER_ASSETS[1]
 HOURS = ["2026-03-10-09:00", "2026-03-10-10:00", HOUR]
 BROKEN = b'not json\n{"event_type": "dance", "user_id": "u", "session_id": "s"}\n'
@@ -163,17 +165,24 @@ def test_on_a_persistent_instance_a_new_process_knows_what_was_built(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "asked",
-    [["--partition", HOUR], ["--partition-range", f"{HOURS[0]}...{HOUR}"]],
-    ids=["partition", "range"],
+    ("command", "rows"),
+    [
+        (f"{MATERIALIZE} --select silver/events --partition {HOUR}", 2),
+        (f"{MATERIALIZE} --select silver/events --partition-range {HOURS[0]}...{HOUR}", 6),
+        (f"dg launch --assets silver/events --partition {HOUR}", 2),
+    ],
+    ids=["partition", "range", "dg"],
 )
-def test_the_command_line_materializes_it(lab: Lab, tmp_path: Path, asked: list[str]) -> None:
+def test_the_command_line_materializes_it(
+    lab: Lab, tmp_path: Path, command: str, rows: int
+) -> None:
     for hour in HOURS:
         lab.arrive(hour)
     (tmp_path / "home").mkdir()
-    command = "asset materialize -m event_pipeline.definitions --select silver/events"
+    program, *arguments = command.split()
     done = subprocess.run(
-        [Path(sys.executable).with_name("dagster"), *command.split(), *asked],
+        [Path(sys.executable).with_name(program), *arguments],
+        cwd=ROOT,
         env={
             **os.environ,
             "DAGSTER_HOME": str(tmp_path / "home"),
@@ -184,4 +193,4 @@ def test_the_command_line_materializes_it(lab: Lab, tmp_path: Path, asked: list[
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert lab.rows() == (2 if asked[0] == "--partition" else 6)
+    assert lab.rows() == rows

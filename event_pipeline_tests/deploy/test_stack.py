@@ -9,6 +9,7 @@ from typing import Any
 import botocore.endpoint
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.stub import ANY, Stubber
 from rich.console import Console
 
@@ -392,4 +393,4 @@ def tag(name: str, value: object) -> str:
 def answer(xml: str, status: int = 200) -> AWSResponse:
     raw = io.BytesIO(xml.encode())
     raw.stream = lambda: iter([raw.read()])  # type: ignore[attr-defined]
-    return AWSResponse("http://127.0.0.1", status, {}, raw)
+    return AWSResponse("http://127.0.0.1", status, HTTPHeaders(), raw)

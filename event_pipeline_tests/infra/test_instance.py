@@ -185,7 +185,7 @@ def test_the_launcher_starts_no_definition_but_a_runs() -> None:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Json]]:
     """Every call of AWS from here on: the action, and what is asked."""
     made: list[tuple[str, Json]] = []
-    real = BaseClient._make_api_call
+    real = BaseClient._make_api_call  # type: ignore[attr-defined]
 
     def call(client: Any, operation: str, asked: Json) -> Any:
         made.append((f"{client.meta.service_model.service_name}:{operation}", asked))

@@ -33,7 +33,7 @@ class Credentials:
 
     def client(self, name: str) -> Any:
         """A client of one service of this twin."""
-        return boto3.client(
+        return boto3.client(  # type: ignore[call-overload]  # of any service
             name,
             endpoint_url=os.environ["AWS_ENDPOINT_URL"],
             aws_access_key_id=self.key,

@@ -108,7 +108,7 @@ class Twin:
     def client(self, service: str, environment: dict[str, str] | None = None) -> Any:
         """A boto3 client, of the root or of whom an environment names."""
         found = environment or self.environment
-        return boto3.client(
+        return boto3.client(  # type: ignore[call-overload]  # of any service
             service,
             endpoint_url=self.endpoint,
             region_name=found["AWS_DEFAULT_REGION"],

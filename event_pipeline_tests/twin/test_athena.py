@@ -56,7 +56,7 @@ def tables(session_twin: Twin) -> None:
 def _catalog(twin: Twin) -> GlueCatalog:
     properties = {"endpoint": twin.endpoint, "region": "us-east-1", "access-key-id": "test"}
     properties["secret-access-key"] = "test"
-    both = {f"{of}.{k}": v for of in ("glue", "s3") for k, v in properties.items()}
+    both: dict[str, Any] = {f"{of}.{k}": v for of in ("glue", "s3") for k, v in properties.items()}
     return GlueCatalog("lake", **both)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import duckdb
 
-from event_pipeline.contracts import EVENTS, SilverContract
+from event_pipeline.contracts import SilverContract
 from event_pipeline.errors import LoadError
 from event_pipeline.ingest.handler import (
     COMPRESSION,
@@ -59,7 +59,7 @@ class Slot:
 def key_of(contract: SilverContract, start: datetime, load: str, part: int = 0) -> str:
     """Key of an object of a load. Raises LoadError for a dataset that no file can be loaded to."""
     suffix = f"-{load}p{part + 1}" if part else f"-{load}"
-    if contract is EVENTS:
+    if contract.bronze.produced:
         return object_key(start).replace(".jsonl.gz", f"{suffix}.jsonl.gz")
     bronze, is_hourly = contract.bronze, contract.cadence is HOURLY
     stem = posixpath.basename(bronze.expected or contract.identifier[1]).partition(".")[0]

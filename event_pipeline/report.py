@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from event_pipeline import trust
 from event_pipeline.build import Built, Receipt
-from event_pipeline.contracts import ENGINE_RULES, SILVER, Contract, GoldContract, SilverContract
+from event_pipeline.contracts import SILVER, Contract, GoldContract, SilverContract
 from event_pipeline.lake.objects import Listing
 from event_pipeline.lake.tables import Lake
 from event_pipeline.settings import Settings, get_settings
@@ -243,10 +243,9 @@ def refused_reasons(
 
 
 def _rejected(contract: SilverContract, receipt: Receipt) -> dg.MetadataValue:
-    meanings = {**contract.rules, **ENGINE_RULES}
     return table_metadata(
         [
-            {"reason": reason, "lines": n, "meaning": meanings.get(reason, "")}
+            {"reason": reason, "lines": n, "meaning": contract.meaning(reason)}
             for reason, n in sorted(receipt["rejected"].items(), key=lambda item: -item[1])
         ]
     )

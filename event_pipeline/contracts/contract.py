@@ -290,6 +290,10 @@ class SilverContract(MadeContract):
         """The raw fields whose absence is a rule that a row breaks."""
         return tuple(name for name in self.source if f"{name}{MISSING}" in self.rules)
 
+    def meaning(self, reason: str) -> str:
+        """What a reason for which a line is refused means; empty if it is none."""
+        return self.rules.get(reason) or ENGINE_RULES.get(reason, "")
+
     @property
     def is_dated_by_partition(self) -> bool:
         """Whether a partition is of one date, as a drop, and not of all that its rows have."""

@@ -191,7 +191,7 @@ class Objects(dg.ConfigurableResource[Any]):
                 return _judged(self.root, item.key, item.etag, key, tops_of(contract))
             # As its producer makes it, if it can be read at all.
             if not aws.in_s3(self.root) and not os.access(f"{self.root}/{item.key}", os.R_OK):
-                _opened(self.root, item.key).close()
+                open_object(self.root, item.key).close()
         except FileNotFoundError:
             return Verdict(error="gone since it was listed")
         except OSError as error:
@@ -238,7 +238,7 @@ class Objects(dg.ConfigurableResource[Any]):
                 sha256 = _sha256(self.root, item.key, item.etag)
             deviation = compare(item.key, manifest, item.bytes, sha256)
             if deviation:
-                with _opened(self.root, item.key) as file:
+                with open_object(self.root, item.key) as file:
                     deviation = deviation.counted(file)
         except OSError:  # It went, or cannot be read; the build says so.
             return None, None
@@ -280,14 +280,14 @@ def _judged(
 
     Sensors ask at every tick, and a gzipped file is read to its end.
     """
-    with _opened(root, key) as file:
+    with open_object(root, key) as file:
         return judge(file, fields, names)
 
 
 @lru_cache(maxsize=10_000)
 def _sniffed(root: str, key: str, etag: str, names: tuple[str, ...]) -> Spelling:
     """How one version of an object is spelled."""
-    with _opened(root, key) as file:
+    with open_object(root, key) as file:
         return sniff(file, names)
 
 
@@ -304,7 +304,7 @@ def tops_of(contract: SilverContract) -> tuple[str, ...]:
 @lru_cache(maxsize=10_000)
 def _sha256(root: str, key: str, etag: str) -> str:
     """The SHA-256 of one version of an object."""
-    with _opened(root, key) as file:
+    with open_object(root, key) as file:
         return sha256_of(file)
 
 
@@ -319,7 +319,8 @@ def may_lie_in(contract: SilverContract, key: str, folder: str) -> bool:
     return path.startswith(folder) or folder.startswith(path)
 
 
-def _opened(root: str, key: str) -> IO[bytes]:
+def open_object(root: str, key: str) -> IO[bytes]:
+    """An object's bytes, as a seekable file. Raises OSError."""
     if not aws.in_s3(root):
         return open(f"{root}/{key}", "rb")
     return BufferedReader(_Reader(open_reader(_store_at(root), key)), READ_AT_ONCE)

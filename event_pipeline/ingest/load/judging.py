@@ -223,7 +223,7 @@ def _refusal(
     found: tuple[Any, ...],
 ) -> Refusal:
     reason, rows, line = found
-    meaning = {**ENGINE_RULES, **contract.rules}.get(reason, "")
+    meaning = contract.meaning(reason)
     name = next((each for each in contract.source if reason.startswith(f"{each}_")), None)
     example, advice = line[:SHOWN], ""
     if name and not reason.endswith("_missing"):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import dagster as dg
 import pyarrow as pa
@@ -48,6 +48,9 @@ from event_pipeline.lake import folder
 from event_pipeline.lake.folder_io import NEW, OLD, FolderIO, moved
 from event_pipeline.lake.salvage import UNREADABLE, files_of, moved_file, salvage
 from event_pipeline.partitions import DAILY, DAY
+
+if TYPE_CHECKING:
+    from event_pipeline.settings import Settings
 
 RECEIPT = "receipt.json"
 # In a receipt, the digests of its data files, by name.
@@ -141,6 +144,11 @@ class Lake(dg.ConfigurableResource[Any]):
 
     root: str
     database_prefix: str = ""
+
+    @classmethod
+    def of(cls, settings: "Settings") -> "Lake":
+        """The tables of the settings' lake."""
+        return cls(root=settings.root, database_prefix=settings.database_prefix)
 
     @property
     def _in_glue(self) -> bool:

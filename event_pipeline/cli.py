@@ -1,4 +1,7 @@
-"""The command line, `event-pipeline`. A wrong word, setting or query is one line and exit 2."""
+"""The command line, `event-pipeline`. A wrong word, setting or query is one line and exit 2.
+
+Each command imports what it needs, so that none waits for what only another one needs.
+"""
 
 import json
 import re
@@ -11,12 +14,8 @@ from typing import TYPE_CHECKING, Annotated, ParamSpec
 
 import typer
 
-from event_pipeline import aws
-from event_pipeline.answers import as_csv, as_json
-from event_pipeline.contracts import SILVER, TABLES, Contract, SilverContract
 from event_pipeline.errors import UsageError
 from event_pipeline.interrupts import quitting
-from event_pipeline.settings import Settings, read_settings
 from event_pipeline.terminal import (
     print_records,
     print_rows,
@@ -26,7 +25,9 @@ from event_pipeline.terminal import (
 )
 
 if TYPE_CHECKING:
+    from event_pipeline.contracts import Contract, SilverContract
     from event_pipeline.lake.tables import Lake
+    from event_pipeline.settings import Settings
 
 app = typer.Typer(
     add_completion=False,
@@ -64,14 +65,22 @@ def _clear_errors(command: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
+        except typer.Exit:
+            raise
         except Exception as error:
-            said = str(error) if isinstance(error, UsageError) else aws.complaint(error)
+            said = str(error) if isinstance(error, UsageError) else _complaint(error)
             if said is None:
                 raise
             err.print(f"event-pipeline: {said}", style="red", markup=False, soft_wrap=True)
             raise typer.Exit(USAGE) from None
 
     return run
+
+
+def _complaint(error: Exception) -> str | None:
+    from event_pipeline import aws
+
+    return aws.complaint(error)
 
 
 @app.command()
@@ -83,7 +92,7 @@ def demo(
     with quitting():
         from event_pipeline.demo import run_demo
 
-        ok = run_demo(read_settings(), hours, out)
+        ok = run_demo(_settings(), hours, out)
     if not ok:
         raise typer.Exit(1)
 
@@ -98,10 +107,11 @@ def query(
 
     SHOW TABLES and DESCRIBE silver.events say what there is.
     """
+    from event_pipeline.answers import as_csv, as_json
     from event_pipeline.engines.statement import described
     from event_pipeline.resources import resources
 
-    names, rows = described(text) or resources(read_settings()).querier.fetch(_statement(text))
+    names, rows = described(text) or resources(_settings()).querier.fetch(_statement(text))
     match format:
         case Format.JSON:
             write(as_json(names, rows))
@@ -120,7 +130,7 @@ def ledger(
     from event_pipeline.lake.damage import damages
     from event_pipeline.report import ledger_records
 
-    settings = read_settings()
+    settings = _settings()
     lake = _lake(settings)
     records = ledger_records(lake, settings)
     if format is LedgerFormat.JSON:
@@ -174,8 +184,9 @@ def load(
     name: Annotated[str | None, typer.Option(help="Another name by which the load goes.")] = None,
 ) -> None:
     """Brings your own files to Bronze, mapped by one SELECT. The same again changes nothing."""
-    from event_pipeline.ingest.load import Order, Spelling
     from event_pipeline.ingest.load.commands import run_loads
+    from event_pipeline.ingest.load.loading import Order
+    from event_pipeline.ingest.load.reading import Spelling
 
     order = Order(
         _dataset(dataset),
@@ -189,7 +200,7 @@ def load(
         dry_run=dry_run,
         replace=replace,
     )
-    if not run_loads(read_settings(), files, sql, also or (), order, out=out, err=err):
+    if not run_loads(_settings(), files, sql, also or (), order, out=out, err=err):
         raise typer.Exit(1)
 
 
@@ -199,9 +210,9 @@ def loads(
     format: Annotated[LedgerFormat, typer.Option(help="table or json.")] = LedgerFormat.TABLE,
 ) -> None:
     """Lists what was loaded, the latest first."""
-    from event_pipeline.ingest.load.commands import loads_records
+    from event_pipeline.ingest.load.ledger import Loads, loads_records
 
-    records = loads_records(read_settings())
+    records = loads_records(Loads(_settings().root))
     if format is LedgerFormat.JSON:
         write(json.dumps(records, indent=1))
         return
@@ -214,9 +225,9 @@ def unload(
     load: Annotated[str, typer.Argument(help="A load's id, as event-pipeline loads shows it.")],
 ) -> None:
     """Takes a load back: removes the objects that it wrote, and nothing else."""
-    from event_pipeline.ingest.load import Loads, take_back
+    from event_pipeline.ingest.load.ledger import Loads, take_back
 
-    found = take_back(Loads(read_settings().root), load)
+    found = take_back(Loads(_settings().root), load)
     out.print(
         f"{found.id} ({found.source}) is taken back: {found.rows:,} rows in"
         f" {len(found.objects):,} objects",
@@ -234,11 +245,12 @@ def sample_drop(
     records: Annotated[int, typer.Option(min=1, help="Records of each file.")] = 1_000_000,
 ) -> None:
     """Uploads a made-up commerce drop: users.json, events.json and orders.json."""
+    from event_pipeline import aws
     from event_pipeline.ingest.drops import DropProfile, write_drop
     from event_pipeline.ingest.handler import open_store
     from event_pipeline.ingest.load.places import given_drop
 
-    settings = read_settings()
+    settings = _settings()
     day = given_drop(settings, drop).date()
     profile = DropProfile(records, settings.seed, settings.fault_share, settings.unknown_share)
     for name, lines in write_drop(open_store(settings.root, aws.client), day, profile).items():
@@ -261,7 +273,7 @@ def sync(
     with quitting():
         from event_pipeline.sync import run_sync
 
-        ok = run_sync(read_settings(), out, rebuild_changed=rebuild_changed)
+        ok = run_sync(_settings(), out, rebuild_changed=rebuild_changed)
     if not ok:
         raise typer.Exit(1)
 
@@ -282,7 +294,7 @@ def status(
     """
     from event_pipeline.status import as_json, as_tables, in_need, survey
 
-    sections = survey(read_settings())
+    sections = survey(_settings())
     needed = in_need(sections)
     if format is LedgerFormat.JSON:
         write(json.dumps(as_json(sections), indent=1))
@@ -303,7 +315,7 @@ def rollback(
     snapshot: Annotated[int | None, typer.Argument(help="Snapshot id; none: lists them.")] = None,
 ) -> None:
     """Lists the states that a table can go back to, or goes back to one."""
-    lake, contract = _lake(read_settings()), _contract(table)
+    lake, contract = _lake(_settings()), _contract(table)
     if snapshot is None:
         records = [
             {
@@ -332,7 +344,7 @@ def repair(
     """Names what is lost or damaged in the lake, and makes it anew; then does as sync."""
     from event_pipeline.repair import run_repair
 
-    if not run_repair(read_settings(), out, verify=verify):
+    if not run_repair(_settings(), out, verify=verify):
         raise typer.Exit(1)
 
 
@@ -343,7 +355,7 @@ def maintenance() -> None:
     from event_pipeline.lake.leftovers import remove_leftovers
     from event_pipeline.maintenance import in_words
 
-    found = remove_leftovers(_lake(read_settings()))
+    found = remove_leftovers(_lake(_settings()))
     for each in found:
         out.print(in_words(each), highlight=False)
     if not found:
@@ -356,7 +368,7 @@ def env() -> None:
     """Makes the home and prints what a shell needs to use it: eval "$(event-pipeline env)"."""
     from event_pipeline.home import check_for_dagster, ensure_home
 
-    settings = read_settings()
+    settings = _settings()
     check_for_dagster(settings)
     ensure_home(settings)
     write(f"export EVENT_PIPELINE_HOME={shlex.quote(str(settings.home.absolute()))}")
@@ -409,13 +421,21 @@ def destroy(
     data_plane.destroy(stack, confirm=typed, with_data=delete_data, console=out)
 
 
-def _lake(settings: Settings) -> "Lake":
-    from event_pipeline.resources import lake_of
+def _settings() -> "Settings":
+    from event_pipeline.settings import read_settings
 
-    return lake_of(settings)
+    return read_settings()
 
 
-def _contract(name: str) -> Contract:
+def _lake(settings: "Settings") -> "Lake":
+    from event_pipeline.lake.tables import Lake
+
+    return Lake.of(settings)
+
+
+def _contract(name: str) -> "Contract":
+    from event_pipeline.contracts import TABLES
+
     called = name.lower()
     matches = [c for c in TABLES.values() if called in (c.table, c.asset, c.identifier[1])]
     if not matches:
@@ -423,8 +443,10 @@ def _contract(name: str) -> Contract:
     return matches[0]
 
 
-def _dataset(name: str) -> SilverContract:
+def _dataset(name: str) -> "SilverContract":
     """The Silver contract that a person calls by its table's last name."""
+    from event_pipeline.contracts import SILVER
+
     names = {contract.identifier[1]: contract for contract in SILVER}
     if name not in names:
         raise UsageError(f"there is no dataset {name}; there are: {', '.join(names)}")

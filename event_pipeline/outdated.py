@@ -3,7 +3,7 @@
 Which statement made a partition is in the name of its run's folder, as the contract's fingerprint.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import dagster as dg
@@ -23,9 +23,14 @@ RANGE_MOST = 744
 GAP_MOST = DAY
 
 
-def outdated(lake: Lake, contract: MadeContract) -> list[str]:
-    """Partitions of a table that another statement made than today's, in order."""
-    live = lake.live(contract)
+def outdated(
+    lake: Lake, contract: MadeContract, live: Mapping[str, Live] | None = None
+) -> list[str]:
+    """Partitions of a table that another statement made than today's, in order.
+
+    Of those that are `live`, or of all.
+    """
+    live = lake.live(contract) if live is None else live
     return [key for key, found in live.items() if _version(lake, found) != contract.version]
 
 

@@ -18,7 +18,6 @@ from event_pipeline.home import open_instance
 from event_pipeline.lake.damage import CATALOG, Damage, damages
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
-from event_pipeline.resources import lake_of
 from event_pipeline.settings import Settings
 
 
@@ -157,7 +156,7 @@ def run_repair(settings: Settings, console: Console, *, verify: bool) -> bool:
     for line in said or ["nothing is damaged"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     synced = run_sync(settings, console)
-    left = damages(lake_of(settings), deep=verify)
+    left = damages(Lake.of(settings), deep=verify)
     for each in left:
         console.print(f"left: {each}", style="red", markup=False, soft_wrap=True)
     return synced and not left

@@ -1,4 +1,7 @@
-"""The resources of each target: one key each, of the class that the target needs."""
+"""The resources of each target: one key each, of the class that the target needs.
+
+This imports the engines, which costs a moment: what only looks at the lake asks for `Lake.of`.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +41,7 @@ def resources(settings: Settings) -> Resources:
         check_statement(contract)
     if settings.target == "aws":
         return _on_aws(settings)
-    lake = lake_of(settings)
+    lake = Lake.of(settings)
     return Resources(
         ingester=LocalIngester(
             root=settings.root,
@@ -53,11 +56,6 @@ def resources(settings: Settings) -> Resources:
         transformer=_transformer(settings),
         querier=DuckDBQuerier(lake=lake, memory_mb=settings.memory_mb, threads=settings.threads),
     )
-
-
-def lake_of(settings: Settings) -> Lake:
-    """The settings' tables, which need no engine."""
-    return Lake(root=settings.root, database_prefix=settings.database_prefix)
 
 
 def _transformer(settings: Settings) -> Transformer:
@@ -77,7 +75,7 @@ def _on_aws(settings: Settings) -> Resources:
         from event_pipeline.engines.glue import GlueTransformer
     except ModuleNotFoundError as error:
         raise _missing(settings, error) from None
-    lake = lake_of(settings)
+    lake = Lake.of(settings)
     return Resources(
         ingester=LambdaIngester(function=settings.ingest_function),
         objects=Objects(root=settings.root),

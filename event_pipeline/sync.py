@@ -28,8 +28,8 @@ from event_pipeline.definitions import definitions
 from event_pipeline.errors import first_line, in_short
 from event_pipeline.home import open_instance
 from event_pipeline.interrupts import Stop, stopping
+from event_pipeline.lake.tables import Lake
 from event_pipeline.outdated import made_together, outdated, range_runs
-from event_pipeline.resources import lake_of
 from event_pipeline.sensors import STAGES
 from event_pipeline.sensors.common import Tick
 from event_pipeline.sensors.gold import days_to_make
@@ -54,7 +54,7 @@ def run_sync(settings: Settings, console: Console, *, rebuild_changed: bool = Fa
     is built needs a person. Ends by SystemExit 130 at Ctrl-C, 143 at SIGTERM.
     """
     # A lake that lost its catalog is mended, also if nothing asks for a build.
-    lake_of(settings).open()
+    Lake.of(settings).open()
     with working(settings, console) as work:
         if rebuild_changed:
             work.rebuild_changed(settings)
@@ -129,7 +129,7 @@ class Work:
     def rebuild_changed(self, settings: Settings) -> None:
         """Makes anew what an earlier statement or contract made, a range of partitions a run."""
         self.end_lost_runs()
-        lake = lake_of(settings)
+        lake = Lake.of(settings)
         for contract in SILVER:
             keys = outdated(lake, contract)
             self._make_ranges("Silver", [contract, contract.quarantine], keys, settings)

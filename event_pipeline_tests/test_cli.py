@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,27 @@ from typer.testing import CliRunner, Result
 from event_pipeline.cli import app
 
 DAY = "2026-01-02"
+# Packages that take long to import: what runs the work, and what reads tables and records.
+ENGINES = {"duckdb", "sqlglot", "pyspark", "matplotlib", "boto3", "botocore", "grpc"}
+TABLES_AND_RECORDS = {"dagster", "pyiceberg", "pyarrow", "sqlalchemy", "obstore"}
+SETTINGS = {"pydantic_settings"}
+UNNEEDED = {
+    "--help": ENGINES | TABLES_AND_RECORDS | SETTINGS,
+    "query --help": ENGINES | TABLES_AND_RECORDS | SETTINGS,
+    "loads": ENGINES | TABLES_AND_RECORDS,
+    "status": ENGINES,
+    "ledger": ENGINES,
+    "rollback silver.events": ENGINES,
+    "query silver.events": ENGINES - {"duckdb", "sqlglot"},
+}
+PROGRAM = """
+import sys
+from event_pipeline.__main__ import main
+try:
+    main()
+finally:
+    print(*{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
+"""
 NOPE = ("nope.csv", "--sql", "nope.sql")
 USERS = ["load", *NOPE, "--dataset", "commerce_users"]
 
@@ -275,6 +299,20 @@ def test_sync_says_what_was_refused_and_exits_1(tmp_path: Path) -> None:
     assert line["checks"].startswith("FAIL: refused 1 of 1 lines")
     (drop / "orders.json").write_text(json.dumps({**order, "order_timestamp": f"{DAY} 10:00:00"}))
     assert run(tmp_path, "sync").exit_code == 0
+
+
+@pytest.mark.parametrize("words", UNNEEDED)
+def test_a_command_imports_nothing_large_that_it_does_not_need(home: Path, words: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words.split()],
+        env={**os.environ, "EVENT_PIPELINE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = set(ended.stderr.splitlines()[-1].split())
+    assert "event_pipeline" in imported
+    assert not imported & UNNEEDED[words]
 
 
 def load_users(tmp_path: Path, text: str) -> list[str]:

@@ -14,6 +14,7 @@ from event_pipeline.build import build_silver
 from event_pipeline.contracts import EVENTS, TABLES, Column, Contract, SilverContract
 from event_pipeline.contracts.contract import SQL
 from event_pipeline.errors import UsageError
+from event_pipeline.lake import making
 from event_pipeline.lake.tables import Lake
 from event_pipeline_tests import dagster_lab
 from event_pipeline_tests.conftest import Lab, jsonl
@@ -168,9 +169,7 @@ def test_two_processes_that_find_a_new_column_add_it_once(lab: Lab, tmp_path: Pa
     stale = Lake(root=lab.lake.root)
     held = stale.open().load_table(EVENTS.identifier)
     lab.lake.table(evolved)
-    from event_pipeline.lake import tables
-
-    schema = tables._evolved(held, evolved).schema()
+    schema = making.evolved(held, evolved).schema()
     assert [field.name for field in schema.fields].count("coupon") == 1
 
 

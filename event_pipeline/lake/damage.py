@@ -1,11 +1,12 @@
 """Damage: what the lake's tables speak of and is lost, or is not what was written."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from event_pipeline.contracts import TABLES
+from event_pipeline.contracts import TABLES, Contract
 from event_pipeline.errors import DamagedError
 from event_pipeline.lake.folder import CATALOG
-from event_pipeline.lake.tables import Lake
+from event_pipeline.lake.tables import Lake, Live
 
 __all__ = ["CATALOG", "Damage", "damages"]
 
@@ -26,7 +27,11 @@ def damages(lake: Lake, *, deep: bool = False) -> list[Damage]:
     """What is damaged in the lake's tables, in order; with `deep` each file is read."""
     if found := damages_of_catalog(lake):
         return found
-    return [d for name in sorted(TABLES) for d in damages_of_table(lake, name, deep=deep)]
+    return [
+        damage
+        for _, contract in sorted(TABLES.items())
+        for damage in damages_of_table(lake, contract, lake.live(contract), deep=deep)
+    ]
 
 
 def damages_of_catalog(lake: Lake) -> list[Damage]:
@@ -38,9 +43,11 @@ def damages_of_catalog(lake: Lake) -> list[Damage]:
     return []
 
 
-def damages_of_table(lake: Lake, name: str, *, deep: bool = False) -> list[Damage]:
-    """What is damaged in a table, as such and by partition."""
-    contract = TABLES[name]
+def damages_of_table(
+    lake: Lake, contract: Contract, live: Mapping[str, Live], *, deep: bool = False
+) -> list[Damage]:
+    """What is damaged in a table, as such and by partition; `live` are those that it has."""
+    name = contract.table
     found = [Damage(name, "", why)] if (why := lake.flaw(contract, deep=deep)) else []
-    broken = lake.broken(lake.live(contract), deep=deep)
+    broken = lake.broken(live, deep=deep)
     return found + [Damage(name, key, why) for key, why in sorted(broken.items())]

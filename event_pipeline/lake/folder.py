@@ -19,11 +19,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
 from pyiceberg.catalog.sql import SqlCatalog
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
@@ -59,11 +60,14 @@ class FolderCatalog(SqlCatalog):
         )
 
     def _init_catalog(self) -> None:
-        path, mode = self.properties["path"], self.properties["mode"]
-        self.engine = create_engine(
-            "sqlite://", creator=lambda: _connect(path, mode), poolclass=NullPool
-        )
+        self.engine = _engine(self.properties["path"], self.properties["mode"])
         super()._init_catalog()
+
+
+@lru_cache(maxsize=16)
+def _engine(path: str, mode: str) -> Engine:
+    """What opens the file anew for each use, and keeps the statements that it has compiled."""
+    return create_engine("sqlite://", creator=lambda: _connect(path, mode), poolclass=NullPool)
 
 
 def _connect(path: str, mode: str) -> sqlite3.Connection:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from event_pipeline.contracts import TABLES, Contract
-from event_pipeline.lake.tables import Lake, Stored
+from event_pipeline.lake.stored import Stored
+from event_pipeline.lake.tables import Lake
 
 # A run may write for hours before it publishes, and a reader may read what was just replaced.
 GRACE = timedelta(hours=24)

@@ -186,7 +186,7 @@ def stale(view: View) -> Section:
     section = Section("stale", title, somebody, is_told_only=True)
 
     def find(contract: MadeContract) -> Iterator[Record]:
-        if old := outdated(view.lake, contract):
+        if old := outdated(view.lake, contract, view.live(contract)):
             yield {
                 "table": contract.table,
                 "partitions": len(old),

@@ -32,13 +32,13 @@ def damaged(view: View) -> Section:
     """What the tables speak of and is lost, or is not what was written."""
     section = Section("damaged", "Damaged in the lake: event-pipeline repair", somebody)
     section.add("", lambda: map(vars, damages_of_catalog(view.lake)))
-    for name in () if section.records else sorted(TABLES):
-        section.add(name, partial(_damages, view, name))
+    for name, contract in () if section.records else sorted(TABLES.items()):
+        section.add(name, partial(_damages, view, contract))
     return section
 
 
-def _damages(view: View, name: str) -> Iterator[Record]:
-    return map(vars, damages_of_table(view.lake, name))
+def _damages(view: View, contract: Contract) -> Iterator[Record]:
+    return map(vars, damages_of_table(view.lake, contract, view.live(contract)))
 
 
 def incomplete_drops(view: View) -> Section:

@@ -17,7 +17,6 @@ from event_pipeline.home import reading_instance
 from event_pipeline.lake.inventory import Inventory, take_inventory
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake, Live
-from event_pipeline.resources import lake_of
 from event_pipeline.settings import Settings
 
 # Small files, each of which may be a call to S3.
@@ -51,7 +50,7 @@ class View:
     @cached_property
     def lake(self) -> Lake:
         """The tables."""
-        return lake_of(self.settings)
+        return Lake.of(self.settings)
 
     @cached_property
     def inventory(self) -> Inventory:

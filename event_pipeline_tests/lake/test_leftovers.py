@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from event_pipeline.contracts import EVENTS, TABLES
-from event_pipeline.lake import tables
+from event_pipeline.lake import commits
 from event_pipeline.lake.leftovers import GRACE, remove_leftovers
 from event_pipeline_tests.conftest import HOUR, Lab
 from event_pipeline_tests.lake.test_address import content
@@ -33,8 +33,8 @@ def runs(lab: Lab) -> set[str]:
 def test_what_no_kept_state_refers_to_is_removed_after_the_grace(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "SNAPSHOTS_KEPT", 2)
-    monkeypatch.setattr(tables, "SNAPSHOTS_MOST", 3)
+    monkeypatch.setattr(commits, "SNAPSHOTS_KEPT", 2)
+    monkeypatch.setattr(commits, "SNAPSHOTS_MOST", 3)
     for n in range(30):
         publish(lab, [f"{n}"])
     killed = write(lab, HOUR, ["killed"])[0]

@@ -11,7 +11,7 @@ import pytest
 from pyiceberg.exceptions import CommitFailedException
 
 from event_pipeline.contracts import DAILY_USER_ACTIVITY, EVENTS
-from event_pipeline.lake import tables
+from event_pipeline.lake import commits, tables
 from event_pipeline.lake.tables import Lake, PublishError
 from event_pipeline.partitions import HOURLY
 from event_pipeline_tests.conftest import HOUR, Lab, clock
@@ -132,8 +132,8 @@ def test_there_is_no_rollback_to_what_never_was(lab: Lab) -> None:
 def test_many_publishes_keep_what_is_live_and_forget_old_versions(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "SNAPSHOTS_KEPT", 4)
-    monkeypatch.setattr(tables, "SNAPSHOTS_MOST", 8)
+    monkeypatch.setattr(commits, "SNAPSHOTS_KEPT", 4)
+    monkeypatch.setattr(commits, "SNAPSHOTS_MOST", 8)
     publish(lab, ["stays"], OTHER)
     for n in range(20):
         publish(lab, [f"{n}"])
@@ -148,8 +148,8 @@ def test_many_publishes_keep_what_is_live_and_forget_old_versions(
 def test_versions_are_forgotten_by_age_even_if_the_clock_was_set_back(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "SNAPSHOTS_KEPT", 2)
-    monkeypatch.setattr(tables, "SNAPSHOTS_MOST", 3)
+    monkeypatch.setattr(commits, "SNAPSHOTS_KEPT", 2)
+    monkeypatch.setattr(commits, "SNAPSHOTS_MOST", 3)
     for n in range(3):
         publish(lab, [f"{n}"])
     monkeypatch.setattr("pyiceberg.table.snapshots.time.time", lambda: 1.0)

@@ -15,8 +15,10 @@ from event_pipeline.contracts import (
 )
 from event_pipeline.ingest.drops import DropProfile, write_drop
 from event_pipeline.ingest.generator import Mode, Profile, generate
-from event_pipeline.ingest.load import Loaded, Loads, Order, find_sources, load
+from event_pipeline.ingest.load.ledger import Loads
+from event_pipeline.ingest.load.loading import Loaded, Order, load
 from event_pipeline.ingest.load.mapping import read_mapping
+from event_pipeline.ingest.load.sources import find_sources
 from event_pipeline.partitions import HOURLY
 from event_pipeline.settings import Settings
 from event_pipeline_tests.conftest import DROP, HOUR

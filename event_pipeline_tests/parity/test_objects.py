@@ -15,7 +15,7 @@ from event_pipeline.contracts import (
     SilverContract,
 )
 from event_pipeline.jobs import transform
-from event_pipeline.lake.tables import RECEIPT
+from event_pipeline.lake.receipts import RECEIPT
 from event_pipeline.lake.text import LONGEST_LINE
 from event_pipeline_tests.parity.conftest import Outcome, Pair
 from event_pipeline_tests.parity.strategies import NO_TEXT, base, compact, plain, spoiled

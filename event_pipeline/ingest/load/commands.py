@@ -1,11 +1,10 @@
-"""What the commands `load` and `loads` do: many sources by one order, and what a person is told."""
+"""What the command `load` does: many sources by one order, and what a person is told."""
 
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -71,24 +70,6 @@ def run_loads(
     if failed and len(sources) > 1:
         _say(err, f"{failed} of {len(sources)} sources are not loaded")
     return not failed
-
-
-def loads_records(settings: Settings) -> list[dict[str, Any]]:
-    """Every load as a person reads it, the latest first."""
-    return [
-        {
-            "load": each.id,
-            "dataset": each.dataset,
-            "source": each.source,
-            "loaded": each.at,
-            "rows": each.rows,
-            "refused": each.refused,
-            "objects": len(each.objects),
-            "partitions": " to ".join(dict.fromkeys(each.partitions[:1] + each.partitions[-1:])),
-            "state": "complete" if each.complete else "cut short: give it again",
-        }
-        for each in Loads(settings.root).all()
-    ]
 
 
 def _check(settings: Settings, words: Sequence[str], order: Order) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from typing import Any
 
 from event_pipeline import aws
 from event_pipeline.digests import short_digest
@@ -111,6 +112,31 @@ class Loads:
             found = pool.map(self.store.read, self.store.keys(LOADS))
             loads = (Load(**json.loads(data)) for data, _ in filter(None, found))
             return {load.id: load for load in loads}
+
+
+def loads_records(loads: Loads) -> list[dict[str, Any]]:
+    """Every load as a person reads it, the latest first."""
+    return [
+        {
+            "load": each.id,
+            "dataset": each.dataset,
+            "source": each.source,
+            "loaded": each.at,
+            "rows": each.rows,
+            "refused": each.refused,
+            "objects": len(each.objects),
+            "partitions": " to ".join(dict.fromkeys(each.partitions[:1] + each.partitions[-1:])),
+            "state": "complete" if each.complete else "cut short: give it again",
+        }
+        for each in loads.all()
+    ]
+
+
+def take_back(loads: Loads, word: str) -> Load:
+    """Removes what a load wrote. Raises LoadError if there is no such load."""
+    found = loads.named(word)
+    loads.take_back(found)
+    return found
 
 
 def load_id(dataset: str, source: str, place: str, sha256: str) -> str:

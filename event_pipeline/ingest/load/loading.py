@@ -107,13 +107,6 @@ def load(
             raise LoadError(f"{source.given}: {first_line(error)}") from None
 
 
-def take_back(loads: Loads, word: str) -> Load:
-    """Removes what a load wrote. Raises LoadError if there is no such load."""
-    found = loads.named(word)
-    loads.take_back(found)
-    return found
-
-
 class _Loading:
     """One load under way."""
 

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from event_pipeline.contracts import COMMERCE_USERS, EVENTS, SilverContract
-from event_pipeline.ingest.load import Load, Loaded, Loads, Order, Spelling, find_sources, load
+from event_pipeline.ingest.load.ledger import Load, Loads
+from event_pipeline.ingest.load.loading import Loaded, Order, load
 from event_pipeline.ingest.load.mapping import read_mapping
+from event_pipeline.ingest.load.reading import Spelling
+from event_pipeline.ingest.load.sources import find_sources
 from event_pipeline.settings import Settings
 
 SPELLING = {"delimiter", "header", "skip", "encoding", "quote", "sheet"}

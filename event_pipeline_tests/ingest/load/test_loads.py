@@ -13,7 +13,8 @@ import pytest
 from event_pipeline.contracts import COMMERCE_ORDERS, COMMERCE_USERS
 from event_pipeline.errors import LoadError
 from event_pipeline.ingest.handler import FolderStore
-from event_pipeline.ingest.load import take_back, writing
+from event_pipeline.ingest.load import writing
+from event_pipeline.ingest.load.ledger import take_back
 from event_pipeline_tests.conftest import Lab
 from event_pipeline_tests.ingest.load.conftest import ALL, Shelf, event, jsonl
 
@@ -120,7 +121,7 @@ def test_what_a_mapping_reads_beside_the_file_is_part_of_the_load(shelf: Shelf) 
     file = shelf.file("shop.jsonl", purchases(100))
     prices = shelf.file("prices [1].csv", "product_id,price\np0,7.00\n")
     sql = "SELECT i.* REPLACE (p.price AS price) FROM input i JOIN prices p USING (product_id)"
-    from event_pipeline.ingest.load import find_sources
+    from event_pipeline.ingest.load.sources import find_sources
 
     def load() -> int:
         also = {"prices": find_sources([str(prices)])[0]}

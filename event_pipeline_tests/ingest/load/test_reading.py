@@ -14,9 +14,8 @@ import pytest
 import zstandard
 
 from event_pipeline.errors import LoadError
-from event_pipeline.ingest.load import Spelling, find_sources
-from event_pipeline.ingest.load.reading import BATCH, Found, read
-from event_pipeline.ingest.load.sources import fetch
+from event_pipeline.ingest.load.reading import BATCH, Found, Spelling, read
+from event_pipeline.ingest.load.sources import fetch, find_sources
 
 Rows = list[dict[str, Any]]
 NOTHING = r"none of 2 records can be read.*--encoding windows-1252"

@@ -1,0 +1,75 @@
+"""Commits: data files that take the place of others, in one state of a table after another."""
+
+from collections.abc import Iterable
+
+import pyarrow.parquet as pq
+from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.io.pyarrow import parquet_file_to_data_file
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.table import Table
+from pyiceberg.typedef import Record
+
+from event_pipeline.contracts import Contract
+from event_pipeline.lake.values import encoded
+
+SNAPSHOTS_KEPT = 100
+SNAPSHOTS_MOST = 150
+
+
+def data_file(table: Table, path: str, contract: Contract, key: str) -> DataFile:
+    """Describes a Parquet file to Iceberg, having checked that it fits the table and partition.
+
+    Raises ValueError if it does not.
+    """
+    file_input = table.io.new_input(path)
+    with file_input.open() as opened:
+        rows = pq.read_metadata(opened).num_rows
+    if rows:
+        try:
+            file = parquet_file_to_data_file(table.io, table.metadata, path)
+        except OverflowError:
+            raise ValueError(f"{path} holds a time outside the years 1 to 9999") from None
+        if file.partition[0] != encoded(contract, key):
+            raise ValueError(f"{path} does not hold partition {key}")
+        return file
+    # No rows, hence no statistics from which the partition's value could be taken.
+    return DataFile.from_args(
+        content=DataFileContent.DATA,
+        file_path=path,
+        file_format=FileFormat.PARQUET,
+        partition=Record(encoded(contract, key)),
+        record_count=0,
+        file_size_in_bytes=len(file_input),
+        spec_id=table.metadata.default_spec_id,
+    )
+
+
+def replace_files(
+    table: Table, old: Iterable[DataFile], new: Iterable[DataFile], summary: dict[str, str]
+) -> None:
+    """Replaces old files by new ones in one commit, and now and then forgets the oldest states.
+
+    Raises CommitFailedException or ValidationException if another writer was faster.
+    """
+    old = list(old)
+    with table.transaction() as transaction:
+        update = transaction.update_snapshot(snapshot_properties=summary)
+        # merge_append keeps the number of manifests small; overwrite replaces exact files.
+        with update.overwrite() if old else update.merge_append() as producer:
+            for file in old:
+                producer.delete_data_file(file)
+            for file in new:
+                producer.append_data_file(file)
+    if len(table.metadata.snapshots) > SNAPSHOTS_MOST:
+        _expire(table)
+
+
+def _expire(table: Table) -> None:
+    """Forgets all but the latest snapshots, so that commits stay cheap."""
+    oldest = sorted(table.metadata.snapshots, key=lambda s: s.sequence_number or 0)[
+        :-SNAPSHOTS_KEPT
+    ]
+    try:
+        table.maintenance.expire_snapshots().by_ids([s.snapshot_id for s in oldest]).commit()
+    except CommitFailedException:
+        return  # Another writer committed; the next publish expires.

@@ -1,0 +1,44 @@
+"""Whether the files of a partition are those that were published."""
+
+from pyiceberg.io import FileIO
+from pyiceberg.manifest import DataFile
+
+from event_pipeline.lake.live import Live
+from event_pipeline.lake.parquet import metadata_of
+from event_pipeline.lake.receipts import RECEIPT, SHA256, read_receipt
+from event_pipeline.lake.stored import sha256_by_name, stored_of
+
+
+def flaw_of_partition(io: FileIO, live: Live, *, deep: bool) -> str | None:
+    """Why the files of a partition are not those that were published; None if they are.
+
+    Sizes and the receipt are looked at, and in a folder the content of a file that was written to
+    since; with `deep` that of each file.
+    """
+    stored = stored_of(live.prefix, (*live.paths, f"{live.prefix}/{RECEIPT}"))
+    receipt = stored.get(f"{live.prefix}/{RECEIPT}")
+    for file in live.files:
+        name, there = file.file_path.rsplit("/", 1)[1], stored.get(file.file_path)
+        if there is None:
+            return f"{name} is lost"
+        if there.bytes != file.file_size_in_bytes:
+            return f"{name} has {there.bytes:,} bytes, not {file.file_size_in_bytes:,}"
+    if receipt is None or (content := read_receipt(io, live.prefix)) is None:
+        return f"{RECEIPT} is lost or unreadable"
+    digests = content.get(SHA256, {})
+    for file in live.files:
+        name, there = file.file_path.rsplit("/", 1)[1], stored[file.file_path]
+        suspect = deep or (name in digests and there.modified > receipt.modified)
+        if suspect and not _is_as_written(io, file, digests.get(name)):
+            return f"{name} is not as it was written"
+    return None
+
+
+def _is_as_written(io: FileIO, file: DataFile, sha256: str | None) -> bool:
+    if sha256:
+        return sha256_by_name([file.file_path]) == {file.file_path.rsplit("/", 1)[1]: sha256}
+    try:
+        rows: int = metadata_of(io, file.file_path).num_rows
+    except (OSError, ValueError):
+        return False
+    return rows == file.record_count

@@ -1,0 +1,82 @@
+"""Files of tables as they are stored, in a folder or in S3: sizes, times, digests, removal."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from event_pipeline import aws
+
+
+class Stored(NamedTuple):
+    """A file as it is stored: its size in bytes and when it was last written (seconds, UTC)."""
+
+    bytes: int
+    modified: float
+
+
+def stored_under(root: str) -> dict[str, Stored]:
+    """All that is stored under a place, by path; a folder's ends in a slash, and has no bytes."""
+    if aws.in_s3(root):
+        return _listed(root)
+    found = {}
+    for folder, _, names in os.walk(root):
+        for name in ("", *names):
+            path = f"{folder}/{name}"
+            with suppress(FileNotFoundError):
+                status = os.lstat(path)
+                size = status.st_size if name else 0
+                found[path] = Stored(size, status.st_mtime)
+    return found
+
+
+def stored_of(prefix: str, paths: Sequence[str]) -> dict[str, Stored]:
+    """Those files of a run's folder that are there, by path; in S3 all that is under `prefix`."""
+    if aws.in_s3(prefix):
+        return _listed(prefix)
+    found = {}
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue
+        if stat.S_ISREG(status.st_mode):
+            found[path] = Stored(status.st_size, status.st_mtime)
+    return found
+
+
+def _listed(prefix: str) -> dict[str, Stored]:
+    bucket, _, key = prefix.removeprefix("s3://").partition("/")
+    return {
+        f"s3://{bucket}/{meta['path']}": Stored(meta["size"], meta["last_modified"].timestamp())
+        for page in aws.object_store(bucket).list(f"{key}/")
+        for meta in page
+    }
+
+
+def remove_stored(root: str, paths: Sequence[str]) -> None:
+    """Removes files, and folders that are empty then, of the lake at `root`."""
+    if aws.in_s3(root):
+        aws.object_store(root.removeprefix("s3://")).delete(
+            [path.removeprefix(f"{root}/") for path in paths]
+        )
+        return
+    for path in sorted(paths, reverse=True):  # a folder after what is in it
+        with suppress(OSError):
+            if path.endswith("/"):
+                Path(path).rmdir()
+            else:
+                Path(path).unlink()
+
+
+def sha256_by_name(paths: Sequence[str]) -> dict[str, str]:
+    """The digests of files by name, of a lake in a folder; S3 keeps what it was given."""
+    found = {}
+    for path in paths:
+        if not aws.in_s3(path):
+            with open(path, "rb") as file:
+                found[path.rsplit("/", 1)[1]] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found

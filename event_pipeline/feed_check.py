@@ -32,6 +32,7 @@ SAMPLED = 10
 RECORDS_READ = 1_000
 DEEPEST_SHOWN = 3
 EXAMPLE_LETTERS = 120
+COUNTS = ("records", "lines", "rows", "duplicates", "quarantined", "skipped")
 
 
 @dataclass
@@ -68,19 +69,17 @@ def as_declared(
     """
     if prefix == contract.bronze.prefix and not any(given.values()):
         return contract
-    changes = {name: value for name, value in given.items() if value is not None}
-    # The names are its own where it lies already; elsewhere any.
-    names = {} if prefix == contract.bronze.prefix else {"names": ANY_NAME}
-    bronze = replace(
-        contract.bronze, prefix=prefix, produced=False, expected="", **{**names, **changes}
-    )
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if prefix != contract.bronze.prefix:
+        changes |= {"names": ANY_NAME, "expected": ""}
+    bronze = replace(contract.bronze, prefix=prefix, produced=False, **changes)
     made = replace(contract, bronze=bronze)
     check_statement(made)
     return made
 
 
 def check_feed(settings: Settings, contract: SilverContract, sample: int = SAMPLED) -> FeedReport:
-    """Looks at a dataset's prefix in the settings' lake. Raises UsageError if nothing lies there."""
+    """Looks at a dataset's prefix in the lake. Raises UsageError if nothing lies there."""
     report = FeedReport()
     read: list[tuple[str, BronzeObject]] = []
     prefix = contract.bronze.prefix
@@ -154,8 +153,7 @@ def _judge(
     (made,) = engine.transform(replace(request, partitions=(partition,)))
     if made.error:
         raise UsageError(f"{contract.table}: {made.error}")
-    names = ("records", "lines", "rows", "duplicates", "quarantined", "skipped")
-    report.verdict = {name: getattr(made, name) for name in names}
+    report.verdict = {name: getattr(made, name) for name in COUNTS}
     report.refused = list(_refused(contract, made))
 
 

@@ -18,8 +18,8 @@ from event_pipeline.contracts import (
     MadeContract,
     SilverContract,
 )
+from event_pipeline.lake.tables import Lake
 from event_pipeline.partitions import HOURLY
-from event_pipeline.resources import lake_of
 from event_pipeline.settings import Settings
 
 TRANSFORMERS = {"local": "duckdb", "spark": "spark", "aws": "glue"}
@@ -47,7 +47,7 @@ def table_spec(
         tags=_tags(table.layer, contract, personal=bool(table.personal)),
         metadata={
             "dagster/column_schema": report.column_schema(table),
-            "dagster/table_name": ".".join(lake_of(settings).identifier(table)),
+            "dagster/table_name": ".".join(Lake.of(settings).identifier(table)),
             "dagster/code_references": dg.CodeReferencesMetadataValue(
                 code_references=[
                     _declaration(contract),

@@ -19,11 +19,18 @@ PACKAGE = Path(__file__).parents[1]
 # What `ingest.handler` imports; its neighbours need DuckDB and Dagster.
 LAMBDA = ("__init__.py", "ingest/__init__.py", "ingest/generator.py", "ingest/handler.py")
 PROGRAM = "jobs/transform.py"
-# What the program imports, and the program, by whose name Spark's workers may look for its parts.
+# What the program imports, on the driver and on Spark's workers.
 GLUE = (
     "__init__.py",
     "jobs/__init__.py",
-    PROGRAM,
+    "jobs/bronze.py",
+    "jobs/causes.py",
+    "jobs/derive.py",
+    "jobs/files.py",
+    "jobs/identity.py",
+    "jobs/partition.py",
+    "jobs/raw.py",
+    "jobs/workspace.py",
     "lake/__init__.py",
     "lake/fields.py",
     "lake/spelling.py",

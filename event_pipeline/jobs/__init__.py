@@ -1,8 +1,12 @@
-"""Programs that run elsewhere: on Spark, and so in AWS Glue."""
+"""The Spark program and its parts, which run on the laptop and in AWS Glue."""
 
-# Columns of a line that travel beside a Silver statement's own: its text and object, the names of
-# its unknown fields (null where its fields could not be read for sure), its hash, and whether it
-# is the first time that it is read.
+# Columns that every Silver statement passes on for Spark, beside the table's own:
+#   _line     the text of the line
+#   _path     the file that it is from, as Spark spells it
+#   _unknown  names of its fields that the contract does not know; null if its fields could not be
+#             read, or not read for sure
+#   _hash     a 64-bit hash of its text; null where it is not needed
+#   _first    false on a line that was accepted before and is read again only to be compared
 CARRIED = ("_line", "_path", "_unknown", "_hash", "_first")
 # The reason of a line that a mapping leaves out, as it is no line of the dataset.
 SKIPPED = "_skipped"

@@ -61,8 +61,8 @@ def test_the_program_finds_all_but_spark_in_its_file(artifacts: Artifacts, tmp_p
         import runpy, zipimport
         program = runpy.run_path({str(saved(artifacts, "transform.py", tmp_path))!r})
         assert callable(program["main"])
-        import event_pipeline.jobs.transform, event_pipeline.lake.text, dagster_pipes
-        for module in (event_pipeline.jobs.transform, event_pipeline.lake.text, dagster_pipes):
+        import event_pipeline.jobs.partition, event_pipeline.lake.text, dagster_pipes
+        for module in (event_pipeline.jobs.partition, event_pipeline.lake.text, dagster_pipes):
             assert "event_pipeline.zip" in module.__file__, module.__file__
     """
     libraries = saved(artifacts, "event_pipeline.zip", tmp_path)
@@ -71,10 +71,11 @@ def test_the_program_finds_all_but_spark_in_its_file(artifacts: Artifacts, tmp_p
 
 
 def test_the_program_is_the_one_that_the_target_spark_runs(artifacts: Artifacts) -> None:
-    source = (PACKAGE / "jobs" / "transform.py").read_bytes()
-    assert artifacts.files["transform.py"] == source
+    assert artifacts.files["transform.py"] == (PACKAGE / "jobs" / "transform.py").read_bytes()
     with zipfile.ZipFile(BytesIO(artifacts.files["event_pipeline.zip"])) as archive:
-        assert archive.read("event_pipeline/jobs/transform.py") == source
+        for source in (PACKAGE / "jobs").glob("*.py"):
+            if source.name != "transform.py":
+                assert archive.read(f"event_pipeline/jobs/{source.name}") == source.read_bytes()
 
 
 def test_the_same_sources_are_the_same_bytes_wherever_they_are(
@@ -107,7 +108,7 @@ def test_nothing_of_the_machine_is_in_a_file(artifacts: Artifacts, name: str) ->
 
 
 @pytest.mark.parametrize(
-    "source", ["ingest/generator.py", "lake/text.py", "jobs/__init__.py", "jobs/transform.py"]
+    "source", ["ingest/generator.py", "lake/text.py", "jobs/partition.py", "jobs/transform.py"]
 )
 def test_other_sources_are_another_release(
     artifacts: Artifacts, source: str, tmp_path: Path

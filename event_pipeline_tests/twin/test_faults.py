@@ -18,7 +18,8 @@ import pytest
 from event_pipeline.contracts import COMMERCE_USERS, EVENTS
 from event_pipeline.deploy import artifacts
 from event_pipeline.engines.claims import Claim, Claims
-from event_pipeline.engines.glue import JobRuns, Work
+from event_pipeline.engines.glue.job import GlueJob
+from event_pipeline.engines.glue.job_runs import JobRuns, Work
 from event_pipeline.ingest.handler import S3Store, manifest_key, object_key
 from event_pipeline.ingest.ingester import LambdaIngester
 from event_pipeline.lake.objects import Objects
@@ -40,8 +41,10 @@ boto3.client("s3").put_object(Bucket=to["bucket"], Key=to["key_prefix"] + "/1.js
 """
 WORKER = f"""
 from event_pipeline.engines.claims import Claims
-from event_pipeline.engines.glue import JobRuns, Work
-runs = JobRuns("slow", "/aws-glue/jobs", "{RESULTS}", Claims("{RESULTS}", "claims"), 0.2)
+from event_pipeline.engines.glue.job import GlueJob
+from event_pipeline.engines.glue.job_runs import JobRuns, Work
+job = GlueJob("slow", "/aws-glue/jobs")
+runs = JobRuns(job, "{RESULTS}", Claims("{RESULTS}", "claims"), 0.2)
 work = {{"k": Work("silver/events/k", "v1")}}
 for report in runs.make(work, lambda keys: {{"keys": list(keys)}}):
     print(report["rows"], report["run"]["glue_run"], flush=True)
@@ -159,7 +162,7 @@ def test_a_run_that_dies_before_it_can_report_shows_its_log(
     allowed = role(aws, "dies", "glue.amazonaws.com")
     job(aws, "dies", "import no_such_module", role=allowed)
     claims = Claims(RESULTS, "claims-of-the-dead")
-    made = JobRuns("dies", "/aws-glue/jobs", RESULTS, claims, 0.2)
+    made = JobRuns(GlueJob("dies", "/aws-glue/jobs"), RESULTS, claims, 0.2)
     [report] = made.make({"k": Work("silver/events/k", "v1")}, lambda keys: {"keys": list(keys)})
     why = "ModuleNotFoundError: No module named 'no_such_module'"
     assert why in report["error"]

@@ -233,8 +233,8 @@ class _Stage:
         """Executes a request; returns why it failed, None if it did not.
 
         An error outside of the steps, such as a database's, is returned as well, so that other
-        requests get their turn. The run is held before it is on record, so that it is known to be
-        lost if it is.
+        requests get their turn. The run is held before it is on record, so that it is recognised if
+        it is lost.
         """
         self.work.stop.check()
         instance, run_id = self.work.instance, make_new_run_id()

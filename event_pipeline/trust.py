@@ -45,8 +45,9 @@ def judged_lines(receipt: Receipt) -> int:
 def refused(receipt: Receipt, settings: Settings) -> Light:
     """Whether too much of a partition was refused.
 
-    Whatever the settings say, a partition fails if no row is left, or if an object cannot be read,
-    since nobody knows how many lines that has. A partition without lines passes.
+    Whatever the settings say, a partition fails if lines were refused and no row is left, or if an
+    object cannot be read, since nobody knows how many lines it has. A partition without lines
+    passes.
     """
     share, quarantined = refused_share(receipt), receipt["quarantined"]
     unreadable = receipt["rejected"].get("object_unreadable", 0)

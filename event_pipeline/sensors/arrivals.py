@@ -138,7 +138,7 @@ class _Known:
         return sorted({key for keys in found for key in keys})
 
     def differs(self, key: str, digest: str) -> bool:
-        """Whether a partition is not what a build from this input would make it now."""
+        """Whether a partition differs from what a build from this input would make now."""
         if self.built.get(key, EMPTY.digest) != digest:
             return True
         return self.silver.lacks(key, digest) or self.quarantine.lacks(key, digest)

@@ -19,8 +19,8 @@ TICK_SECONDS = 15
 def lost_sensor(streams: Sequence[SilverContract], settings: Settings) -> dg.SensorDefinition:
     """Ends lost runs, and asks again at once for what lost runs of the streams were to make.
 
-    An arrival sensor gets to an hour long past only by and by, and no sensor misses an hour of
-    Bronze that was to be made. Other sensors find everything else to be built at their next tick.
+    An arrival sensor reaches an old hour only after a while, and no sensor notices that an hour of
+    Bronze was to be made. Everything else to be built, other sensors find at their next tick.
     """
     assets = {
         key

@@ -27,7 +27,7 @@ def result(
     cursor: str,
     asset_events: Sequence[Any] = (),
 ) -> Tick:
-    """The tick's result. What a person must know is its skip reason, or is logged beside its runs."""
+    """The tick's result. What a person must know is its skip reason, or logged beside its runs."""
     said = list(dict.fromkeys(said))  # datasets that share a prefix may say the same
     if requests.runs:
         for text in (*said, *([requests.message] if requests.given_up else [])):

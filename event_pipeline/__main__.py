@@ -5,13 +5,13 @@ import sys
 
 from event_pipeline.interrupts import quit_from_now_on, quitting
 
-# Objects after which Python looks for garbage. A short command makes fewer, imports included.
+# After how many new objects Python looks for garbage. A short command, with imports, makes fewer.
 COLLECT_AFTER = (1_000_000, 2, 2)
 
 
 def main() -> None:
     """Runs the command line. While it is imported, Ctrl-C shows no traceback."""
-    # Looking through all that is imported, again and again, takes a third of a short command.
+    # Looking for garbage among all imports, again and again, takes a third of a short command.
     gc.set_threshold(*COLLECT_AFTER)
     with quitting():
         from event_pipeline.cli import app
@@ -21,8 +21,8 @@ def main() -> None:
         app()
     finally:
         quit_from_now_on()
-        # Python would look through all of it once more as it ends, for nothing. Only DuckDB needs
-        # that: it complains of every object of its own that is left.
+        # Python would look for garbage once more as it ends, for nothing. Only DuckDB needs that:
+        # it complains about each of its objects that is left.
         if "duckdb" not in sys.modules:
             gc.freeze()
 

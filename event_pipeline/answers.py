@@ -1,4 +1,4 @@
-"""Answers of queries as texts: JSON, and CSV as Athena writes it."""
+"""Query results as text: JSON, and CSV as Athena writes it."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ Row = Sequence[Any]
 
 
 def as_json(names: Sequence[str], rows: Sequence[Row]) -> str:
-    """One array of objects; of columns with the same name the second is called name_2."""
+    """A JSON array with an object for each row; a second column of the same name is name_2."""
     keys: list[str] = []
     for name in names:
         alike, n = name, 1
@@ -25,7 +25,7 @@ def as_json(names: Sequence[str], rows: Sequence[Row]) -> str:
 
 
 def as_csv(names: Sequence[str], rows: Sequence[Row]) -> str:
-    """A header and a line for each row; null is nothing."""
+    """A CSV with a header and a line for each row; null is an empty field."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
@@ -34,7 +34,7 @@ def as_csv(names: Sequence[str], rows: Sequence[Row]) -> str:
 
 
 def _plain(value: Any) -> Any:  # noqa: PLR0911
-    """A value as JSON has it; a number stays one where that keeps every digit."""
+    """A value for JSON; a decimal becomes a number if that keeps every digit, else a text."""
     match value:
         case Decimal():
             number = float(value)
@@ -85,7 +85,7 @@ def _inner(value: Any) -> str:
 
 
 def _time(value: datetime) -> str:
-    """To the millisecond, or to the microsecond where there are any."""
+    """A time to the millisecond, or to the microsecond if it has any."""
     digits = "microseconds" if value.microsecond % 1000 else "milliseconds"
     shown = value.replace(tzinfo=None).isoformat(" ", digits)
     return shown if value.tzinfo is None else f"{shown} {_zone(value)}"

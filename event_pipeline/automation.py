@@ -1,8 +1,8 @@
 """When a partition is asked for, and when not: the rules that the sensors share.
 
-What a partition was built from is on record as its data version. A partition is asked for while
-that differs from its input. Runs are looked up by partition and input, so nothing need be
-remembered between ticks: a run that failed is asked for again, up to a limit.
+What a partition was built from is on record as its data version. A partition is asked for as long
+as that differs from its input. Runs are looked up by partition and input, so nothing has to be
+remembered between ticks. After a failed run, a partition is asked for again, up to a limit.
 """
 
 from collections import defaultdict
@@ -22,21 +22,22 @@ CODE_VERSION = "dagster/code_version"
 PARTITION = "dagster/partition"
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
-# The version of the input that a run was asked for, and which sensor asked.
+# Tags of a run: the version of the input that it was asked for, and the sensor that asked.
 INPUT = "event_pipeline/input"
 SENSOR = "event_pipeline/sensor"
 ASKED_AT = "event_pipeline/asked_at"
-# On a run that no new input asks for: why it is asked for all the same.
+# Tag of a run whose input is not new: why it is asked for all the same.
 WHY = "event_pipeline/why"
 NOT_IN_LAKE = "on record, but the lake does not hold it so"
-# How often the instance does a lost run again. Ours it does not: the sensor asks again, and counts.
+# How often the Dagster instance retries a lost run. For our runs it is 0, since the sensor asks
+# again, and counts.
 RETRIES = "dagster/max_retries"
 
 # SQLite takes at most 32,766 values in one statement.
 BATCH = 1000
 
-# Runs of one input that may be lost, their processes gone, before it is given up: one that takes
-# its process along, as for want of memory, would do so for ever.
+# How many runs of one input may be lost (their processes gone) before the input is given up. An
+# input that always ends its process, as for want of memory, would otherwise be tried for ever.
 LOST_MOST = 20
 UNDER_WAY = "a run is under way"
 
@@ -46,9 +47,9 @@ def recorded_versions(
     asset: dg.AssetKey,
     partitions: Collection[str] | None = None,
 ) -> dict[str, str]:
-    """Data version of the latest materialization of each partition that has one.
+    """Partition -> data version of its latest materialization, if it has one.
 
-    Of all of them, or of those in `partitions`.
+    For all partitions, or for those in `partitions`.
     """
     keys, found = sorted(partitions or ()), {}
     batches = [keys[n : n + BATCH] for n in range(0, len(keys), BATCH)]
@@ -73,10 +74,11 @@ def partitions_in_words(tags: Mapping[str, str]) -> str:
 
 @dataclass
 class Requests:
-    """What a tick asks for, and in words what it does not ask for and why.
+    """What a tick asks for, and what it does not ask for and why.
 
-    `given_up` and `unusable`, which are files that keep a partition from being built, stay so until
-    a person does something.
+    `given_up` and `waiting`: partition -> why. `unusable`: file that keeps a partition from being
+    built -> why. What is given up or unusable stays so until a person does something. `done` are
+    partitions whose input was used by a run that succeeded.
     """
 
     runs: list[dg.RunRequest] = field(default_factory=list)
@@ -87,11 +89,11 @@ class Requests:
 
     @property
     def under_way(self) -> list[str]:
-        """What waits for a run that has not ended."""
+        """The partitions that wait for a run that has not ended."""
         return [key for key, why in self.waiting.items() if why == UNDER_WAY]
 
     def add(self, other: "Requests") -> None:
-        """Takes in what is asked for of other assets."""
+        """Adds the requests for other assets."""
         self.runs += other.runs
         self.given_up |= other.given_up
         self.unusable |= other.unusable
@@ -120,15 +122,18 @@ def request_runs(
 ) -> Requests:
     """Asks for a run of each partition in `inputs` (partition -> version of its input).
 
-    At most `most`, in the mapping's order. A partition waits while a run of it is under way, its
-    own or a range's, and until `throttle` has passed since its last one was asked for; after
-    `max_attempts` failed runs for the same input it is given up, until its input changes or a
-    person runs it. A run that was lost, its process gone, is none of these: its partition is asked
-    for again at once, LOST_MOST times. With `until_success`, a partition is `done` once a run of
-    all the assets, the sensor's or a person's, has used its input; without, the caller knows better
-    whether it is. `label` tells the assets from others of the same sensor: it stands before a
-    partition where the message names it, and in the run's key. `reasons` are tags of the runs, by
-    partition.
+    Asks for at most `most` runs, in the mapping's order.
+
+    A partition waits while a run of it is under way, its own or a range's, and until `throttle` has
+    passed since its last run was asked for. After `max_attempts` failed runs for the same input, it
+    is given up until its input changes or a person runs it. A lost run (its process is gone) counts
+    for neither: its partition is asked for again at once, up to LOST_MOST times.
+
+    With `until_success`, a partition is `done` once a run of all the assets, the sensor's or a
+    person's, has used its input. Otherwise, the caller decides what is done.
+
+    `label` tells the assets from others of the same sensor: it stands before a partition in
+    messages and in the run's key. `reasons` (partition -> text) become the tag WHY of the runs.
     """
     requests = Requests()
     now = datetime.now(UTC)
@@ -142,7 +147,7 @@ def request_runs(
         lost = [r for r in failed if is_lost(r.dagster_run)]
         counts = {"failed": (len(failed) - len(lost), max_attempts), "lost": (len(lost), LOST_MOST)}
         too_many = [f"{n} {how} runs" for how, (n, limit) in counts.items() if n >= limit]
-        # Whatever is younger than the first run for this input has seen it too.
+        # Every run that is younger than the first one for this input has used this input, too.
         used = [r for r in succeeded if own and r.storage_id >= own[-1].storage_id]
         if until_success and any(not _selection(r) or _selection(r) >= set(assets) for r in used):
             requests.done.append(key)
@@ -160,7 +165,7 @@ def request_runs(
         else:
             requests.runs.append(
                 dg.RunRequest(
-                    # Of several assets in one sensor: what is empty has one version in all.
+                    # With the label, since every empty input has the same version.
                     run_key=f"{sensor}/{label}{key}/{version}/{len(own)}",
                     partition_key=key,
                     asset_selection=list(assets),
@@ -179,16 +184,17 @@ def request_runs(
 def _runs(
     instance: dg.DagsterInstance, partitions: Iterable[str]
 ) -> Mapping[str, list[dg.RunRecord]]:
-    """Runs of single partitions, latest first, and what is under way of ranges."""
+    """Partition -> unfinished runs of ranges that hold it, then its own runs, latest first."""
     keys, found = list(partitions), defaultdict(list)
     if keys:
-        # These have no tag for each partition. Those that ended are on record by partition.
+        # Runs of ranges have no tag for each partition. What ended ones made is on record by
+        # partition.
         unfinished = dg.RunsFilter(statuses=list(UNFINISHED))
         for record in instance.get_run_records(unfinished):
             tags = record.dagster_run.tags
             first, last = tags.get(RANGE_START, ""), tags.get(RANGE_END, "")
             for key in keys:
-                # Keys of one kind are as long as each other and sort by time.
+                # Keys of the same cadence are equally long and sort by time.
                 if first <= key <= last and len(key) == len(first):
                     found[key].append(record)
     for n in range(0, len(keys), BATCH):
@@ -199,11 +205,11 @@ def _runs(
 
 
 def _selection(record: dg.RunRecord) -> AbstractSet[dg.AssetKey]:
-    """The assets that a run was of; none: all of its job."""
+    """The assets that a run was for; empty if it was for all of its job."""
     return record.dagster_run.asset_selection or frozenset()
 
 
 def _asked_at(runs: Iterable[dg.RunRecord]) -> datetime:
-    """When the last of some runs was asked for."""
+    """When the last of these runs was asked for; the year 1 if there are none."""
     times = (datetime.fromisoformat(r.dagster_run.tags[ASKED_AT]) for r in runs)
     return max(times, default=datetime.min.replace(tzinfo=UTC))

@@ -1,7 +1,7 @@
-"""Builds partitions: write, audit, publish. What an asset does, apart from Dagster.
+"""Builds partitions: write, audit, publish. This is what an asset does, without Dagster.
 
-A partition whose input and statement are those that it was built from is left alone. Nothing is
-published that does not balance.
+A partition is left alone if its input and statement are those that it was built from. What does
+not balance is not published.
 """
 
 import time
@@ -28,19 +28,23 @@ from event_pipeline.lake.tables import Lake, Live, PublishError
 from event_pipeline.lake.uploads import in_one_line
 from event_pipeline.partitions import HOUR
 
-# A date whose Silver rows change while it is read is read again, this often at most.
+# How often a date is read at most: it is read again if its Silver rows changed while it was read.
 READS_MOST = 3
 
+# What a partition was built from, and its ledger. Keys of every receipt: digest (of the input),
+# version (of the contract), rows, seconds, run, built_at (Unix seconds). Silver's receipt also has
+# the other counts of PartitionReport, objects (key -> sha256), deviations, foreign (keys), touched
+# (event dates) and redelivered (key -> other key). Gold's also has totals (name -> [gold, silver]).
 Receipt = dict[str, Any]
-# What a receipt that is lost tells of.
+# Stands for a receipt that is lost.
 NO_OBJECTS: Receipt = {"objects": {}}
 
 
 @dataclass(frozen=True)
 class Built:
-    """One partition after a build. `receipt` says from what it was built and its ledger.
+    """One partition after a build, with its receipt.
 
-    A failed one has the `error` that a person needs, and what was live before it still is.
+    If it failed, `error` says why, the receipt may be empty, and what was live before still is.
     """
 
     key: str
@@ -61,13 +65,14 @@ def build_silver(
 ) -> Iterator[Built]:
     """Builds partitions of a Silver table and of its quarantine, one result each.
 
-    `recorded` is the digest that Dagster has on record for each: it decides which dates are
-    reported as touched, so that none is lost to a process that died after its publish.
+    `recorded` is the digest that Dagster has on record for each partition. It decides which dates
+    are reported as touched, so that none is lost if a process died right after a publish. Objects
+    are compared with those of partitions up to `redelivery_hours` away, to find redelivered ones.
     """
     quarantine = contract.quarantine
     try:
         for each in (contract, quarantine):
-            lake.table(each)  # which mends it, if it cannot be read
+            lake.table(each)  # mends the table if it cannot be read
         live, kept = lake.live(contract, set(keys)), lake.live(quarantine, set(keys))
     except LakeError as refused_by:
         yield from [Built(key, "failed", {}, str(refused_by)) for key in keys]
@@ -78,13 +83,13 @@ def build_silver(
     for key in keys:
         listing, receipt = objects.partition(contract, key), receipts.get(key)
         made = (listing.digest, contract.version)
-        # The quarantine too: two writers, or a rollback, may have left another build's.
+        # The quarantine, too: two writers, or a rollback, may have left that of another build.
         quarantined = lake.receipt(kept[key]) if key in kept else None
         made_of = [_made(each) for each in (receipt, quarantined) if each]
         if key not in broken and made_of == [made, made]:
             yield Built(key, "unchanged", receipts[key])
         elif refused := objects.refused(contract, listing):
-            # What is live stays: a file that nobody can read is no reason to take it away.
+            # What is live stays: an unreadable file is no reason to take it away.
             yield Built(key, "failed", {}, in_one_line(refused))
         else:
             pending[key] = listing
@@ -121,7 +126,7 @@ def build_silver(
         }
         receipt["redelivered"] = _redelivered(lake, contract, key, receipt, redelivery_hours)
         try:
-            # Silver last: its digest is by which a half-done publish is seen and done again.
+            # Silver last: its digest shows if a publish was only half done and must be repeated.
             lake.publish(quarantine, key, report.quarantine_files, receipt)
             lake.publish(contract, key, report.files, receipt)
         except (PublishError, OSError, ValueError) as failed:
@@ -155,7 +160,7 @@ def _touched(
 ) -> list[str]:
     """Dates whose Gold this build may change: those of the new rows and of the old ones.
 
-    If Dagster never recorded the old build, the dates that it touched are still to be told.
+    If Dagster never recorded the old build, the dates that it touched still have to be reported.
     """
     if contract.date == contract.partition:
         return [report.key]
@@ -168,7 +173,7 @@ def _touched(
 def _redelivered(
     lake: Lake, contract: Contract, key: str, receipt: Receipt, hours: int
 ) -> dict[str, str]:
-    """Objects of this partition whose whole content also arrived in another one near it."""
+    """Key of an object -> key of one in another partition nearby with the same whole content."""
     own = {sha: name for name, sha in receipt["objects"].items() if sha}
     start, step = contract.cadence.start(key), contract.cadence.step
     most = hours * HOUR // step
@@ -189,7 +194,7 @@ def build_gold(
     querier: Querier,
     lake: Lake,
 ) -> Iterator[Built]:
-    """Builds dates of a Gold table, one result a date."""
+    """Builds dates of a Gold table, one result for each date."""
     for key in keys:
         try:
             lake.table(contract)
@@ -254,9 +259,9 @@ def _gold(
 
 
 def gold_digest(contract: GoldContract, lake: Lake, day: str) -> str:
-    """Version of what a Gold date is made of: of the live files that may hold rows of it.
+    """Version of a Gold date's input: a digest of the live files that may hold rows of the date.
 
-    Their paths are as under the lake's root: where the lake lies changes no row.
+    Their paths are relative to the lake's root, since moving a lake changes no row.
     """
     address = lake.address
     files = [
@@ -268,14 +273,14 @@ def gold_digest(contract: GoldContract, lake: Lake, day: str) -> str:
 
 
 def _files(contract: GoldContract, lake: Lake, day: str) -> dict[str, list[str]]:
-    """Live files that may hold rows of a date, of each input by its name in SQL."""
+    """Name of each input in SQL -> its live files that may hold rows of a date."""
     return {each.table: lake.scan(each, f"{each.date} = '{day}'") for each in contract.inputs}
 
 
 def _not_there(contract: GoldContract, lake: Lake, day: str) -> list[str]:
-    """Inputs whose drop of a day is not there, though others have something of it.
+    """Inputs that have no drop for a day although other inputs have something of that day.
 
-    One alone has its rows or has none.
+    Empty for a table with a single input, which awaits nothing.
     """
     missing = [each for each in contract.awaited if not _has_objects(each, day, lake)]
     if not missing:
@@ -315,9 +320,9 @@ def _derived(
 def _totals(
     contract: GoldContract, day: str, files: Sequence[str], querier: Querier, lake: Lake
 ) -> dict[str, tuple[Total, Any, Any]]:
-    """Each promised total, as (promise, sum over the Gold files, aggregate of Silver), by name.
+    """Name -> (promise, sum over the Gold files, aggregate of Silver), for each promised total.
 
-    A total by a column is one for each of its values; 0 stands for no rows.
+    A total `by` a column has an entry for each of the column's values. Without rows, a sum is 0.
     """
     found = {}
     names = sorted({c for t in contract.totals for c in (t.column, t.by) if c})
@@ -337,7 +342,7 @@ def _totals(
 
 
 def _grouped(contract: GoldContract) -> dict[tuple[SilverContract, str], list[Total]]:
-    """Totals by what one query can tell: by Silver table, and by the column of theirs."""
+    """Totals that one query can tell, by (Silver table, the column `by`)."""
     groups: dict[tuple[SilverContract, str], list[Total]] = {}
     for total in contract.totals:
         groups.setdefault((total.of or contract.inputs[0], total.by), []).append(total)
@@ -347,7 +352,7 @@ def _grouped(contract: GoldContract) -> dict[tuple[SilverContract, str], list[To
 def _silver_sums(
     of: SilverContract, by: str, totals: Sequence[Total], day: str, querier: Querier
 ) -> dict[Any, tuple[Any, ...]]:
-    """The totals' aggregates of Silver, by value of the column `by`; of none, by None."""
+    """Value of the column `by` (None without one) -> the totals' aggregates of Silver."""
     aggregates = ", ".join(total.silver for total in totals)
     query = f"SELECT {by or 'NULL'}, {aggregates} FROM {of.table} WHERE {of.date} = DATE '{day}'"
     _, rows = querier.fetch(f"{query} GROUP BY {by}" if by else query, day)
@@ -355,7 +360,7 @@ def _silver_sums(
 
 
 def _gold_sums(table: pa.Table, by: str, totals: Sequence[Total]) -> dict[Any, tuple[Any, ...]]:
-    """The totals' sums over Gold rows, by value of the column `by`; of none, by None."""
+    """Value of the column `by` (None without one) -> the totals' sums over Gold rows."""
     sums = [(total.column, "sum") for total in totals]
     found = table.group_by([by] if by else []).aggregate(sums).to_pylist()
     return {

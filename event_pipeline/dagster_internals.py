@@ -1,7 +1,7 @@
-"""All that is taken from Dagster's private modules, since no public name of Dagster gives it.
+"""Everything that is taken from Dagster's private modules, as there is no public name for it.
 
-Dagster is pinned. On an upgrade, test_dagster_internals says of each of these whether it is still
-there; the rest of the package imports `dagster` and this module only.
+Dagster is pinned. On an upgrade, test_dagster_internals tells whether each of these names still
+exists. The rest of the package imports only `dagster` and this module.
 """
 
 from dagster._core.definitions.executor_definition import IN_PROC_CONFIG
@@ -34,12 +34,12 @@ __all__ = [
 
 
 def is_executed(launcher: RunLauncher, run_id: str, timeout: int) -> bool:
-    """Whether the code server that was to execute a run is there and says that it does.
+    """Whether the code server that was to execute a run is there and says that it executes it.
 
-    One that does not answer within `timeout` seconds has too much to do, or is suspended: it is
-    there.
+    A server that does not answer within `timeout` seconds is overloaded or suspended, but it is
+    there, so the answer is True.
     """
-    # Only a run of which nothing was heard costs these imports.
+    # Imported here, since only a run that has been silent needs them.
     import grpc
     from dagster._core.errors import DagsterUserCodeUnreachableError
     from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult

@@ -1,4 +1,4 @@
-"""Digests: short names for what a text says."""
+"""Digests: short texts that stand for long ones."""
 
 import hashlib
 
@@ -6,5 +6,5 @@ LETTERS = 16
 
 
 def short_digest(text: str) -> str:
-    """Letters by which a text is told from any other: 64 bits of its SHA-256, in hexadecimal."""
+    """A short name for a text: the first 64 bits of its SHA-256, as 16 hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()[:LETTERS]

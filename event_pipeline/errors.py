@@ -3,12 +3,12 @@
 import traceback
 from collections.abc import Sequence
 
-# Things that one line names; the UI shows a tick's reason in full.
+# How many things one line names, since the UI shows a tick's reason in full.
 NAMED = 10
 
 
 def in_short(texts: Sequence[str]) -> str:
-    """The first of some texts in one line, and how many more there are."""
+    """The first of some texts in one line, with the number of the others."""
     more = [f"and {len(texts) - NAMED} more"] if len(texts) > NAMED else []
     return "; ".join([*texts[:NAMED], *more])
 
@@ -27,9 +27,9 @@ class SettingsError(UsageError):
 
 
 class ContractError(UsageError):
-    """A contract that cannot be right: which one, what of it is wrong, and where to mend it.
+    """A contract is wrong; the message says which one, what is wrong, and where to mend it.
 
-    `where` is the file to mend; by default the one that made the contract, and the line.
+    `where` is the file to mend; by default, the file and line that made the contract.
     """
 
     def __init__(self, asset: str, mistake: str, where: str = "") -> None:
@@ -49,7 +49,7 @@ class LakeError(UsageError):
 
 
 class DamagedError(LakeError):
-    """Something of a lake that is lost or cannot be read: `what` is wrong `where`."""
+    """A part of a lake is lost or unreadable: `where` names it, `what` says what is wrong."""
 
     def __init__(self, where: str, what: str) -> None:
         super().__init__(f"{where}: {what}: event-pipeline repair makes it anew of what lies there")

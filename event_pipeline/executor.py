@@ -1,4 +1,4 @@
-"""The graph's executor: Dagster's own, and the run is known to live while it executes."""
+"""The graph's executor: Dagster's own, which also marks the run as alive while it executes."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ from event_pipeline.dagster_internals import (
 class LivingExecutor(dg.Executor):
     """Executes in this process as `inner` does, and holds the run until the process ends.
 
-    Not only until the steps are through: what is recorded after them is the run's too.
+    It does not let go after the last step, since what is recorded then belongs to the run, too.
     """
 
     def __init__(self, inner: dg.Executor) -> None:
@@ -37,7 +37,7 @@ class LivingExecutor(dg.Executor):
 
 @dg.executor(name="in_process", config_schema=IN_PROC_CONFIG)
 def living_executor(context: dg.InitExecutorContext) -> dg.Executor:
-    """Steps are short and the engine uses every core: a process for each would cost more."""
+    """The executor of every run: in process, as steps are short and the engine uses every core."""
     create = dg.in_process_executor.executor_creation_fn
     assert create is not None
     return LivingExecutor(create(context))

@@ -43,9 +43,9 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
 
 @contextmanager
 def reading_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """What the home's Dagster instance has on record; nothing is changed, nor need it be allowed.
+    """The home's Dagster instance, only to be read; the home may be read-only.
 
-    Dagster's own storage writes even where it only reads: where it may not, it reads a copy.
+    Dagster's own storage writes even when it only reads. If it may not write, it gets a copy.
     """
     home = settings.dagster_home
     if os.access(home, os.W_OK):
@@ -56,7 +56,7 @@ def reading_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
         if home.is_dir():
             shutil.copytree(home, copy, dirs_exist_ok=True, copy_function=shutil.copyfile)
             for folder in (copy, *map(str, Path(copy).rglob("*/"))):
-                os.chmod(folder, stat.S_IRWXU)  # which a copy takes from what may not be written
+                os.chmod(folder, stat.S_IRWXU)  # copies are as read-only as their originals
         if not os.path.exists(f"{copy}/dagster.yaml"):
             shutil.copyfile(INSTANCE_FILE, f"{copy}/dagster.yaml")
         with _instance(copy) as instance:
@@ -65,7 +65,7 @@ def reading_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
 def _instance(folder: str) -> dg.DagsterInstance:
     path = plain_path(folder)
-    # Dagster reads it from the environment wherever it loads code again.
+    # Dagster reads the variable whenever it loads code again.
     os.environ["DAGSTER_HOME"] = path
     return dg.DagsterInstance.from_config(path)
 

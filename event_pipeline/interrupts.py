@@ -1,10 +1,10 @@
 """Ctrl-C and SIGTERM: a command stops within seconds, whatever it is doing, and says no more.
 
 A signal's handler runs in the main thread, and only between two steps of Python: not while DuckDB
-executes a query. Dagster replaces the handlers while it executes, and forgets what came at the
-wrong moment. So each signal is also written to a pipe, by the interpreter itself, and a thread
-reads it there. It gives the main thread a moment to stop by itself; then it ends the process, which
-is safe at any instant as kill -9 is.
+executes a query. Dagster replaces the handlers while it executes, and loses a signal that comes at
+the wrong moment. So the interpreter itself also writes each signal to a pipe, which a thread reads.
+The thread gives the main thread a moment to stop by itself. Then it ends the process, which is safe
+at any instant, as kill -9 is.
 """
 
 import os
@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# What a step gets to stop what it has begun elsewhere, as a job of Glue.
+# How long a step may take to stop what it has begun elsewhere, such as a Glue job.
 STOP_SECONDS = 4.0
 LAST_WORDS_SECONDS = 4.0
 SHOW_CURSOR = b"\x1b[?25h"
@@ -38,7 +38,7 @@ class Stop:
         self._asked.set()
 
     def check(self) -> None:
-        """Raises SystemExit if it was asked to."""
+        """Raises SystemExit if this process was asked to stop."""
         if self:
             raise SystemExit(self.exit_code)
 
@@ -50,17 +50,17 @@ class Stop:
 
 @contextmanager
 def quitting() -> Iterator[None]:
-    """A signal ends the process at once and without a word: it has begun nothing yet."""
+    """In the block, a signal ends the process at once and silently: nothing has begun yet."""
     with _handled(_quit):
         yield
 
 
 @contextmanager
 def stopping(last_words: Callable[[], object], said: str) -> Iterator[Stop]:
-    """The block is asked to stop by a signal, and made to if it does not.
+    """A signal asks the block to stop; if the block does not stop in time, the process is ended.
 
-    `last_words` is called, in another thread, before the process ends without the block's doing;
-    `said` is printed to stderr. Ends by SystemExit with 128 and the signal's number.
+    After a signal, prints `said` to stderr and raises SystemExit with 128 plus the signal's number.
+    If the process has to be ended, `last_words` is called first, in another thread.
     """
     stop = Stop()
     read, write = os.pipe()
@@ -82,7 +82,7 @@ def stopping(last_words: Callable[[], object], said: str) -> Iterator[Stop]:
 
 
 def quit_from_now_on() -> None:
-    """As `quitting`, for what is left of the process."""
+    """As `quitting`, until the process ends."""
     for number in SIGNALS:
         signal.signal(number, _quit)
 
@@ -95,13 +95,13 @@ def _quit(number: int, _: FrameType | None) -> None:
 def _handled(
     handler: Callable[[int, FrameType | None], object], pipe: int | None = None
 ) -> Iterator[None]:
-    """Handles the signals for the block. Only the main thread can; in another nothing changes."""
+    """Handles the signals in the block, in the main thread; does nothing in other threads."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        # First: a signal between the two must not be handled and unheard.
+        # The pipe comes first, so that no signal is handled without being written to it.
         if pipe is not None:
             signal.set_wakeup_fd(pipe, warn_on_full_buffer=False)
         for number in SIGNALS:
@@ -115,7 +115,10 @@ def _handled(
 
 
 def _watch(read: int, stop: Stop, last_words: Callable[[], object], said: str) -> None:
-    """Waits for a signal, then for the block's end: a while, or until a second signal."""
+    """Waits for a signal, then for the block's end; ends the process if that takes too long.
+
+    A second signal ends the process at once.
+    """
     if not _signalled(read, stop):
         return
     ready, _, _ = select.select([read], [], [], STOP_SECONDS)
@@ -129,7 +132,7 @@ def _watch(read: int, stop: Stop, last_words: Callable[[], object], said: str) -
 
 
 def _signalled(read: int, stop: Stop) -> bool:
-    """Reads until one of the signals came; False once the block is through."""
+    """Waits until one of the signals comes; False if the block ends before that."""
     while numbers := os.read(read, 1):
         if numbers[0] in SIGNALS:
             stop.ask(numbers[0])

@@ -13,7 +13,7 @@ from event_pipeline.lake.leftovers import Removed, remove_leftovers
     out=dg.Out(dg.Nothing),
 )
 def remove_what_is_left_over(context: dg.OpExecutionContext) -> Any:
-    """Says of each table what was removed."""
+    """Removes leftovers, and logs what was removed from each table."""
     found = remove_leftovers(context.resources.lake)
     for each in found:
         context.log.info(in_words(each))
@@ -27,7 +27,7 @@ def remove_what_is_left_over(context: dg.OpExecutionContext) -> Any:
 
 
 def in_words(removed: Removed) -> str:
-    """One line of what was removed."""
+    """One line that says what was removed."""
     return f"{removed.table}: {removed.files:,} files, {removed.bytes:,} bytes removed"
 
 
@@ -36,7 +36,7 @@ def in_words(removed: Removed) -> str:
     description="Removes what killed and replaced runs left in the lake, after a day.",
 )
 def maintenance() -> None:
-    """One step."""
+    """The job, of one step."""
     remove_what_is_left_over()
 
 

@@ -1,6 +1,6 @@
 """Partitions that an earlier statement or contract made, and the runs that make them anew.
 
-Which statement made a partition is in the name of its run's folder, as the contract's fingerprint.
+The name of a run's folder holds the contract's fingerprint, which tells what made the partition.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,30 +17,30 @@ from event_pipeline.lake.tables import Lake, Live
 from event_pipeline.partitions import DAY, Cadence
 
 STATEMENT_CURRENT = "statement_is_current"
-# The most partitions of one run: of hours, a month.
+# The most partitions of one run: a month of hours.
 RANGE_MOST = 744
-# Hours without events are made on the way, for less than another run costs.
+# The longest gap within a range: making some empty hours, too, costs less than another run.
 GAP_MOST = DAY
 
 
 def outdated(
     lake: Lake, contract: MadeContract, live: Mapping[str, Live] | None = None
 ) -> list[str]:
-    """Partitions of a table that another statement made than today's, in order.
+    """Keys of a table's partitions that were not made by today's statement, in order.
 
-    Of those that are `live`, or of all.
+    `live` are the partitions to look at; by default all.
     """
     live = lake.live(contract) if live is None else live
     return [key for key, found in live.items() if _version(lake, found) != contract.version]
 
 
 def _version(lake: Lake, live: Live) -> str:
-    """The version that made a partition; of folders that do not tell it yet, by their receipt."""
+    """The version that made a partition, by its folder's name; for old folders, by the receipt."""
     return live.version or str((lake.receipt(live) or {}).get("version", ""))
 
 
 def spans_of(cadence: Cadence, keys: Collection[str]) -> list[tuple[str, str]]:
-    """The first and the last key of each range, which hold all the keys and few others."""
+    """(first key, last key) of ranges that together hold all the keys and few others."""
     ordered = sorted(keys)
     if not ordered:
         return []
@@ -66,7 +66,7 @@ def range_runs(
 
 
 def made_together(contracts: Collection[GoldContract]) -> list[list[GoldContract]]:
-    """Gold tables by what they are made of: those of the same inputs go with one run."""
+    """Groups of Gold tables with the same inputs, which are made in one run."""
     found: dict[tuple[SilverContract, ...], list[GoldContract]] = {}
     for contract in contracts:
         found.setdefault(contract.inputs, []).append(contract)
@@ -74,7 +74,7 @@ def made_together(contracts: Collection[GoldContract]) -> list[list[GoldContract
 
 
 def statement_spec(contract: MadeContract) -> dg.AssetCheckSpec:
-    """The check that a table was made by today's statement; of all its partitions, in each run."""
+    """The check that today's statement made a table. Each run checks all of its partitions."""
     return dg.AssetCheckSpec(
         STATEMENT_CURRENT,
         asset=asset_key(contract),
@@ -85,7 +85,7 @@ def statement_spec(contract: MadeContract) -> dg.AssetCheckSpec:
 def statement_result(
     context: dg.AssetExecutionContext, lake: Lake, contract: MadeContract
 ) -> Iterator[dg.AssetCheckResult]:
-    """What the check says after a run, if the run is to say it."""
+    """The check's result after a run, if the check is selected in that run."""
     if dg.AssetCheckKey(asset_key(contract), STATEMENT_CURRENT) in (
         context.selected_asset_check_keys
     ):
@@ -103,9 +103,9 @@ def statement_result(
 def judgements(
     instance: dg.DagsterInstance, lake: Lake, contracts: Sequence[MadeContract]
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """The check of each table, if it says something else than what is on record of it.
+    """The check's result for each table, if it differs from the one on record.
 
-    For the sensors: a statement changes without a run.
+    For the sensors, since a statement changes without a run.
     """
     checks = {c: dg.AssetCheckKey(asset_key(c), STATEMENT_CURRENT) for c in contracts}
     records = instance.event_log_storage.get_latest_asset_check_execution_by_key(
@@ -113,7 +113,7 @@ def judgements(
     )
     for contract, check in checks.items():
         last = _told(records.get(check))
-        # One that passed for this statement passes as long as it is the statement.
+        # A check that passed for today's statement still passes.
         if last and last.passed and last.metadata["statement"].value == contract.version:
             continue
         found = _evaluation(contract, outdated(lake, contract))
@@ -124,7 +124,7 @@ def judgements(
 
 
 def _told(record: AssetCheckExecutionRecord | None) -> dg.AssetCheckEvaluation | None:
-    """What a check said, if it was evaluated since a run began that was to evaluate it."""
+    """A check's last result; None if a run that is to evaluate it has begun since."""
     event = record.event.dagster_event if record and record.event else None
     data = event.event_specific_data if event else None
     return data if isinstance(data, dg.AssetCheckEvaluation) else None

@@ -17,7 +17,8 @@ DAY = timedelta(days=1)
 class Cadence:
     """How often a table has a partition, and what it is called.
 
-    The formats are strftime's: of a partition's key, and of the partition column's value.
+    `step` is a partition's length. The formats, of a partition's key and of the partition column's
+    value, are strftime's.
     """
 
     step: timedelta

@@ -1,4 +1,4 @@
-"""Drops: whether all that a Gold table awaits of a day is there, valid and built."""
+"""Drops: whether everything that a Gold table awaits of a day is there, valid and built."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from event_pipeline.lake.uploads import in_one_line
 
 @dataclass(frozen=True)
 class Incomplete:
-    """What a day waits for, by dataset and why, and since when (UTC), if its files tell."""
+    """What a day waits for: `reasons` (dataset -> why), and since when (UTC; None if unknown)."""
 
     reasons: dict[str, str]
     since: datetime | None
@@ -23,10 +23,10 @@ class Incomplete:
 
 
 def incomplete(contract: GoldContract, day: str, objects: Objects, lake: Lake) -> Incomplete | None:
-    """What a Gold table that awaits drops waits for on a day; None if for nothing.
+    """What a Gold table that awaits drops waits for on a day; None if it waits for nothing.
 
-    A day waits for a missing file since its first file came, and for an unusable or unread one
-    since that came. One of which nothing at all is there waits until no table holds it any more.
+    A day waits for a missing file since its first file came, and for a file that is unusable or not
+    built yet since that file came. A day without any files waits until no table holds rows of it.
     """
     if not contract.awaited:
         return None

@@ -1,4 +1,4 @@
-"""Repair: names what is damaged in the lake, and makes it anew of what lies there and of Bronze."""
+"""Repair: names what is damaged in the lake, and makes it anew from what is left and Bronze."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ from event_pipeline.settings import Settings
 
 
 class Verify(dg.Config):
-    """`verify`: reads every file, where otherwise sizes and times tell which to read."""
+    """With `verify`, every file is read; otherwise, sizes and times tell which files to read."""
 
     verify: bool = False
 
 
 @dataclass(frozen=True)
 class _Repair:
-    """One repair: what it works with, and the run in which it puts on record what it makes."""
+    """One repair: what it works with, and the context of the run that records what it makes."""
 
     context: dg.OpExecutionContext
     objects: Objects
@@ -39,7 +39,7 @@ class _Repair:
     settings: Settings
 
     def all(self, *, verify: bool) -> Iterator[str]:
-        """Mends catalog, tables and partitions; says of each what was wrong. Raises LakeError."""
+        """Mends the catalog, tables and partitions; yields a line about each. Raises LakeError."""
         found = damages(self.lake, deep=verify)
         self.lake.open()
         if found and found[0].table == CATALOG:
@@ -108,7 +108,7 @@ def _said(built: Built, found: list[Damage]) -> str:
 
 
 def repair_job(settings: Settings) -> dg.JobDefinition:
-    """The job that repairs the lake, in one run that has on record what it made."""
+    """The job that repairs the lake, in one run that records what it makes."""
 
     @dg.op(
         name="repair_lake",
@@ -144,7 +144,7 @@ def repair_job(settings: Settings) -> dg.JobDefinition:
 
 
 def run_repair(settings: Settings, console: Console, *, verify: bool) -> bool:
-    """Repairs the lake, then does what `sync` does; False if something is left to be done."""
+    """Repairs the lake, then does what `sync` does; returns False if something is left to do."""
     from event_pipeline.definitions import definitions
     from event_pipeline.sync import QUIET, run_sync
 

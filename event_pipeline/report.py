@@ -46,7 +46,7 @@ def source_schema(contract: SilverContract) -> dg.TableSchema:
 
 
 def listing_metadata(listing: Listing) -> dict[str, Any]:
-    """Metadata of what lies in a Bronze partition."""
+    """Metadata of a Bronze partition: objects, bytes, foreign_objects, input_digest."""
     return {
         "objects": len(listing.objects),
         "bytes": sum(item.bytes for item in listing.objects),
@@ -56,19 +56,19 @@ def listing_metadata(listing: Listing) -> dict[str, Any]:
 
 
 def refused_metadata(refused: Mapping[str, str]) -> dg.MetadataValue:
-    """Files that are not read, by key, and why."""
+    """A table of files that are not read (key -> why)."""
     return table_metadata([{"file": key, "why": why} for key, why in sorted(refused.items())])
 
 
 def table_metadata(records: Sequence[Mapping[str, Any]]) -> dg.MetadataValue:
-    """Records as a table in the UI."""
+    """Records as a table in the UI; the text "none" if there are none."""
     if not records:
         return dg.MetadataValue.text("none")
     return dg.MetadataValue.table([dg.TableRecord(dict(record)) for record in records])
 
 
 def markdown_table(table: pa.Table, columns: Sequence[str], rows: int = PREVIEW_ROWS) -> str:
-    """The first rows of some columns as Markdown, hostile text kept from breaking it."""
+    """The first rows of some columns as a Markdown table, which hostile text cannot break."""
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     for row in table.slice(0, rows).to_pylist():
         cells = ("" if row[n] is None else _cell(str(row[n])) for n in columns)
@@ -77,7 +77,7 @@ def markdown_table(table: pa.Table, columns: Sequence[str], rows: int = PREVIEW_
 
 
 def _cell(text: str) -> str:
-    # A code span keeps markup of a stranger's text from being rendered.
+    # In a code span, markup in a stranger's text is not rendered.
     shown = "".join(c if c.isprintable() else " " for c in text)[:120]
     return shown if shown.replace("_", "").replace("-", "").isalnum() else _code_span(shown)
 
@@ -89,8 +89,9 @@ def _code_span(text: str) -> str:
 def ledger(key: str, receipt: Receipt, settings: Settings) -> dict[str, Any]:
     """One line of the ledger: a partition's lines and what became of them.
 
-    `refused` is the share of the lines that is in quarantine, `outside` the rows of event dates
-    that no Gold table has, and `checks` what is wrong, in words.
+    Keys: partition, records, lines, rows, duplicates, quarantined, skipped, balanced, refused (the
+    share of the lines that is in quarantine), outside (the rows of event dates that no Gold table
+    has), and checks (what is wrong, in words).
     """
     counts = {name: receipt[name] for name in LEDGER_COLUMNS}
     skipped = receipt.get("skipped", 0)
@@ -127,11 +128,11 @@ def _lost(key: str, counts: dict[str, Any]) -> dict[str, Any]:
 
 
 def ledger_records(lake: Lake, settings: Settings | None = None) -> list[dict[str, Any]]:
-    """The ledger of every live Silver partition, in order; by default by the process's settings.
+    """The ledger of every live Silver partition, in order; by default with the process's settings.
 
-    `records` and `skipped` are told if some partition has records of several lines, or skips some.
-
-    `rows` and `quarantined` are counted from what readers see, not from what a run said.
+    Each record has `asset` and the keys of `ledger`. `records` and `skipped` are left out unless
+    some partition has records of several lines, or skips lines. `rows` and `quarantined` are
+    counted from what readers see, not taken from what a run said.
     """
     settings = settings or get_settings()
     records = []
@@ -143,7 +144,7 @@ def ledger_records(lake: Lake, settings: Settings | None = None) -> list[dict[st
             receipt = lake.receipt(live)
             line = ledger(key, {**receipt, **counts}, settings) if receipt else _lost(key, counts)
             records.append({"asset": contract.asset, **line})
-    # What says nothing in any of them would take room for nothing.
+    # Columns that say nothing in any partition would only take room.
     plain = all(
         not line["skipped"] and line["records"] in (line["lines"], None) for line in records
     )
@@ -154,7 +155,7 @@ def ledger_records(lake: Lake, settings: Settings | None = None) -> list[dict[st
 def silver_metadata(
     contract: SilverContract, built: Built, lake: Lake, settings: Settings
 ) -> dict[str, Any]:
-    """Metadata of a Silver partition."""
+    """Metadata of a Silver partition; the keys are labels in the UI."""
     receipt, seconds = built.receipt, built.receipt["seconds"]
     counts = {k: v for k, v in ledger(built.key, receipt, settings).items() if k != "partition"}
     metadata: dict[str, Any] = {
@@ -170,7 +171,7 @@ def silver_metadata(
         "seconds": round(seconds, 3),
         "events_per_second": round(receipt["lines"] / seconds) if seconds else 0,
         **receipt.get("run", {}),
-        # The ledger's numbers once more, each by itself: the UI plots them over the partitions.
+        # The ledger's numbers again, each by itself, since the UI plots them over the partitions.
         "lines": receipt["lines"],
         "duplicates": receipt["duplicates"],
         "quarantined": receipt["quarantined"],
@@ -186,13 +187,16 @@ def silver_metadata(
         **metadata,
         "dagster/column_schema": column_schema(contract),
         "input_digest": receipt["digest"],
-        # For the sensor that refreshes Gold.
+        # The sensor that refreshes Gold reads this.
         "event_dates_touched": dg.MetadataValue.json(receipt["touched"]),
     }
 
 
 def unknown_fields(built: Built) -> list[dict[str, Any]]:
-    """The fields of a Silver partition's lines that its contract does not know."""
+    """The fields of a Silver partition's lines that its contract does not know.
+
+    Keys: partition, field, lines, share of lines.
+    """
     lines = built.receipt["lines"]
     return [
         {
@@ -201,13 +205,13 @@ def unknown_fields(built: Built) -> list[dict[str, Any]]:
             "lines": count,
             "share of lines": round(count / lines, 4) if lines else 0,
         }
-        # A receipt of before they were counted has none.
+        # Receipts from before they were counted have none.
         for name, count in built.receipt.get("unknown", {}).items()
     ]
 
 
 def quarantine_metadata(contract: SilverContract, built: Built, lake: Lake) -> dict[str, Any]:
-    """Metadata of the quarantine that belongs to a Silver partition."""
+    """Metadata of the quarantine of a Silver partition; the keys are labels in the UI."""
     quarantine = contract.quarantine
     return {
         "status": built.status,
@@ -222,10 +226,10 @@ def quarantine_metadata(contract: SilverContract, built: Built, lake: Lake) -> d
 def refused_reasons(
     contract: SilverContract, built: Built, lake: Lake, *, with_examples: bool
 ) -> list[dict[str, Any]]:
-    """Each reason for which lines of a Silver partition were refused, with its share of all lines.
+    """Each reason for which lines of a Silver partition were refused, the most frequent first.
 
-    An example is the object that has the most lines of the reason; to find it the quarantine is
-    read.
+    Keys: reason, lines, share of lines. With examples, also object: the one that has the most lines
+    with the reason; to find it, the quarantine is read.
     """
     lines, most = built.receipt["lines"], {}
     if with_examples:
@@ -254,7 +258,7 @@ def _rejected(contract: SilverContract, receipt: Receipt) -> dg.MetadataValue:
 def gold_metadata(
     contract: GoldContract, built: Built, lake: Lake, settings: Settings
 ) -> dict[str, Any]:
-    """Metadata of a Gold partition."""
+    """Metadata of a Gold partition; the keys are labels in the UI."""
     table = lake.read(contract, lake.live(contract, {built.key})[built.key].paths)
     first = _first(contract, table)
     metadata: dict[str, Any] = {
@@ -289,7 +293,7 @@ def gold_metadata(
 def _doubtful_inputs(
     contract: GoldContract, day: str, lake: Lake, settings: Settings
 ) -> list[dict[str, Any]]:
-    """The Silver partitions that a Gold date is made of and whose own checks fail, and why."""
+    """The Silver partitions in a Gold date whose own checks fail. Keys: table, partition, why."""
     doubtful = []
     for each in contract.inputs:
         if each.bronze is None:
@@ -304,14 +308,14 @@ def _doubtful_inputs(
 
 
 def _first(contract: Contract, table: pa.Table) -> pa.Table:
-    """The rows that a person reads first."""
+    """The first rows of a table in the order in which a person reads it."""
     parts = (part.split() for part in contract.order_by.split(", "))
     keys = [(p[0], "descending" if p[1:] == ["DESC"] else "ascending") for p in parts]
     return table.take(pc.sort_indices(table, keys)[:CHART_BARS])
 
 
 def _number(value: Any) -> Any:
-    """A value as a table in the UI holds it: decimals as texts, which keep every digit."""
+    """A value for a table in the UI: what is no plain number becomes text, so no digit is lost."""
     return value if isinstance(value, int | float | str | None) else str(value)
 
 
@@ -322,13 +326,13 @@ def _preview(contract: Contract, key: str, lake: Lake) -> dg.MetadataValue:
 
 
 def _shown_columns(contract: Contract) -> list[str]:
-    """All but the partition's, which is the same in every row."""
+    """All columns but the partition's, which is the same in every row."""
     return [name for name in contract.column_names if name != contract.partition]
 
 
 def chart(contract: GoldContract, key: str, table: pa.Table) -> str:
     """A bar chart of a Gold table's rows, as a Markdown image (PNG in the text)."""
-    # Heavy, and only wanted here.
+    # A heavy import that is needed only here.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -352,7 +356,7 @@ def chart(contract: GoldContract, key: str, table: pa.Table) -> str:
 
 
 def _bars(contract: GoldContract, table: pa.Table) -> tuple[list[str], list[float], str]:
-    """Names, heights and title of a chart; of a table of one row, its numbers."""
+    """Names, heights and title of a chart; the chart of a table with one row shows its numbers."""
     rows = table.to_pylist()
     if contract.chart is None:
         names = _shown_columns(contract)

@@ -1,6 +1,6 @@
 """The resources of each target: one key each, of the class that the target needs.
 
-This imports the engines, which costs a moment: what only looks at the lake asks for `Lake.of`.
+This imports the engines, which takes a moment. Code that only looks at the lake uses `Lake.of`.
 """
 
 from dataclasses import dataclass
@@ -33,9 +33,10 @@ class Resources:
 
 
 def resources(settings: Settings) -> Resources:
-    """The resources of the settings' target, once it is sure what their engines are to run.
+    """The resources of the settings' target, once all statements are checked.
 
-    Raises ContractError for a statement that does not fit its contract.
+    Raises ContractError if a statement does not fit its contract, and SettingsError if a package
+    that the target needs is not installed.
     """
     for contract in (*SILVER, *GOLD):
         check_statement(contract)

@@ -1,13 +1,14 @@
-"""Which runs live, and which died without a word: a process that is gone cannot say so itself.
+"""Tells living runs from lost ones, whose process is gone and cannot say so itself.
 
-A process that executes a run holds a lock on `<instance>/living/<run id>` for as long as it does.
-The kernel frees it however the process ends, so a file that nobody holds is of a run that died, at
-once and for certain; a process id, which is somebody else's by tomorrow, says no such thing. A run
-without a file is one that no process has begun, or that other code executes: it is lost once
-nothing was heard of it for a while, no process is there that said it executes it, and no code
-server says so.
+A process that executes a run holds a lock on `<instance>/living/<run id>` meanwhile. The kernel
+frees the lock however the process ends. So a file that nobody holds says, at once and for certain,
+that its run died. A process id could not say so: it may be another process's by tomorrow.
 
-All this is of runs on this machine; where a run is a task of its own, as on ECS, Dagster's run
+A run without a file is one that no process has begun, or that other code executes. It is lost if
+nothing was heard of it for a while, no process that said it executes the run is there, and no code
+server says that it executes it.
+
+All this holds for runs on this machine. Where a run is a task of its own, as on ECS, Dagster's run
 monitoring asks the platform.
 """
 
@@ -31,22 +32,22 @@ from event_pipeline.dagster_internals import (
 )
 
 FOLDER = "living"
-# On a run that ended through no fault of its own: why.
+# Tag of a run that ended through no fault of its own: why.
 LOST = "event_pipeline/lost"
-# What Dagster itself calls so.
+# Dagster's own reasons that mean the same.
 LOST_REASONS = {
     RunFailureReason.UNEXPECTED_TERMINATION.value,
     RunFailureReason.START_TIMEOUT.value,
     RunFailureReason.RUN_WORKER_RESTART.value,
 }
 
-# A process needs some seconds from a run's launch to the first word that it says of it.
+# A process needs some seconds from a run's launch until it first says something.
 GRACE_SECONDS = 60
 # A daemon says twice a minute that it lives.
 DAEMON_GRACE_SECONDS = 90
-# What a code server has to say whether it executes a run.
+# How long a code server may take to say whether it executes a run.
 SERVER_SECONDS = 10
-# By how much a process may seem younger than what it said: clocks are set.
+# By how much a process may seem younger than what it said, since clocks are set.
 CLOCK_SECONDS = 5
 
 Status = dg.DagsterRunStatus
@@ -54,7 +55,7 @@ FAILED = frozenset({Status.FAILURE, Status.CANCELED})
 ENDED = frozenset({*FAILED, Status.SUCCESS})
 UNFINISHED = tuple(status for status in Status if status not in ENDED)
 
-# What this process holds: the open file of each path, whose closing frees its lock.
+# The locks that this process holds: path -> open file. Closing the file frees the lock.
 _held: dict[Path, int] = {}
 
 
@@ -71,23 +72,23 @@ class LostRun:
 
 
 def is_lost(run: dg.DagsterRun) -> bool:
-    """Whether a run that failed did so through no fault of its own, so that it says nothing."""
+    """Whether a failed run failed through no fault of its own, so that the failure says nothing."""
     return LOST in run.tags or run.tags.get(RUN_FAILURE_REASON_TAG) in LOST_REASONS
 
 
 def hold(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Says that this process executes the run, until it ends or releases it. Raises OSError."""
+    """Marks the run as executed by this process, until it ends or releases it. Raises OSError."""
     path = _path(instance, run_id)
     if path in _held:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        # Locked before it has its name: a file that is there was never free while its run lived.
+        # It is locked before it gets its name, so the run's file is never free while the run lives.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
         fcntl.flock(handle, fcntl.LOCK_EX)
         try:
             os.replace(name, path)
-        except FileNotFoundError:  # cleared away in between, as nobody held it yet
+        except FileNotFoundError:  # `_clear` removed it before it was locked
             os.close(handle)
             continue
         _held[path] = handle
@@ -95,7 +96,7 @@ def hold(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 def release(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Says that this process executes the run no more, which is on record as ended, or is lost."""
+    """Says that this process no longer executes the run: it is on record as ended, or is lost."""
     handle = _held.pop(_path(instance, run_id), None)
     if handle is not None:
         os.close(handle)
@@ -117,10 +118,10 @@ def executing(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
 
 
 def end_lost_runs(instance: dg.DagsterInstance) -> list[LostRun]:
-    """Ends every run that no process executes nor will; returns those that it ended.
+    """Ends every run that no process executes or will execute; returns those that it ended.
 
-    They fail, or are canceled where that was asked for, with the tag LOST, and their slots of
-    concurrency pools are freed.
+    They are on record as failed, or as canceled if that was asked for, with the tag LOST. Their
+    slots in concurrency pools are freed. With a launcher other than the default, does nothing.
     """
     if not isinstance(instance.run_launcher, DefaultRunLauncher):
         return []
@@ -131,9 +132,9 @@ def end_lost_runs(instance: dg.DagsterInstance) -> list[LostRun]:
 
 
 def end(instance: dg.DagsterInstance, run_id: str, why: str) -> dg.DagsterRun | None:
-    """Ends a run that did not come to its own end, unless it has ended; returns it if it did not.
+    """Ends a run that did not come to its own end, and returns it; None if it has ended already.
 
-    The tag comes first: whoever sees that the run ended must see why.
+    The tag is set first, because whoever sees that the run ended must see why.
     """
     run = instance.get_run_by_id(run_id)
     if run is None or run.is_finished:
@@ -167,7 +168,7 @@ def _end_if_lost(instance: dg.DagsterInstance, record: dg.RunRecord) -> LostRun 
 
 @contextmanager
 def _taken(path: Path) -> Iterator[str]:
-    """Takes a run's lock for the block, so that two that look do not both end the run.
+    """Takes a run's lock for the block, so that of two processes that look only one ends the run.
 
     Yields `held` if a process holds it, `free` if it was taken, `none` if there is no file.
     """
@@ -191,7 +192,7 @@ def _taken(path: Path) -> Iterator[str]:
 
 
 def _unheard_of(instance: dg.DagsterInstance, record: dg.RunRecord) -> str | None:
-    """Why a run that no process holds is lost; None if it may still be begun, or is executed."""
+    """Why a run that no process holds is lost; None if it may still begin, or is executed."""
     run = record.dagster_run
     latest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
     news = max([record.update_timestamp.timestamp(), *(each.timestamp for each in latest)])
@@ -202,14 +203,14 @@ def _unheard_of(instance: dg.DagsterInstance, record: dg.RunRecord) -> str | Non
     said = list(_processes(instance, run.run_id))
     if any(_is_there(pid, at) for pid, at in said):
         return None
-    # A code server starts a process, which has to load the code before it can say something itself.
+    # The process that a code server starts has to load the code before it can say something.
     if is_executed(instance.run_launcher, run.run_id, SERVER_SECONDS):
         return None
     return "its process is gone" if said else "no process began it"
 
 
 def _is_recent(at: float, seconds: float) -> bool:
-    """Whether a time is near; one far ahead is of a clock that was set back since."""
+    """Whether a time is less than `seconds` from now. If it is far ahead, a clock was set back."""
     return abs(get_current_timestamp() - at) < seconds
 
 
@@ -229,12 +230,12 @@ def _is_there(pid: int, at: float) -> bool:
         return is_old and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.NoSuchProcess:
         return False
-    except psutil.Error:  # it is there, and may not be looked at
+    except psutil.Error:  # it is there, but this user may not look at it
         return True
 
 
 def _daemon_lives(instance: dg.DagsterInstance) -> bool:
-    """Whether a daemon starts what is queued."""
+    """Whether a daemon is alive that starts queued runs."""
     beats = instance.get_daemon_heartbeats().get("QUEUED_RUN_COORDINATOR")
     if beats is None:
         return False
@@ -264,9 +265,9 @@ def _clear(instance: dg.DagsterInstance) -> None:
 
 
 def _tell_apart(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
-    """Marks a run as lost that a code server ended, as its process was gone.
+    """Marks a run as lost if a code server ended it because its process was gone.
 
-    A run that comes to its own end and fails has the reason on it.
+    It has no reason on it; a run that comes to its own end and fails has one.
     """
     if run.status == Status.FAILURE and not {LOST, RUN_FAILURE_REASON_TAG} & set(run.tags):
         instance.add_run_tags(run.run_id, {LOST: "its process is gone"})

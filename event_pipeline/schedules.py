@@ -10,7 +10,7 @@ from event_pipeline.partitions import HOURLY
 def ingest_schedule() -> dg.ScheduleDefinition:
     """Every five minutes, writes the slot that is just over.
 
-    Stopped until a person starts it: made-up events do not belong into a lake of real ones.
+    It is stopped until a person starts it: made-up events do not belong in a lake of real ones.
     """
 
     @dg.schedule(

@@ -1,4 +1,4 @@
-"""Scratch folders: removed when they are left, and those of killed processes at the next start."""
+"""Scratch folders: removed after use; those of killed processes, when the next process starts."""
 
 import atexit
 import fcntl
@@ -15,21 +15,24 @@ from event_pipeline.digests import short_digest
 from event_pipeline.errors import UsageError
 
 ALIVE = "alive"
-# What DuckDB takes for a pattern, which cannot spell all of them, and Dagster for a part of a URL.
+# Characters that DuckDB takes for a pattern and cannot always escape, or Dagster for part of a URL.
 ODD = re.compile(r"[*?\[\\%#]")
-# Locks are held as long as their files are open.
+# Open files: each lock is held as long as its file is open.
 _held: list[int] = []
 
 
 @contextmanager
 def scratch() -> Iterator[str]:
-    """A folder that is gone afterwards, also if this process is killed: the next one removes it."""
+    """A folder that is removed after the block; if this process is killed, by the next process."""
     with tempfile.TemporaryDirectory(dir=_of_process(os.getpid())) as folder:
         yield folder
 
 
 def plain_path(path: str) -> str:
-    """A path of the same file that nobody takes for a pattern or URL: by a link, if it must be."""
+    """A path of the same file that nobody takes for a pattern or URL: through a link if necessary.
+
+    Raises UsageError if the link's path would hold such characters, too.
+    """
     last = max(map(re.Match[str].end, ODD.finditer(path)), default=0)
     if not last:
         return path
@@ -55,7 +58,7 @@ def _of_process(process: int) -> Path:
     if parent.is_symlink() or parent.stat().st_uid != os.getuid():
         raise UsageError(f"{parent} is somebody else's: set another TMPDIR")
     with open(parent / "lock", "w") as lock:
-        # Nobody sweeps a folder between its making and its lock.
+        # Held so that nobody sweeps the new folder before it is locked.
         fcntl.flock(lock, fcntl.LOCK_EX)
         _sweep(parent)
         folder = Path(tempfile.mkdtemp(dir=parent))
@@ -68,7 +71,7 @@ def _of_process(process: int) -> Path:
 
 
 def _leave(process: int, folder: Path) -> None:
-    # A process that was forked off has its maker's duties at exit, but not its folder.
+    # A forked process inherits this duty at exit, but the folder is not its own.
     if os.getpid() == process:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -79,7 +82,7 @@ def _sweep(parent: Path) -> None:
         try:
             alive = os.open(folder / ALIVE, os.O_RDWR)
         except OSError:
-            continue  # The lock file; or its process was killed before it could write into it.
+            continue  # It is the lock file, or its process was killed before it made the file.
         try:
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -15,11 +15,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from event_pipeline.errors import SettingsError
 
 PREFIX = "EVENT_PIPELINE_"
-# Whom Dagster takes for an owner.
+# What Dagster accepts as an owner.
 OWNER = re.compile(r"team:\S+|[A-Za-z0-9_][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
-# Of the Lambda alone.
+# Variables that only the Lambda reads.
 ELSEWHERE = ("lake",)
-# Without which the target aws cannot be.
+# Settings that the target aws requires.
 OF_AWS = (
     "lake_bucket",
     "results_bucket",
@@ -146,12 +146,12 @@ class Settings(BaseSettings):
 
     @property
     def lake(self) -> Path:
-        """Folder of Bronze objects and Iceberg tables, absolute, where they are in a folder."""
+        """Absolute folder of Bronze objects and Iceberg tables, for targets other than aws."""
         return self.home.absolute() / "lake"
 
     @property
     def root(self) -> str:
-        """The lake's root: that folder, or s3://bucket."""
+        """The lake's root: the folder `lake`, or s3://bucket on aws."""
         return f"s3://{self.lake_bucket}" if self.target == "aws" else str(self.lake)
 
     @property

@@ -39,9 +39,9 @@ from event_pipeline.status import failures, in_need, survey
 # Dagster's own log of every event would bury the progress; it is all in the UI.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 WAIT_SECONDS = 1.0
-# One command executes the same request so often; the next command, or the daemon, asks again.
+# How often one command executes the same request. The next command, or the daemon, asks again.
 TRIES_MOST = 3
-# A database that is locked for too long, or cannot be written: of Dagster or of the lake.
+# Raised if Dagster's or the lake's database is locked for too long, or cannot be written to.
 DATABASE_ERRORS = (SQLAlchemyError, OSError)
 STOPPED = "event-pipeline: stopped; event-pipeline sync goes on from here"
 
@@ -49,11 +49,11 @@ STOPPED = "event-pipeline: stopped; event-pipeline sync goes on from here"
 def run_sync(settings: Settings, console: Console, *, rebuild_changed: bool = False) -> bool:
     """Evaluates the sensors over all of Bronze until they ask no more.
 
-    With `rebuild_changed` what an earlier statement made is made anew. Waits for what another
-    process has under way. False, and says why, if a run failed, something is left unbuilt, or what
-    is built needs a person. Ends by SystemExit 130 at Ctrl-C, 143 at SIGTERM.
+    With `rebuild_changed`, first makes anew what an earlier statement made. Waits for runs that
+    another process has under way. Returns False, and says why, if a run failed, something is left
+    unbuilt, or what is built needs a person. Raises SystemExit 130 at Ctrl-C, 143 at SIGTERM.
     """
-    # A lake that lost its catalog is mended, also if nothing asks for a build.
+    # This mends a lake that lost its catalog, even if nothing asks for a build.
     Lake.of(settings).open()
     with working(settings, console) as work:
         if rebuild_changed:
@@ -67,7 +67,7 @@ def run_sync(settings: Settings, console: Console, *, rebuild_changed: bool = Fa
 
 @contextmanager
 def working(settings: Settings, console: Console) -> Iterator["Work"]:
-    """The home's graph at work, with its progress shown; at the end, what is wrong is said."""
+    """The home's graph at work: shows its progress, and prints at the end what is wrong."""
     with open_instance(settings) as instance:
 
         def end_runs() -> None:
@@ -83,7 +83,7 @@ def working(settings: Settings, console: Console) -> Iterator["Work"]:
 
 
 def _eager(settings: Settings) -> dg.Definitions:
-    """The graph, its sensors looking at everything at once, and holding nothing back."""
+    """The graph with sensors that look at everything in one tick, and hold nothing back."""
     without_end = {"audit_days_per_tick": None, "runs_per_tick": 1_000_000}
     at_once = {"silver_throttle_minutes": 0, "gold_throttle_minutes": 0}
     return definitions(settings.model_copy(update={**without_end, **at_once}))
@@ -95,7 +95,7 @@ def _progress(console: Console) -> Progress:
         BarColumn(table_column=Column(no_wrap=True, min_width=20)),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        # What there is to say may be long, and must not take the other columns' room.
+        # The text may be long, and must not take the other columns' room.
         TextColumn("{task.fields[said]}", table_column=Column(ratio=1, overflow="fold")),
         console=console,
         expand=True,
@@ -136,7 +136,7 @@ class Work:
         for contracts in made_together(GOLD):
             days = {key for each in contracts for key in outdated(lake, each)}
             on_record = recorded_versions(self.instance, asset_key(contracts[0]))
-            # And what Silver's new rows concern.
+            # Also the days that Silver's new rows concern.
             days.update(days_to_make(contracts, on_record, self.instance, lake))
             self._make_ranges("Gold  ", contracts, sorted(days), settings)
 
@@ -163,8 +163,8 @@ class Work:
 class _Stage:
     """One sensor's part of the work.
 
-    `tries`: how often each request was executed, by what it asks for. `failed`: runs that failed,
-    by partition, and why.
+    `tries`: (partition, input, assets) of a request -> how often it was asked for. `failed`:
+    partition -> why its run failed.
     """
 
     work: Work
@@ -175,7 +175,10 @@ class _Stage:
     failed: dict[str, str] = field(default_factory=dict)
 
     def follow(self) -> str:
-        """Ticks, and executes what is asked for; returns what there is to say in the end."""
+        """Evaluates the sensor and executes its requests, until it asks no more.
+
+        Returns the text to show in the end.
+        """
         cursor = None
         while True:
             self.work.stop.check()
@@ -190,7 +193,7 @@ class _Stage:
             cursor = tick.cursor
 
     def make(self, requests: Sequence[dg.RunRequest]) -> None:
-        """Executes what no sensor asked for; what fails, the work is told."""
+        """Executes requests that no sensor made, and adds failures to the work's problems."""
         self._execute_all(requests)
         self._tell(self.failed)
 
@@ -209,7 +212,7 @@ class _Stage:
         return tick
 
     def _may_be_tried(self, request: dg.RunRequest) -> bool:
-        """Whether a request was not executed too often already, with nothing to show for it."""
+        """Whether a request has not been tried too often yet; counts this try."""
         asked_for = (str(request.partition_key), request.tags[INPUT], str(request.asset_selection))
         self.tries[asked_for] += 1
         return self.tries[asked_for] <= TRIES_MOST
@@ -227,10 +230,11 @@ class _Stage:
             self._show(completed=self.done)
 
     def _execute(self, request: dg.RunRequest) -> str | None:
-        """Executes a request; why it failed, if it did.
+        """Executes a request; returns why it failed, None if it did not.
 
-        An error that is no step's, as of a database, is told and does not keep others from their
-        turn. The run is held before it is on record, so that it is known when it is lost.
+        An error outside of the steps, such as a database's, is returned as well, so that other
+        requests get their turn. The run is held before it is on record, so that it is recognised if
+        it is lost.
         """
         self.work.stop.check()
         instance, run_id = self.work.instance, make_new_run_id()
@@ -255,13 +259,13 @@ class _Stage:
                     problem = first_line(error)
                     runs.end(instance, run_id, problem)
         except DATABASE_ERRORS as error:
-            # Neither could its end be recorded: the next look finds that nobody executes it.
+            # The run's end cannot be recorded, either: the next look finds that nobody executes it.
             problem = first_line(error)
         self.work.stop.check()
         return f"run {run_id[:8]}: {problem}" if problem else None
 
     def _wait_for(self, partitions: Sequence[str]) -> None:
-        """Waits until some run ends that is another process's, or that turns out to be lost."""
+        """Waits until some run of another process ends, or turns out to be lost."""
         filters = dg.RunsFilter(statuses=list(runs.UNFINISHED))
         before = {run.run_id for run in self.work.instance.get_runs(filters)}
         now = before
@@ -272,13 +276,13 @@ class _Stage:
             now = {run.run_id for run in self.work.instance.get_runs(filters)}
 
     def _judge(self, tick: Tick) -> str:
-        """Tells the work what is wrong after the last tick; returns what there is to say."""
+        """Adds what is wrong after the last tick to the work's problems; returns the final text."""
         left = tick.requests.given_up | tick.requests.unusable
         self._tell(self.failed)
         self._tell(left)
         if self.failed:
             return f"{len(self.failed)} partitions failed: see event-pipeline status"
-        # Of the last tick, which asks for nothing: what waits, and for what.
+        # The last tick asks for nothing; it says what waits, and for what.
         return str(tick.skip_reason.skip_message if tick.skip_reason else "")
 
     def _tell(self, records: Mapping[str, str]) -> None:

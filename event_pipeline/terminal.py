@@ -1,9 +1,9 @@
-"""What commands print, and tables of it. Nothing that data holds can command a terminal.
+"""Prints what commands say, and tables. Nothing in the data can command a terminal.
 
 Everything that a command prints goes through a console of `stdout` or `stderr`, or `write`. A
 field, a file's name or an error's text may hold escape sequences, letters that reverse the order of
 others, and words that rich takes for markup; they are shown, not obeyed. Only what `write` sends to
-a file or a pipe is as it is.
+a file or a pipe is unchanged.
 """
 
 import sys
@@ -20,7 +20,7 @@ from rich.text import Text
 
 # Where the output goes to a file or a pipe, there is no screen to fit.
 PIPE_WIDTH = 160
-# Letters that are not printable by themselves, and do no harm: lines' ends, and what joins letters.
+# Characters that are not printable but do no harm: line ends, tabs, and what joins letters.
 KEPT = frozenset("\n\t\u200c\u200d")
 
 
@@ -46,13 +46,13 @@ class _Console(Console):
     """Shows texts as they are: no markup, no emoji codes, no control characters of theirs."""
 
     def render_str(self, text: str, **how: Any) -> Text:
-        """A string as Text, which would drop some of the control characters."""
+        """A string as Text; made harmless first, since Text drops some control characters."""
         return super().render_str(harmless(text), **how)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Renders; what is styled is rich's own, the letters are made harmless."""
+        """Renders: keeps rich's own control codes and styles, and makes the text harmless."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(harmless(segment.text), segment.style)
 
@@ -69,12 +69,12 @@ def stderr() -> Console:
 
 
 def write(text: str) -> None:
-    """Prints a line as it is to a file or a pipe, and without harm to a terminal."""
+    """Prints a line: unchanged to a file or a pipe, made harmless to a terminal."""
     print(harmless(text) if sys.stdout.isatty() else text)
 
 
 def encode_anything() -> None:
-    """Lets the standard streams take what their encoding lacks, as names of files may have."""
+    """Lets the standard streams escape what their encoding lacks, as in names of files."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -94,7 +94,7 @@ def print_records(
 def print_rows(
     rows: Sequence[Sequence[Any]], title: str | None, console: Console, names: Sequence[str]
 ) -> None:
-    """Prints rows as a table with columns of these names, of which two may be the same."""
+    """Prints rows as a table whose columns have these names, some of which may be the same."""
     if title:
         console.print(Text(harmless(f"\n{title}"), style="bold"))
     if names:

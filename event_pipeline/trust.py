@@ -32,22 +32,22 @@ class Light:
 
 
 def refused_share(receipt: Receipt) -> float:
-    """The share of a partition's lines that are in quarantine, 0 to 1; 0 of no lines."""
+    """The share of a partition's lines that is in quarantine, 0 to 1; 0 if there are no lines."""
     lines = judged_lines(receipt)
     return receipt["quarantined"] / lines if lines else 0.0
 
 
 def judged_lines(receipt: Receipt) -> int:
-    """A partition's lines that are its dataset's: those that its mapping skips are another's."""
+    """The number of a partition's lines, without the other datasets' that its mapping skips."""
     return int(receipt["lines"]) - int(receipt.get("skipped", 0))
 
 
 def refused(receipt: Receipt, settings: Settings) -> Light:
     """Whether too much of a partition was refused.
 
-    A partition of which no row is left fails whatever the settings say, and so does one with an
-    object that cannot be read: of its lines nobody knows how many they are. Without lines there is
-    nothing to refuse.
+    Whatever the settings say, a partition fails if lines were refused and no row is left, or if an
+    object cannot be read, since nobody knows how many lines it has. A partition without lines
+    passes.
     """
     share, quarantined = refused_share(receipt), receipt["quarantined"]
     unreadable = receipt["rejected"].get("object_unreadable", 0)
@@ -81,13 +81,16 @@ def _missing(deviation: dict[str, Any]) -> str:
 
 
 def deviations(receipt: Receipt) -> list[dict[str, Any]]:
-    """Objects that were not what their producers wrote when the partition was built."""
-    # A receipt of before they were compared has none.
+    """Objects that were not what their producers wrote when the partition was built.
+
+    Keys: see `Deviation.as_record`.
+    """
+    # Receipts from before objects were compared have none.
     return list(receipt.get("deviations", ()))
 
 
 def outside(receipt: Receipt, first_day: date, today: date) -> dict[str, int]:
-    """Rows by event date of those dates that are no Gold partition: too early, or yet to come."""
+    """Event date -> rows, for dates without a Gold partition: too early, or yet to come."""
     first, last = first_day.isoformat(), today.isoformat()
     width = len(first)
     return {
@@ -98,7 +101,7 @@ def outside(receipt: Receipt, first_day: date, today: date) -> dict[str, int]:
 
 
 def worst(receipt: Receipt, settings: Settings) -> Light:
-    """The worse of a partition's checks."""
+    """The worse of the results of a partition's two checks."""
     return max(
         (matches(deviations(receipt)), refused(receipt, settings)), key=lambda light: light.level
     )

@@ -36,7 +36,7 @@ def bronze_events(hours: dg.PartitionsDefinition, settings: Settings) -> dg.Asse
             )
         ],
         partitions_def=hours,
-        # Each hour is on record when it is made; and the CLI's --partition-range asks for this.
+        # Each hour is on record as soon as it is made; and the CLI's --partition-range needs this.
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def bronze(
@@ -55,7 +55,7 @@ def bronze_events(hours: dg.PartitionsDefinition, settings: Settings) -> dg.Asse
                         "lines": sum(r["lines"] for r in results),
                         **report.listing_metadata(listing),
                     },
-                    # As the arrival sensor reports it, which then has nothing to add.
+                    # The arrival sensor would report the same version, so it has nothing to add.
                     tags={DATA_VERSION: listing.version},
                 )
             )
@@ -108,7 +108,7 @@ def upload_check(contract: SilverContract) -> dg.AssetChecksDefinition:
 
 
 def foreign_files(contract: SilverContract, listings: Iterable[Listing]) -> dict[str, str]:
-    """Files whose names are no dataset's, by key, and why they are not read."""
+    """Files whose names belong to no dataset: key -> why they are not read."""
     why = f"no such name is known: expected {contract.bronze.expected}"
     return dict.fromkeys((key for listing in listings for key in listing.foreign), why)
 
@@ -116,7 +116,10 @@ def foreign_files(contract: SilverContract, listings: Iterable[Listing]) -> dict
 def upload_evaluation(
     contract: SilverContract, unread: Mapping[str, str], serious: bool
 ) -> dg.AssetCheckEvaluation:
-    """What the check says of files that are not read, by key and why; `serious` if they block."""
+    """The check's result for files that are not read (key -> why).
+
+    `serious` if they keep a partition from being built: the severity is then ERROR, else WARN.
+    """
     return dg.AssetCheckEvaluation(
         asset_key=bronze_key(contract),
         check_name=FILES_VALID,
@@ -130,7 +133,7 @@ def upload_evaluation(
 def arrival(
     contract: SilverContract, key: str, listing: Listing, objects: Objects
 ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
-    """What the sensor puts on record of a Bronze partition whose objects are not as before."""
+    """The events that the sensor records for a Bronze partition whose objects changed."""
     asset = bronze_key(contract)
     yield dg.AssetMaterialization(
         asset,

@@ -47,7 +47,7 @@ def gold_asset(
             )
         ],
         partitions_def=days,
-        # Each day is on record when it is made; and the CLI's --partition-range asks for this.
+        # Each day is on record as soon as it is made; and the CLI's --partition-range needs this.
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=[reconciles, statement_spec(contract)],
     )

@@ -20,7 +20,7 @@ REFUSED_SHARE = "refused_share"
 def check_specs(
     contract: Contract, partitions: dg.PartitionsDefinition, settings: Settings
 ) -> list[dg.AssetCheckSpec]:
-    """The checks, each by partition."""
+    """The specs of a Silver table's checks, which are evaluated by partition."""
     warn, fail = settings.refused_warn_share, settings.refused_fail_share
     descriptions = {
         OBJECT_MATCHES_MANIFEST: (
@@ -41,7 +41,7 @@ def check_specs(
 def evaluations(
     contract: SilverContract, built: Built, objects: Objects, lake: Lake, settings: Settings
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """What the checks say of a partition that was built, or found unchanged."""
+    """The checks' results for a partition that was built, or found unchanged."""
     # As they are now: a manifest may have been mended since the partition was built.
     found = objects.deviations(objects.partition(contract, built.key))
     deviations = [each.as_record() for each in found]

@@ -1,4 +1,4 @@
-"""Keys of the assets that contracts are of."""
+"""Keys of the assets that contracts describe."""
 
 import dagster as dg
 
@@ -6,7 +6,7 @@ from event_pipeline.contracts import Contract, SilverContract
 
 
 def asset_key(contract: Contract) -> dg.AssetKey:
-    """Key of the asset that a contract is of."""
+    """Key of the asset that a contract describes."""
     return dg.AssetKey(contract.asset.split("/"))
 
 

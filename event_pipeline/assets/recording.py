@@ -1,7 +1,7 @@
 """Puts each partition on record the moment it is published, with its own numbers.
 
-So whatever becomes of the others, and however long a range is: a run that fails or is killed has
-on record what it made, and its next try finds that unchanged.
+Thus a run over a range that fails or is killed has on record what it made, and its next try finds
+those partitions unchanged.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,14 +20,14 @@ INPUT_DATA_VERSION = "dagster/input_data_version"
 INPUT_EVENT_POINTER = "dagster/input_event_pointer"
 
 
-# Dagster's own mark for an output whose events are on record already. Without an output what
-# depends on an asset in the same run would be skipped; with one that has no mark, Dagster would
-# record every partition of a range once more, all with the same numbers.
+# Dagster's own mark for an output whose events are on record already. Without an output, whatever
+# depends on the asset in the same run would be skipped. Without the mark, Dagster would record
+# every partition of a range once more, all with the same numbers.
 ON_RECORD = {SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True}
 
 
 def outputs(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
-    """What a step yields, once all that it made is on record."""
+    """The outputs that a step yields once everything that it made is on record."""
     for key in context.selected_asset_keys:
         name = context.assets_def.get_output_name_for_asset_key(key)
         yield dg.Output(None, name, metadata=ON_RECORD)
@@ -44,11 +44,12 @@ def record_builds(
 ) -> Iterator[dg.AssetCheckResult | dg.Output[None]]:
     """Records each build for every asset in `metadata`, then yields the checks' results.
 
-    `check` passes if every partition was made; each of the `warnings` if it finds nothing in any.
-    `judge` gives the checks that each partition has of its own.
-    Raises dagster.Failure, once all are through, that names each failed partition and why.
+    `check` passes if every partition was made. Each of the `warnings` is a check and the function
+    that finds its records in a build; it passes if no build has any. `judge` gives the results of
+    the checks that each partition has of its own. After the last build, raises dagster.Failure if
+    any failed; it names each failed partition and why.
     """
-    # Read before the first build starts, since what arrives during one is not in it.
+    # Read before the first build starts: a build does not contain what arrives while it runs.
     provenance = {asset: _provenance(context, asset) for asset in metadata}
     made = 0
     failures: dict[str, str] = {}
@@ -112,7 +113,10 @@ def _sentence(record: Mapping[str, Any]) -> str:
 
 
 def _provenance(context: dg.AssetExecutionContext, asset: dg.AssetKey) -> dict[str, str]:
-    """From which code and as of which upstream event; else the UI calls every partition stale."""
+    """Tags that name the code version and the latest event of each upstream asset.
+
+    Without them, the UI would call every partition stale.
+    """
     tags = {CODE_VERSION: context.assets_def.code_versions_by_key[asset] or ""}
     for upstream in context.assets_def.asset_deps[asset]:
         latest = context.instance.fetch_materializations(upstream, limit=1).records

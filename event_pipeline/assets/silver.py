@@ -1,4 +1,4 @@
-"""Silver and quarantine: each line of Bronze judged once, and the ledger of it."""
+"""Silver and quarantine: each line of Bronze is judged once and counted in the ledger."""
 
 from collections.abc import Iterator
 
@@ -18,14 +18,14 @@ from event_pipeline.lake.tables import Lake
 from event_pipeline.outdated import statement_result, statement_spec
 from event_pipeline.settings import Settings
 
-# Partitions that one request to the engine holds.
+# How many partitions one request to the engine holds.
 BATCH = 24
 
 
 def silver_asset(
     contract: SilverContract, partitions: dg.PartitionsDefinition, settings: Settings
 ) -> dg.AssetsDefinition:
-    """A Silver asset and its quarantine, partitioned as what arrives."""
+    """A Silver asset and its quarantine, with the same partitions as what arrives."""
     silver, quarantine = asset_key(contract), asset_key(contract.quarantine)
     balances = dg.AssetCheckSpec(
         "ledger_balances",
@@ -46,7 +46,8 @@ def silver_asset(
             for table in (contract, contract.quarantine)
         ],
         partitions_def=partitions,
-        # Each is on record when it is made; and the CLI's --partition-range asks for this.
+        # Each partition is on record as soon as it is made; and the CLI's --partition-range needs
+        # this.
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=[
             balances,
@@ -54,7 +55,7 @@ def silver_asset(
             statement_spec(contract),
             *check_specs(contract, partitions, settings),
         ],
-        # Either may be asked for, as by the CLI's --select; both are made, in one reading.
+        # Either may be selected alone, as by the CLI's --select; both are made, in one reading.
         can_subset=True,
     )
     def assets(
@@ -64,7 +65,7 @@ def silver_asset(
         recorded = recorded_versions(context.instance, silver, keys)
         builds = (
             built
-            # A batch at a time: what is listed must still be so when its turn comes.
+            # A batch at a time, so that a listing still holds when its partition's turn comes.
             for start in range(0, len(keys), BATCH)
             for built in build_silver(
                 contract,

@@ -1,7 +1,7 @@
-"""What every asset tells of itself: its columns, table and code, what makes it, whose it is.
+"""What every asset tells of itself: its columns, table, code, engine and owners.
 
 Tags are for searching (`tag:layer=silver`, `tag:pii=true`): layer, domain, cadence (hourly or
-daily) and pii, which says whether it holds what is about a person.
+daily) and pii, which says whether the asset holds personal data.
 """
 
 from collections.abc import Collection
@@ -34,7 +34,7 @@ def table_spec(
     deps: Collection[dg.AssetKey | dg.AssetDep],
     settings: Settings,
 ) -> dg.AssetSpec:
-    """The asset of a table that a contract's statement makes: the contract's own or quarantine."""
+    """The asset of a table that a contract's statement makes: its own table or the quarantine."""
     return dg.AssetSpec(
         asset_key(table),
         deps=list(deps),
@@ -65,13 +65,13 @@ def bronze_spec(
 ) -> dg.AssetSpec:
     """The asset of a dataset's objects; `is_produced` if the pipeline's own producer makes them.
 
-    Only then is there code of which it has a version.
+    Only such an asset is made by code, and so has a code version.
     """
     return dg.AssetSpec(
         bronze_key(contract),
         description=description,
         group_name="bronze",
-        # Another contract asks for other fields of a line.
+        # If the contract changes, lines may need other fields.
         code_version=contract.version if is_produced else None,
         skippable=is_produced,
         kinds={"json", PRODUCERS[settings.target]} if is_produced else {"json"},
@@ -87,7 +87,7 @@ def bronze_spec(
 
 
 def _engine(contract: MadeContract, settings: Settings) -> str:
-    """What runs the contract's statement."""
+    """The engine that runs the contract's statement."""
     is_query = isinstance(contract, GoldContract) and contract.dialect == "athena"
     return (QUERIERS if is_query else TRANSFORMERS)[settings.target]
 
@@ -102,7 +102,7 @@ def _tags(layer: str, contract: MadeContract, *, personal: bool) -> dict[str, st
 
 
 def _declaration(contract: MadeContract) -> dg.LocalFileCodeReference:
-    """Where the contract stands."""
+    """The file and line in which the contract is declared."""
     path = Path(contracts.__file__).with_name(f"{DOMAINS[contract.table]}.py")
     before, found, _ = path.read_text().partition(f'"{contract.asset}"')
     return dg.LocalFileCodeReference(

@@ -1,8 +1,8 @@
 """Data contracts: what each table holds, column by column, and why a row is refused.
 
-A new dataset, or a question asked of some, is a contract, its SQL file, and for a new module one
-word in MODULES below: see docs/DATASETS.md. The graph, the sensors, the quarantine, the ledger and
-the command line follow from these.
+To add a dataset, or a question asked of some, write a contract and its SQL file, and name a new
+module in MODULES below: see docs/DATASETS.md. The graph, the sensors, the quarantine, the ledger
+and the command line follow from the contracts.
 """
 
 from importlib import import_module
@@ -34,19 +34,19 @@ from event_pipeline.contracts.contract import (
 )
 from event_pipeline.contracts.together import check_together
 
-# The modules of this package whose contracts are the graph's, each table in the order it has there.
+# The modules of this package whose contracts make up the graph; tables keep their order in them.
 MODULES = ("clickstream", "commerce")
 
 _CONTRACTS: dict[MadeContract, str] = {}
 for _name in MODULES:
     for _each in vars(import_module(f"{__name__}.{_name}")).values():
         if isinstance(_each, MadeContract):
-            # Of the first module that has it; a later one imports it from there.
+            # A contract belongs to the first module that has it; later ones only import it.
             _CONTRACTS.setdefault(_each, _name)
 SILVER = tuple(each for each in _CONTRACTS if isinstance(each, SilverContract))
 GOLD = tuple(each for each in _CONTRACTS if isinstance(each, GoldContract))
 check_together(SILVER, GOLD)
-# The domain of each made table is the module that its contract stands in.
+# Table that a statement makes -> its domain, which is the module of its contract.
 DOMAINS = {each.table: name for each, name in _CONTRACTS.items()}
 TABLES = {c.table: c for c in (*SILVER, *(s.quarantine for s in SILVER), *GOLD)}
 

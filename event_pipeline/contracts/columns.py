@@ -12,7 +12,7 @@ TYPE_CHOICES = f"{', '.join(PLAIN_TYPES)} or decimal(p, s)"
 NUMERIC_TYPES = ("int", "long", "double", "decimal")
 # Wider decimals exist neither in Spark nor in Athena.
 DECIMAL_DIGITS = 38
-# What every engine reads without quotes, in the same case.
+# Names that every engine reads without quotes, and in the same case.
 NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _DECIMAL = re.compile(r"decimal\((\d+), (\d+)\)", re.ASCII)
 

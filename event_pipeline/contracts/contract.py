@@ -38,17 +38,17 @@ _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 class Bronze:
     """Where a dataset's objects lie: their asset, and a prefix from the lake's root or `root`.
 
-    `layout` is the template of their paths under it, as `layout.Layout` has it; by default the
-    pipeline's own. `names` is the pattern that an object's whole name under its partition's folder
-    must match; by default any but those that begin with _ or a dot, which are no data by custom.
-    Datasets may share a prefix. `uploaded` files come from outside, and each is judged as a
-    whole before it is read; `expected` is what a person is told to call one.
+    `layout` is the template of the objects' paths under the prefix (see `layout.Layout`); by
+    default the pipeline's own. `names` is the pattern that an object's whole name under its
+    partition's folder must match; by default, any name that does not begin with _ or a dot, which
+    by custom are no data. Datasets may share a prefix. `uploaded` files come from outside, and each
+    is judged as a whole before it is read; `expected` is the name that a person is told to use.
 
-    Records of another layout than the dataset's have a `mapping`: the file, under `sql`, of one
-    SELECT FROM raw that gives the dataset's source fields. A record that stands for several rows
-    has an array of them at the path `each`: every element, in the array's place, is a row.
+    Records in another layout than the dataset's need a `mapping`: a file under `sql` with one
+    SELECT FROM raw that gives the dataset's source fields. If a record stands for several rows,
+    `each` is the path of their array: every element, put in the array's place, is a row.
 
-    `produced` objects are those of the pipeline's own producer, on AWS its Lambda.
+    `produced` objects are written by the pipeline's own producer; on AWS, that is its Lambda.
     """
 
     asset: str
@@ -95,9 +95,9 @@ class Bronze:
 class Total:
     """A promise of conservation: a Gold column's sum over a day equals an aggregate of Silver.
 
-    `of` is the Silver table, by default the first input. With `by`, a column of both tables, the
-    sums are equal for each of its values. With `all_of_it` false the Gold table is a top list,
-    and its sum may be less but never more.
+    `column` is Gold's, and `silver` the aggregate in SQL. `of` is the Silver table, by default the
+    first input. With `by`, a column of both tables, the sums are equal for each of its values. With
+    `all_of_it` false, the Gold table is a top list, and its sum may be less but never more.
     """
 
     column: str
@@ -113,7 +113,7 @@ class Contract(ABC):
 
     `partition` names the column that holds the partition's value, the same in every row.
     `order_by` is the order in which a person reads the table. `personal` names the columns that
-    identify a person or hold a person's own words; they decide no row.
+    identify a person or hold a person's own words; this does not change the rows.
 
     Raises ContractError, when it is made, with one line that says which field of which contract
     is wrong and what it may be.
@@ -134,7 +134,7 @@ class Contract(ABC):
             raise ContractError(self.asset, mistake)
 
     def _mistakes(self) -> Iterator[str]:
-        """What is wrong with the contract, one line each; each part relies on those before it."""
+        """What is wrong with the contract, one line each; later checks rely on earlier ones."""
         if not re.fullmatch(rf"{self.layer}/{NAME.pattern}", self.asset, re.ASCII):
             yield (
                 f"asset {self.asset!r}: a {type(self).__name__} must be called {self.layer}/<name>,"
@@ -194,7 +194,7 @@ class Contract(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class MadeContract(Contract):
-    """A table whose rows a statement makes: the file `statement` under `sql`."""
+    """A table whose rows are made by a statement: the file `statement` under `sql`."""
 
     statement: str
 
@@ -210,17 +210,17 @@ class MadeContract(Contract):
 
     @cached_property
     def sql(self) -> str:
-        """Text of the statement, in its dialect, `${PLACEHOLDER}` being what no id may be."""
+        """Text of the statement, in its dialect, with PLACEHOLDER in place of `${PLACEHOLDER}`."""
         return self.sql_path.read_text().replace("${PLACEHOLDER}", PLACEHOLDER)
 
     @cached_property
     def version(self) -> str:
-        """Fingerprint of the contract and its statement; another one means judging anew."""
+        """Fingerprint of the contract and its statement; if it changes, rows are judged anew."""
         parts = (self.columns, self.partition, *self._judged_by(), self.sql)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
     def _judged_by(self) -> tuple[object, ...]:
-        """What else of the contract decides which rows there are: the Silver tables' part."""
+        """Further parts of the contract that decide which rows there are; only Silver has some."""
         return (), [], (), ""
 
 
@@ -228,12 +228,12 @@ class MadeContract(Contract):
 class SilverContract(MadeContract):
     """A table of typed, judged rows, made of Bronze by a statement in Spark's SQL.
 
-    `bronze` is where its lines come from, `source` lists the raw fields of a line, read as text,
-    and `rules` maps each reason for which the statement may refuse a row to its meaning; the rule
-    `<field>_missing` makes a field one without which there is no row. `key` are the columns that
-    identify a row, each a raw field too; of rows with the same key the one with the greatest
-    `latest` is kept. Without a key, equal lines are one row. `date` is the column by whose dates
-    Gold is made.
+    `bronze` is where its lines come from, and `source` lists the raw fields of a line, which are
+    read as text. `rules` maps each reason for which the statement may refuse a row to its meaning;
+    a rule `<field>_missing` means that a row must have the field. `key` are the columns that
+    identify a row, each of which is also a raw field; of rows with the same key, the one with the
+    greatest `latest` is kept. Without a key, equal lines are one row. `date` is the column by whose
+    dates Gold is made.
     """
 
     bronze: Bronze
@@ -290,16 +290,16 @@ class SilverContract(MadeContract):
 
     @property
     def required(self) -> tuple[str, ...]:
-        """The raw fields whose absence is a rule that a row breaks."""
+        """The raw fields that a row must have: those with a rule `<field>_missing`."""
         return tuple(name for name in self.source if f"{name}{MISSING}" in self.rules)
 
     def meaning(self, reason: str) -> str:
-        """What a reason for which a line is refused means; empty if it is none."""
+        """What a reason for refusing a line means; empty if there is no such reason."""
         return self.rules.get(reason) or ENGINE_RULES.get(reason, "")
 
     @property
     def is_dated_by_partition(self) -> bool:
-        """Whether a partition is of one date, as a drop, and not of all that its rows have."""
+        """Whether all rows of a partition have its date, as in a drop, not dates of their own."""
         return self.date == self.partition
 
     @cached_property
@@ -341,9 +341,9 @@ class GoldContract(MadeContract):
     """A table that answers a question, made of Silver tables, by event date or day of a drop.
 
     `dialect` is that of its statement: the Querier runs Athena's, the Transformer Spark's.
-    `inputs` are the tables that it is made of, `totals` what must reconcile with them, `chart` the
-    label and value columns of its chart (none: the table has one row a day, and its numbers are
-    the chart). Rows without a value in the column `unattributed` are shown apart.
+    `inputs` are the tables that it is made of, and `totals` what must reconcile with them. `chart`
+    is the label and value columns of its chart; None for a table with one row a day, whose numbers
+    are the chart. Rows without a value in the column `unattributed` are shown apart.
     """
 
     inputs: tuple[SilverContract, ...]
@@ -388,9 +388,9 @@ class GoldContract(MadeContract):
 
     @property
     def awaited(self) -> tuple[SilverContract, ...]:
-        """The inputs that a day needs whole, if it needs several: those that come as a day's drop.
+        """The inputs whose drop must be complete before a day is made; none for a single input.
 
-        Rows of the others come when they come, and there may be none.
+        Rows of other inputs may come at any time, and there may be none.
         """
         if len(self.inputs) == 1:
             return ()

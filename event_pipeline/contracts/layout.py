@@ -1,9 +1,9 @@
 """Layouts: where the objects of each partition lie, as a template of their paths.
 
-A template is a path under a dataset's prefix, as `{yyyy}/{MM}/{dd}/{HH}/` or
-`*/{MM}-{dd}-{yyyy}/`. Its fields are a partition's time in UTC, `*` is any text of a name. It ends
-with a slash where folders tell the time, and else with the names of the objects, as
-`events_{yyyy}{MM}{dd}*`.
+A template is a path under a dataset's prefix, such as `{yyyy}/{MM}/{dd}/{HH}/` or
+`*/{MM}-{dd}-{yyyy}/`. Its fields are a partition's time in UTC, and `*` is any text within a name.
+It ends with a slash if folders tell the time. Otherwise, it ends with the names of the objects,
+such as `events_{yyyy}{MM}{dd}*`.
 """
 
 import re
@@ -27,13 +27,13 @@ _DAY = {"yyyy", "MM", "dd"}
 _FIELD = re.compile(r"\{(\w*)\}|(\*)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# The names of the folders, and of what else lies, right under a path.
+# Lists a path: the names of the folders, and of the other entries, directly under it.
 ListFolder = Callable[[str], tuple[list[str], list[str]]]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A template, and how often a partition begins."""
+    """A template, and the cadence of the partitions."""
 
     template: str
     cadence: Cadence
@@ -66,10 +66,10 @@ class Layout:
         return re.compile(f"{text}/" if text else "", re.ASCII)
 
     def split(self, path: str) -> tuple[str | None, str]:
-        """Key of the partition that a path under the prefix lies in, and the name that follows.
+        """The key of the partition that a path under the prefix lies in, and the rest of the path.
 
-        None, and the whole path, where it lies in none. What only looks like a time, as hour=99,
-        gives a key that is none of a day's.
+        If it lies in no partition: None, and the whole path. A time that does not exist, such as
+        hour=99, gives a key that no day has.
         """
         found = self._pattern.match(path)
         if found is None:
@@ -90,18 +90,18 @@ class Layout:
         return f"{day}-{fields['HH']}:00" if self.cadence is HOURLY else day
 
     def folder(self, key: str) -> str:
-        """Folder of a partition, as a person is told it: a name that may be any is `*`."""
+        """Folder of a partition, in which `*` stands for any text."""
         return "".join(f"{part.filled(self.cadence.start(key))}/" for part in self._folders)
 
     def where(self, key: str, list_folder: ListFolder) -> Iterator[str]:
-        """The paths under which all of a partition's objects lie, and maybe others.
+        """The paths under which all of a partition's objects lie; others may lie there too.
 
-        Folders whose names may be any are looked up by `list_folder`.
+        Folders whose names contain `*` are looked up with `list_folder`.
         """
         yield from self._under("", self.cadence.start(key), self._parts, list_folder, "HH")
 
     def where_day(self, day: date, list_folder: ListFolder) -> Iterator[str]:
-        """The paths under which all objects of a day's partitions lie, and maybe others."""
+        """The paths under which all objects of a day's partitions lie; others may lie there too."""
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
         yield from self._under("", start, self._parts, list_folder, "dd")
 
@@ -120,7 +120,8 @@ class Layout:
         is_name = not below and not self.template.endswith("/")
         finer = {"mm"} | ({"HH"} if finest == "dd" else set())
         if part.fields & finer or is_name:
-            # What is finer than asked for is told by its path.
+            # This part tells a finer time than is asked for, or is an object's name: list all
+            # that begins like this.
             yield path + part.beginning(start, finer)
         elif part.is_any:
             for name in list_folder(path)[0]:
@@ -131,9 +132,9 @@ class Layout:
             yield from self._under(filled, start, below, list_folder, finest)
 
     def days(self, list_folder: ListFolder, first: date | None = None) -> Iterator[date]:
-        """The days that have something, in order, from the first.
+        """The days that have a folder or an object, in order, starting at `first`.
 
-        Of folders by year, month and day no more is listed than is asked for.
+        If the template is by year, month and day, folders are listed only as days are asked for.
         """
         found = self._days("", {}, self._parts, list_folder, first)
         if self._in_order:
@@ -177,7 +178,7 @@ class Layout:
                 seen = day
 
     def is_stray(self, name: str, *, is_folder: bool) -> bool:
-        """Whether a name right under the prefix is none of the template's."""
+        """Whether a name directly under the prefix does not fit the template."""
         first = self._parts[0]
         if is_folder != bool(self._folders):
             return True
@@ -214,21 +215,21 @@ class _Part:
         return "".join((*texts, re.escape(self.text[at:])))
 
     def match(self, name: str) -> dict[str, str] | None:
-        """The fields of a name; None if it is none of this part's."""
+        """The fields of a name; None if it does not fit this part."""
         found = re.fullmatch(self.pattern, name, re.ASCII)
         return found.groupdict() if found else None
 
     def filled(self, start: datetime) -> str:
-        """The part of a time; what may be any text stays `*`."""
+        """The part with its fields filled in for a time; `*` stays as it is."""
         return _FIELD.sub(lambda each: each[2] or _text(each[1], start), self.text)
 
     def fits(self, name: str, start: datetime) -> bool:
-        """Whether a name may be the part of a time."""
+        """Whether a name fits the part filled in for a time."""
         found = self.match(name)
         return found is not None and all(_text(n, start) == value for n, value in found.items())
 
     def beginning(self, start: datetime, finer: set[str]) -> str:
-        """How the part of a time begins, up to what is not known of it."""
+        """The part filled in for a time, up to the first `*` or field that is in `finer`."""
         at = next(
             (each.start() for each in _FIELD.finditer(self.text) if each[2] or each[1] in finer),
             len(self.text),
@@ -237,7 +238,7 @@ class _Part:
 
 
 def _text(field: str, start: datetime) -> str:
-    """What a field says of a time."""
+    """The text of a field for a time."""
     if field == "day_ms":
         midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
         return str((midnight - _EPOCH) // timedelta(milliseconds=1))
@@ -246,7 +247,10 @@ def _text(field: str, start: datetime) -> str:
 
 
 def _day_of(fields: dict[str, str]) -> str | None:
-    """The day that fields tell, as YYYY-MM-DD whether or not there is such a day."""
+    """The day that fields tell, as YYYY-MM-DD, even if there is no such day in the calendar.
+
+    None if `day_ms` is out of range.
+    """
     if "day_ms" not in fields:
         return f"{fields['yyyy']}-{fields['MM']}-{fields['dd']}"
     try:
@@ -263,7 +267,7 @@ def _date(text: str) -> date | None:
 
 
 def _is_before(known: dict[str, str], first: date | None) -> bool:
-    """Whether a year, or a month of it, ends before a day."""
+    """Whether the year that is known, or the month of it, ends before the day `first`."""
     if first is None or "yyyy" not in known:
         return False
     months = (known["yyyy"], *([known["MM"]] if "MM" in known else []))

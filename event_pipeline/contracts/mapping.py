@@ -1,8 +1,8 @@
 """Mappings: one SELECT that gives a dataset's fields from records of another layout.
 
-It reads `raw`, whose columns are the records' fields, nested ones by path (`context.page.path`),
-each as its text. Its WHERE says which records are the dataset's; others are counted as skipped. It
-becomes a part of the contract's statement, so that both engines run it alike.
+It reads `raw`, whose columns are the records' fields as text; a nested field is named by its path
+(`context.page.path`). Its WHERE says which records are the dataset's; others are counted as
+skipped. The mapping becomes a part of the contract's statement, so both engines run it alike.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from event_pipeline.jobs import SKIPPED
 RAW = "raw"
 MAPPED = "mapped"
 SKIP = "_skip"
-# Stands for a path's dots in the name of a column, as engines take those for their own.
+# Replaces a path's dots in the name of a column, since dots mean something to the engines.
 DOT = "\u00b7"
 DIALECT = "spark"
 
@@ -30,8 +30,8 @@ DIALECT = "spark"
 class Reading:
     """What is read of a dataset's lines, and by which statement.
 
-    `columns` are the columns of `raw`, `paths` where each lies in a record, and `numbers` the
-    columns that only become numbers.
+    `columns` are the columns of `raw`, `paths` where each lies in a record, and `numbers` those
+    columns whose values are used only as numbers.
     """
 
     statement: str
@@ -41,7 +41,7 @@ class Reading:
 
     @property
     def is_nested(self) -> bool:
-        """Whether something is read that lies within another field."""
+        """Whether a field is read that lies within another field."""
         return self.columns != self.paths
 
 
@@ -109,7 +109,7 @@ def _select(text: str) -> exp.Select:
 
 
 def _references(node: exp.Expr) -> Iterator[exp.Expr]:
-    """The outermost expressions that name a field: of `a.b.c` the whole, and not `a.b` again."""
+    """The outermost expressions that name a field: all of `a.b.c`, and not `a.b` as well."""
     for each in node.find_all(exp.Column, exp.Dot):
         if not isinstance(each.parent, exp.Dot):
             yield each
@@ -129,7 +129,7 @@ def _column(path: str) -> str:
 
 
 def _composed(contract: SilverContract, mapping: exp.Select) -> str:
-    """The contract's statement over what the mapping gives of `raw`."""
+    """The contract's statement, run over what the mapping makes of `raw`."""
     for each in list(_references(mapping)):
         each.replace(exp.column(exp.to_identifier(_column(_path(each)), quoted=True)))
     where = mapping.args.pop("where", None)

@@ -1,10 +1,11 @@
-"""What producers write where there is no id, so that many users do not look like one.
+"""Placeholders that producers write if there is no id; taken as ids, they would merge many users.
 
 The words are those that the customer-data platforms refuse as ids (PostHog's, Mixpanel's and
-Amplitude's lists agree on most), in any case, between blanks, and what shows no letter at all.
+Amplitude's lists agree on most), in any case and with blanks around them. A text in which nothing
+is visible is a placeholder, too.
 """
 
-# A text that is nothing but these shows nothing: blanks of any kind, characters of no width.
+# Characters that show nothing: blanks of any kind, and characters without width.
 _INVISIBLE = r"[\\p{Z}\\p{Cc}\\p{Cf}\\x{115F}\\x{1160}\\x{2800}\\x{3164}\\x{FFA0}]*"
 _WORDS = "|".join(
     (
@@ -18,6 +19,6 @@ _WORDS = "|".join(
     )
 )
 
-# A pattern, spelled as in a Spark SQL literal, of the whole of an id in lower case. No word begins
-# with b to m, o to t, or 1 to 9, which statements see before they try it.
+# A pattern for the whole of an id in lower case, spelled as in a Spark SQL literal. No word begins
+# with b to m, o to t, or 1 to 9; statements check that before they try the pattern.
 PLACEHOLDER = rf"^{_INVISIBLE}({_WORDS})?{_INVISIBLE}\\z"

@@ -1,7 +1,7 @@
-"""Statements against their contracts: the columns, tables and reasons that they speak of.
+"""Checks statements against their contracts: columns, tables and reasons.
 
-A contract checks itself when it is made. This needs its SQL parsed, which costs a moment, and is
-done once, when the graph is put together or a command runs an engine.
+A contract checks itself when it is made. This check has to parse the SQL, which takes a moment, so
+it is done once: when the graph is put together or a command runs an engine.
 """
 
 from collections.abc import Collection, Iterator
@@ -33,8 +33,8 @@ _NOT_A_ROW_A_LINE = {
 def check_statement(contract: MadeContract) -> None:
     """Raises ContractError if a statement and its contract disagree, in one line that names both.
 
-    The statement must read what the contract says, give the contract's columns and no others, and
-    of Silver give as reasons exactly the names of the contract's rules.
+    The statement must read the tables that the contract names, and give the contract's columns and
+    no others. A Silver statement must give exactly the names of the contract's rules as reasons.
     """
     for mistake in _mistakes(contract):
         raise ContractError(contract.asset, mistake, str(contract.sql_path))
@@ -45,7 +45,7 @@ def _mistakes(contract: MadeContract) -> Iterator[str]:
     match contract:
         case SilverContract():
             dialect, schema = "spark", {RAW: dict.fromkeys(contract.source, "string")}
-            # The engines give each row its partition.
+            # The engines add the partition column.
             wanted = {*contract.column_names, REASONS} - {contract.partition}
         case GoldContract():
             dialect = contract.dialect
@@ -66,7 +66,7 @@ def _mistakes(contract: MadeContract) -> Iterator[str]:
         yield from _shape_mistakes(query)
     yield from _table_mistakes(contract, query)
     try:
-        # Names in the schema are unquoted, as the tables' columns are the same in every case.
+        # Names are not quoted, since the tables' columns do not depend on case.
         found = qualify(query, schema=schema, dialect=dialect, quote_identifiers=False)
     except SqlglotError as error:
         yield f"statement: {first_line(error)}"
@@ -87,7 +87,7 @@ def _shape_mistakes(query: exp.Query) -> Iterator[str]:
 
 
 def _table_mistakes(contract: MadeContract, query: exp.Query) -> Iterator[str]:
-    """Tables that are read and are no inputs, and inputs that are not read."""
+    """Tables that are read but are not inputs, and inputs that are not read."""
     wanted = (
         {each.table for each in contract.inputs} if isinstance(contract, GoldContract) else {RAW}
     )
@@ -98,7 +98,7 @@ def _table_mistakes(contract: MadeContract, query: exp.Query) -> Iterator[str]:
         if name in defined:
             continue
         read.add(name)
-        # So that names of columns can be looked up, whatever layer they are of.
+        # The schema names tables without their layer, so the query has to do so, too.
         table.set("db", None)
     yield from _differences("table", read, wanted, "inputs")
 
@@ -136,7 +136,7 @@ def _reason_mistakes(query: exp.Query, rules: Collection[str]) -> Iterator[str]:
 
 
 class _UnknownTextError(Exception):
-    """An expression of which nobody can tell what texts it may be."""
+    """Raised for an expression whose possible texts cannot be told."""
 
 
 def _texts_of(scope: Scope, name: str) -> Iterator[str]:

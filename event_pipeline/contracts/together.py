@@ -1,4 +1,4 @@
-"""Contracts beside each other: what one alone cannot be wrong in."""
+"""Checks contracts against each other, for mistakes that none of them has by itself."""
 
 import re
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Commits: data files that take the place of others, in one state of a table after another."""
+"""Commits: each replaces some of a table's data files by others and makes a new snapshot."""
 
 from collections.abc import Iterable
 
@@ -17,9 +17,9 @@ SNAPSHOTS_MOST = 150
 
 
 def data_file(table: Table, path: str, contract: Contract, key: str) -> DataFile:
-    """Describes a Parquet file to Iceberg, having checked that it fits the table and partition.
+    """The Iceberg entry of a Parquet file, once it is checked to fit the table and partition.
 
-    Raises ValueError if it does not.
+    Raises ValueError if it does not fit.
     """
     file_input = table.io.new_input(path)
     with file_input.open() as opened:
@@ -32,7 +32,7 @@ def data_file(table: Table, path: str, contract: Contract, key: str) -> DataFile
         if file.partition[0] != encoded(contract, key):
             raise ValueError(f"{path} does not hold partition {key}")
         return file
-    # No rows, hence no statistics from which the partition's value could be taken.
+    # A file without rows has no statistics from which to take the partition's value.
     return DataFile.from_args(
         content=DataFileContent.DATA,
         file_path=path,
@@ -47,8 +47,9 @@ def data_file(table: Table, path: str, contract: Contract, key: str) -> DataFile
 def replace_files(
     table: Table, old: Iterable[DataFile], new: Iterable[DataFile], summary: dict[str, str]
 ) -> None:
-    """Replaces old files by new ones in one commit, and now and then forgets the oldest states.
+    """Replaces old files by new ones in one commit; `summary` holds the snapshot's properties.
 
+    Once there are more than SNAPSHOTS_MOST snapshots, all but the latest SNAPSHOTS_KEPT expire.
     Raises CommitFailedException or ValidationException if another writer was faster.
     """
     old = list(old)
@@ -72,4 +73,4 @@ def _expire(table: Table) -> None:
     try:
         table.maintenance.expire_snapshots().by_ids([s.snapshot_id for s in oldest]).commit()
     except CommitFailedException:
-        return  # Another writer committed; the next publish expires.
+        return  # Another writer was faster; the next publish expires them.

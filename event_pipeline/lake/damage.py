@@ -1,4 +1,4 @@
-"""Damage: what the lake's tables speak of and is lost, or is not what was written."""
+"""Damage: parts of the lake's tables that are lost, unreadable, or not as they were written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,10 @@ __all__ = ["CATALOG", "Damage", "damages"]
 
 @dataclass(frozen=True)
 class Damage:
-    """Where something is wrong, and what: in a partition, in a table as such, or the catalog."""
+    """One thing that is wrong, and where: in a partition, in a table as such, or in the catalog.
+
+    `partition` is empty for a table as such; `table` is CATALOG for the catalog.
+    """
 
     table: str
     partition: str
@@ -24,7 +27,10 @@ class Damage:
 
 
 def damages(lake: Lake, *, deep: bool = False) -> list[Damage]:
-    """What is damaged in the lake's tables, in order; with `deep` each file is read."""
+    """All damage in the lake, sorted by table and partition.
+
+    With `deep`, every data file is read. If the catalog is damaged, only that is returned.
+    """
     if found := damages_of_catalog(lake):
         return found
     return [
@@ -35,7 +41,7 @@ def damages(lake: Lake, *, deep: bool = False) -> list[Damage]:
 
 
 def damages_of_catalog(lake: Lake) -> list[Damage]:
-    """The catalog if it is damaged; of the tables nothing can be told then."""
+    """The catalog's damage, if any; nothing can be said of the tables until it is mended."""
     try:
         lake.look()
     except DamagedError as error:
@@ -46,7 +52,7 @@ def damages_of_catalog(lake: Lake) -> list[Damage]:
 def damages_of_table(
     lake: Lake, contract: Contract, live: Mapping[str, Live], *, deep: bool = False
 ) -> list[Damage]:
-    """What is damaged in a table, as such and by partition; `live` are those that it has."""
+    """The damage of a table as such, then of the partitions in `live`."""
     name = contract.table
     found = [Damage(name, "", why)] if (why := lake.flaw(contract, deep=deep)) else []
     broken = lake.broken(live, deep=deep)

@@ -1,9 +1,9 @@
-"""A line's fields, read exactly: the judge of every line that an engine's own reader is unsure of.
+"""Reads a line's fields exactly, for every line that an engine's own reader is unsure of.
 
-Each engine reads most lines by its fast JSON functions, which differ in what they admit and in how
-they spell what is no text. So they are trusted with plain lines only; all others, and all that are
-refused, come here, and thereby are judged alike everywhere. Standard library alone: Spark's
-workers run this too.
+Each engine reads most lines with its fast JSON functions. These differ in what they accept and in
+how they spell values that are not text, so they are trusted with plain lines only. All other
+lines, and all refused ones, are read here, so every engine judges them alike. Uses the standard
+library only, since Spark's workers run this too.
 """
 
 import json
@@ -12,27 +12,32 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple, NoReturn
 
-# Deeper ones are not read: how deep Python can go depends on where it is called from.
+# Lines nested deeper than this are refused: how deep Python can recurse depends on its caller.
 DEEPEST = 100
-# A number with a fraction and more digits is rounded to the nearest double, as every engine's
-# reader does and RFC 8259 (6) warns of.
+# A number with a fraction or exponent and more digits than this is rounded to the nearest double.
+# Every engine's reader does so, and RFC 8259 (6) warns of it.
 EXACT_DIGITS = 15
-# Longer numbers are rounded too; one whose exponent is still greater fits no column.
+# A number longer than this is rounded too. One whose exponent is still greater after that fits no
+# column and stays as it is spelled.
 MOST_DIGITS = 40
 
-# A text that is not closed goes on to the end, where it need not be looked for again.
+# A string that is not closed matches up to the end of the line, so the search stops there.
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|([\[{])|([\]}])', re.S)
 
 
 class Fields(NamedTuple):
-    """The values of the fields that were asked for, as texts, and the names of the others."""
+    """What was read from a line.
+
+    `values` are the texts of the fields asked for, in that order (None if null or absent), and
+    `unknown` the names of the line's other fields.
+    """
 
     values: list[str | None]
     unknown: list[str]
 
 
 class Number(str):
-    """A number as it is spelled."""
+    """A JSON number that keeps its spelling."""
 
     __slots__ = ()
 
@@ -48,12 +53,12 @@ _DECODER = json.JSONDecoder(
 
 
 def read_fields(line: str, names: Sequence[str]) -> Fields | None:
-    """The fields of a line that is one JSON object (RFC 8259); None if it is none.
+    """The fields of a line that is one JSON object (RFC 8259); None if the line is refused.
 
-    Text is itself and null is None; a number is in digits, without an exponent, and a nested
-    value is compact JSON. A name with dots, as `context.page.path`, is the path of a nested field.
-    A line that names a field twice is refused, since nobody can tell which value was meant, and so
-    are half a surrogate pair and a nesting deeper than 100.
+    Text is returned as it is, null as None, a number in digits without an exponent, and any other
+    value as compact JSON. A name with dots, such as `context.page.path`, is the path of a nested
+    field. A line is refused if it is not a JSON object, if it names a field twice (nobody can tell
+    which value was meant), if it holds half a surrogate pair, or if it is nested deeper than 100.
     """
     pairs = object_of(line)
     if pairs is None:
@@ -69,13 +74,16 @@ def read_fields(line: str, names: Sequence[str]) -> Fields | None:
 
 
 def object_of(line: str) -> tuple[tuple[str, Any], ...] | None:
-    """The names and values of a line that is one JSON object, as `read_fields` takes it."""
+    """The (name, value) pairs of a line that is one JSON object; None if the line is refused.
+
+    Nested objects are tuples of pairs too, arrays are lists, and numbers are Number.
+    """
     if is_too_deep(line):
         return None
     try:
         pairs = _DECODER.decode(line)
         if "\\u" in line:
-            compact(pairs).encode()  # Half a surrogate pair is no text.
+            compact(pairs).encode()  # raises for half a surrogate pair, which is not text
     except ValueError:
         return None
     if not isinstance(pairs, tuple) or len(dict(pairs)) < len(pairs):
@@ -84,17 +92,17 @@ def object_of(line: str) -> tuple[tuple[str, Any], ...] | None:
 
 
 def _at_path(value: Any, path: str) -> Any:
-    """What is nested at a path of names with dots between them; None where there is nothing.
+    """The value at a dotted path; None if there is none.
 
-    An array of objects with a `key` and a `value` is looked up by key, as GA4 writes parameters.
-    Raises ValueError if an object on the way names the next field twice.
+    In an array of objects with `key` and `value`, which is how GA4 writes parameters, a name is
+    looked up among the keys. Raises ValueError if an object names the next field twice.
     """
     first, _, rest = path.partition(".")
     if isinstance(value, list):
         value = tuple(_keyed(value, first))
     if not isinstance(value, tuple):
         return None
-    # A name may hold a dot itself.
+    # A field's own name may contain dots, so the whole path is tried as a name first.
     for name, then in ((path, ""), (first, rest)) if rest else ((path, ""),):
         found = [each for each_name, each in value if each_name == name]
         if len(found) > 1:
@@ -105,7 +113,7 @@ def _at_path(value: Any, path: str) -> Any:
 
 
 def _keyed(array: list[Any], key: str) -> Iterator[tuple[str, Any]]:
-    """The value that an array of keys and values has for a key, as an object's field."""
+    """The (key, value) pairs that an array of `key`/`value` objects has for a key."""
     for each in array:
         pair = dict(each) if isinstance(each, tuple) else {}
         if pair.get("key") == key:
@@ -120,7 +128,7 @@ def _text(value: Any) -> str | None:
 
 
 def compact(value: Any) -> str:
-    """A value as compact JSON, its numbers as they were, and an object a tuple of pairs."""
+    """A value as compact JSON. An object is a tuple of pairs; a Number keeps its spelling."""
     if isinstance(value, Number):
         return value
     if isinstance(value, tuple):
@@ -131,7 +139,7 @@ def compact(value: Any) -> str:
 
 
 def _in_digits(number: str) -> str:
-    """A number without an exponent; one beyond all reason stays as it is."""
+    """A number in digits, without an exponent; one too long for any column stays as it is."""
     if number.lstrip("-").isdigit():
         return str(number)
     mantissa, _, exponent = number.lower().partition("e")
@@ -149,7 +157,7 @@ def _in_digits(number: str) -> str:
 
 
 def is_too_deep(line: str) -> bool:
-    """Whether a line's brackets are nested deeper than is read."""
+    """Whether a line's brackets are nested deeper than DEEPEST."""
     return line.count("[") + line.count("{") > DEEPEST and _depth(line) > DEEPEST
 
 

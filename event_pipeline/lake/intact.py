@@ -12,8 +12,8 @@ from event_pipeline.lake.stored import sha256_by_name, stored_of
 def flaw_of_partition(io: FileIO, live: Live, *, deep: bool) -> str | None:
     """Why the files of a partition are not those that were published; None if they are.
 
-    Sizes and the receipt are looked at, and in a folder the content of a file that was written to
-    since; with `deep` that of each file.
+    Checks the files' sizes and the receipt. In a folder, also reads files that were modified after
+    their receipt was written. With `deep`, reads every file.
     """
     stored = stored_of(live.prefix, (*live.paths, f"{live.prefix}/{RECEIPT}"))
     receipt = stored.get(f"{live.prefix}/{RECEIPT}")

@@ -1,4 +1,4 @@
-"""Everything under Bronze, accounted for: read by a partition, or named with the reason."""
+"""The inventory of Bronze: every object is read by a partition, or listed with the reason."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -25,7 +25,10 @@ UNREADABLE = "no object, or unreadable"
 
 @dataclass(frozen=True)
 class Unread:
-    """A name under Bronze that no partition reads: what kind it is of, and why it is not read."""
+    """A key under Bronze that no partition reads.
+
+    `kind` is one of the constants above, and `why` tells a person the reason in one line.
+    """
 
     key: str
     kind: str
@@ -39,13 +42,17 @@ class Unread:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What lies under Bronze: by dataset and partition what is read, and all that is not."""
+    """What lies under Bronze.
+
+    `partitions`: dataset -> partition key -> the objects that are read. `unread` lists everything
+    else, except the pipeline's own manifests and records of loads.
+    """
 
     partitions: dict[SilverContract, dict[str, Listing]]
     unread: tuple[Unread, ...]
 
     def of(self, contract: SilverContract) -> dict[str, Listing]:
-        """What is read of a dataset, by partition."""
+        """The objects of a dataset that are read, by partition key."""
         return self.partitions.get(contract, {})
 
 
@@ -90,7 +97,7 @@ def take_inventory(objects: Objects, first_day: date, now: datetime) -> Inventor
 
 
 class _NotRead(Exception):
-    """The kind of an object that no partition reads, and why."""
+    """Raised, with a kind and the reason, for an object that no partition reads."""
 
 
 def _shown(item: BronzeObject | NoObject) -> str:
@@ -99,7 +106,7 @@ def _shown(item: BronzeObject | NoObject) -> str:
 
 
 def _place(item: BronzeObject, first_day: date, now: datetime) -> tuple[SilverContract, str]:
-    """The dataset and the partition that read an object. Raises _NotRead."""
+    """The dataset and the key of the partition that read an object. Raises _NotRead."""
     key, sharing = item.key, of_dataset(item)
     if not sharing:
         prefixes = sorted({each.bronze.prefix for each in SILVER})

@@ -1,4 +1,4 @@
-"""Leftovers: files of runs that were killed or replaced, to which no kept state refers any more."""
+"""Leftovers: files of killed or replaced runs to which no kept snapshot of a table refers."""
 
 import re
 import time
@@ -13,14 +13,14 @@ from event_pipeline.lake.tables import Lake
 
 # A run may write for hours before it publishes, and a reader may read what was just replaced.
 GRACE = timedelta(hours=24)
-# The folder of one run's files, and what PyIceberg writes: other names are not known here.
+# The folder of one run's files, and the files that PyIceberg writes. Nothing else is removed.
 RUN = re.compile(r"data/[^/]+/[^/]+-[0-9a-f]{8}(?=/)")
 METADATA = re.compile(r"metadata/[^/]+\.(metadata\.json|avro)")
 
 
 @dataclass(frozen=True)
 class Removed:
-    """What was removed of a table."""
+    """How many files of a table were removed, and their bytes in all."""
 
     table: str
     files: int
@@ -28,10 +28,10 @@ class Removed:
 
 
 def remove_leftovers(lake: Lake, grace: timedelta = GRACE) -> list[Removed]:
-    """Removes what no kept state of a table refers to and nobody wrote to for `grace`.
+    """Removes files to which no kept snapshot refers and nobody has written for `grace`.
 
-    A table that cannot be read as a whole keeps everything: it may be made anew of that. Bronze is
-    no table.
+    Returns an entry for each table that lost files. A table that cannot be read completely keeps
+    everything, since it may have to be made anew from it. Bronze is never touched.
     """
     lake.open()
     return [
@@ -62,7 +62,10 @@ def _of(lake: Lake, contract: Contract, grace: timedelta) -> Removed | None:
 
 
 def _groups(stored: dict[str, Stored], prefix: str, before: float) -> dict[str, list[str]]:
-    """What may go together: a run's folder, or one file of metadata; those not written to since."""
+    """Paths that are kept or removed together, by group: a run's folder, or one metadata file.
+
+    Leaves out groups that were written to after `before` (Unix seconds).
+    """
     groups: dict[str, list[str]] = defaultdict(list)
     latest: dict[str, float] = defaultdict(float)
     for path, file in stored.items():

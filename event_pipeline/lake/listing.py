@@ -1,7 +1,7 @@
-"""What lies under a key of a lake, in a folder or a bucket: each name, or why it is no object's.
+"""Lists what lies under a key of a lake, in a folder or a bucket: objects, and names that are none.
 
-A folder is walked here and not by a library, as those stop at the first name that no object store
-could hold. Keys and ETags are those that obstore gives.
+A folder is walked here rather than by a library, because libraries stop at the first name that no
+object store could hold. Keys and ETags are the same as obstore's.
 """
 
 import errno
@@ -43,9 +43,10 @@ class BronzeObject:
 
 @dataclass(frozen=True)
 class NoObject:
-    """A name under which no object is listed, and why; a folder's ends with a slash.
+    """A name that is not an object's, and why; a folder's key ends with a slash.
 
-    If it is `hidden`, there may be objects that nobody can see: what they were built into stays.
+    If it is `hidden`, there may be objects behind it that nobody can see, so whatever was built
+    from them is kept.
     """
 
     key: str
@@ -55,7 +56,7 @@ class NoObject:
 
 
 def list_under(root: str, prefix: str) -> Iterator[BronzeObject | NoObject]:
-    """All whose keys begin with a prefix: a folder, with a slash, or the beginning of a name."""
+    """Everything whose key begins with `prefix`: a folder with its slash, or a name's beginning."""
     if aws.in_s3(root):
         return _in_bucket(root, prefix)
     folder = prefix[: prefix.rfind("/") + 1]
@@ -66,7 +67,7 @@ def list_under(root: str, prefix: str) -> Iterator[BronzeObject | NoObject]:
 
 
 def list_right_under(root: str, prefix: str) -> tuple[list[str], list[str]]:
-    """Names of the folders, and of what else lies, right under a prefix, sorted."""
+    """The names of the folders and of the other entries directly under a prefix, each sorted."""
     if aws.in_s3(root):
         found = list(_pages(root, prefix, Delimiter="/"))
         folders = [each["Prefix"] for page in found for each in page.get("CommonPrefixes", [])]
@@ -83,7 +84,7 @@ def list_right_under(root: str, prefix: str) -> tuple[list[str], list[str]]:
 
 
 def shown(name: str) -> str:
-    """A name as one line of text, whatever its bytes are."""
+    """A name as one line of printable text, whatever bytes it contains."""
     return "".join(c if c.isprintable() else _escaped(c) for c in name)
 
 
@@ -117,13 +118,13 @@ def _in_folder(top: str, prefix: str) -> Iterator[BronzeObject | NoObject]:
                     elif found:
                         yield found
         except (FileNotFoundError, NotADirectoryError):
-            continue  # It went, maybe while the others were listed.
+            continue  # It was removed, maybe while other folders were listed.
         except OSError as error:
             yield NoObject(key, _cannot_be_read(error), hidden=True)
 
 
 def _is_behind_a_dangling_link(path: str) -> bool:
-    """Whether a path is not there because a link above it, as to a disk, leads nowhere."""
+    """Whether a path is missing because a link above it (to a disk, say) leads nowhere."""
     while not os.path.lexists(path):
         path = os.path.dirname(path)
     return not os.path.exists(path)
@@ -132,7 +133,10 @@ def _is_behind_a_dangling_link(path: str) -> bool:
 def _entry(
     entry: os.DirEntry[str], folder: str, above: frozenset[tuple[int, int]]
 ) -> BronzeObject | NoObject | os.stat_result | None:
-    """An entry of a folder; of one that is a folder itself its state, of one that went None."""
+    """An entry of a folder: an object, or a name that is none and why.
+
+    Returns the stat result of a folder that is to be walked, and None if the entry is gone.
+    """
     key = shown(folder + entry.name)
     try:
         found = entry.stat()
@@ -173,7 +177,7 @@ def _cannot_be_read(error: OSError) -> str:
 def _in_bucket(root: str, prefix: str) -> Iterator[BronzeObject | NoObject]:
     for page in _pages(root, prefix):
         for item in page.get("Contents", []):
-            # The console makes such an object for a folder; it holds nothing.
+            # The S3 console creates such an empty object to stand for a folder.
             if item["Key"].endswith("/") and not item["Size"]:
                 continue
             yield BronzeObject(item["Key"], item["ETag"], item["Size"], item["LastModified"])

@@ -1,4 +1,4 @@
-"""A table as its contract has it: made, and given the columns that are new in the contract."""
+"""Makes tables from their contracts, and adds the columns that are new in a contract."""
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
@@ -12,8 +12,8 @@ from event_pipeline.contracts import Contract
 from event_pipeline.errors import UsageError
 
 PROPERTIES = {
-    # A publish that lost a race is planned anew by `Lake.publish`, which re-reads what to replace;
-    # PyIceberg's own retry would keep the old plan.
+    # `Lake.publish` plans a publish that lost a race anew: it re-reads what to replace. PyIceberg's
+    # own retry would keep the old plan.
     TableProperties.COMMIT_NUM_RETRIES: "0",
     # Without these three, every publish costs more than the one before.
     TableProperties.MANIFEST_MERGE_ENABLED: "true",
@@ -35,7 +35,10 @@ def schema_of(contract: Contract) -> Schema:
 
 
 def make(catalog: Catalog, identifier: tuple[str, str], address: str, contract: Contract) -> Table:
-    """The contract's table, empty, or as another process has just made it."""
+    """Creates the contract's table, empty; if another process was faster, returns that one's.
+
+    `identifier` is (database, name), and `address` the lake's root as paths in the table have it.
+    """
     schema = schema_of(contract)
     source = schema.find_field(contract.partition).field_id
     field = PartitionField(source, 1000, IdentityTransform(), contract.partition)
@@ -55,7 +58,7 @@ def make(catalog: Catalog, identifier: tuple[str, str], address: str, contract: 
 def check_columns(table: Table, contract: Contract) -> list[NestedField]:
     """The columns of the contract that the table does not have yet.
 
-    Raises UsageError if a column's type is another in the table than in the contract.
+    Raises UsageError if a column has another type in the table than in the contract.
     """
     kinds = {field.name: field.field_type for field in table.schema().fields}
     wanted = schema_of(contract).fields
@@ -69,9 +72,10 @@ def check_columns(table: Table, contract: Contract) -> list[NestedField]:
 
 
 def evolved(table: Table, contract: Contract) -> Table:
-    """The table, to which the columns that are new in its contract are added, each in its place.
+    """The table, once the contract's new columns are added, each in its place.
 
-    Older files read as null in them; a column that left the contract stays in the table.
+    In older files the new columns read as null. A column that was removed from the contract stays
+    in the table. Raises UsageError as `check_columns` does.
     """
     new = check_columns(table, contract)
     if not new:
@@ -87,6 +91,6 @@ def evolved(table: Table, contract: Contract) -> Table:
                 else:
                     update.move_first(field.name)
     except CommitFailedException:
-        table.refresh()  # Another process added them, or will be asked next time.
+        table.refresh()  # Another process was faster, and may have added them.
         return evolved(table, contract)
     return table

@@ -1,4 +1,4 @@
-"""Manifests: what a producer says it wrote, against what lies there."""
+"""Manifests: what a producer says it wrote, compared with what lies there."""
 
 import hashlib
 import json
@@ -15,7 +15,10 @@ GZIP = b"\x1f\x8b"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a producer says of an object: lines, bytes, SHA-256; None where it does not say."""
+    """What a producer says of an object: its lines, `size` in bytes, SHA-256 (hex) and ETag.
+
+    A field is None if the producer does not say it.
+    """
 
     lines: int | None = None
     size: int | None = None
@@ -24,7 +27,7 @@ class Manifest:
 
     @classmethod
     def read(cls, data: bytes) -> "Manifest":
-        """A manifest by its text. What is no manifest says nothing."""
+        """Parses a manifest. If `data` is not a manifest, every field is None."""
         try:
             found: Any = json.loads(data)
         except ValueError:
@@ -38,7 +41,11 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Deviation:
-    """An object that is not what its producer wrote: how, and what of its lines is there."""
+    """An object (its key) that is not what its producer wrote, and why.
+
+    `promised_lines` is the manifest's number of lines, `lines` the number that can be read. Either
+    is None if it is unknown.
+    """
 
     object: str
     why: str
@@ -47,22 +54,22 @@ class Deviation:
 
     @property
     def missing_lines(self) -> int | None:
-        """Lines that the producer wrote and that are not there; negative if there are more."""
+        """How many of the producer's lines are missing; negative if there are too many."""
         if self.promised_lines is None or self.lines is None:
             return None
         return self.promised_lines - self.lines
 
     def counted(self, file: IO[bytes]) -> "Deviation":
-        """With the lines that can be read of the object."""
+        """A copy with `lines` counted from the object's content."""
         return replace(self, lines=_lines(file))
 
     def as_record(self) -> dict[str, Any]:
-        """What a person, or a receipt, is told."""
+        """A dict of the fields and `missing_lines`, for receipts and for people."""
         return {**asdict(self), "missing_lines": self.missing_lines}
 
 
 def compare(key: str, manifest: Manifest, size: int, sha256: str | None) -> Deviation | None:
-    """How an object of so many bytes and this SHA-256 differs from its manifest, if it does."""
+    """How an object with this size (bytes) and SHA-256 differs from its manifest; None if not."""
     if None in (manifest.lines, manifest.size, manifest.sha256):
         why = "its manifest tells no lines, bytes and sha256"
     elif manifest.size != size:
@@ -83,7 +90,7 @@ def sha256_of(file: IO[bytes]) -> str:
 
 
 def _lines(file: IO[bytes]) -> int:
-    """Records that can be read of an object, up to where it is damaged."""
+    """How many records of an object can be read, up to where it is damaged."""
     count = 0
     with suppress(*DAMAGED):
         spelling = sniff(file)

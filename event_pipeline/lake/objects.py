@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 class Listing:
     """What lies in one partition: the objects to read, and the names that are not read.
 
-    `foreign` are keys of other objects and names that are no object's; where some are `hidden`,
-    there may be objects that nobody can see.
+    `foreign` are the keys of other objects, and names that are not objects. If there are `hidden`
+    names, the partition may have objects that nobody can see.
     """
 
     objects: tuple[BronzeObject, ...]
@@ -55,7 +55,7 @@ class Listing:
 
     @cached_property
     def version(self) -> str:
-        """Version of all that lies there, foreign objects too; without them it is the digest."""
+        """Version of everything that lies there, foreign names too; without any, the digest."""
         if not self.foreign:
             return self.digest
         return short_digest("\n".join((self.digest, *self.foreign)))
@@ -66,9 +66,10 @@ EMPTY = Listing(())
 
 @dataclass(frozen=True)
 class Source:
-    """One Bronze object to read, with its producer's line count and digest where there are any.
+    """One Bronze object to read, with its producer's line count and SHA-256 if they are known.
 
-    It is spelled as its content says, whatever its name does.
+    `uri` is its path or s3:// address, and `bytes` its size. `spelling` follows from the content,
+    whatever the name suggests.
     """
 
     key: str
@@ -90,7 +91,7 @@ class Objects(dg.ConfigurableResource[Any]):
         return _store_at(self.root)
 
     def as_listed(self) -> "Objects":
-        """These objects, of which each folder is listed once: for datasets that share it."""
+        """A copy that lists each folder only once, for datasets that share folders."""
         objects = Objects(root=self.root)
         objects._listed = {}
         return objects
@@ -108,23 +109,27 @@ class Objects(dg.ConfigurableResource[Any]):
             yield replace(item, root=root) if root else item
 
     def everything(self) -> Iterator[BronzeObject | NoObject]:
-        """All that lies under Bronze and where else datasets lie, whatever it is."""
+        """Everything under Bronze and under other prefixes of datasets, objects or not."""
         places = {(c.bronze.root, c.bronze.prefix) for c in SILVER}
         elsewhere = {(root, p) for root, p in places if root or not p.startswith(BRONZE)}
         for root, prefix in (("", BRONZE), *sorted(elsewhere)):
             yield from self._under(root, prefix)
 
     def all(self, contract: SilverContract, keys: Collection[str] = ()) -> dict[str, Listing]:
-        """What arrived in every partition, by key: those that have objects, and `keys`."""
+        """What arrived in every partition, by partition key.
+
+        Hidden names may concern several partitions; `keys` are those that they are matched with.
+        What lies in no partition is under the key "".
+        """
         return self._listings(contract, [""], "", keys)
 
     def day(self, contract: SilverContract, day: date) -> dict[str, Listing]:
         """What arrived on a day, by partition key; a partition without an object is absent."""
         keys = list(contract.cadence.keys_of(day))
         paths = contract.layout.where_day(day, self._lister(contract))
-        # What lies in a day but in none of its hours is shown with the first.
+        # What lies in a day but in none of its hours is listed with the first hour.
         found = self._listings(contract, paths, keys[0], keys)
-        # Where folders do not tell the day, those of others are listed too.
+        # If folders do not tell the day, objects of other days are listed too, and left out here.
         return {
             key: each for key, each in found.items() if key[: len("2026-11-24")] == keys[0][:10]
         }
@@ -135,14 +140,14 @@ class Objects(dg.ConfigurableResource[Any]):
         return self._listings(contract, paths, key, [key]).get(key, EMPTY)
 
     def days(self, contract: SilverContract, first: date | None = None) -> Iterator[date]:
-        """The days that have a folder, in order, from the first; lists no more than is asked.
+        """The days that have a folder, in order, starting at `first`; lists folders only as needed.
 
-        Folders that are no day's, as of November 31st, are left out.
+        Folders of days that do not exist, such as November 31st, are left out.
         """
         return contract.layout.days(self._lister(contract), first)
 
     def strays(self, contract: SilverContract) -> list[str]:
-        """Keys that lie where no partition looks: beside the topmost folders of partitions."""
+        """Keys beside the topmost folders of partitions, where no partition looks."""
         prefix, is_stray = contract.bronze.prefix, contract.layout.is_stray
         folders, files = list_right_under(self._root(contract), prefix)
         odd = [name for name in folders if is_stray(name, is_folder=True)]
@@ -163,9 +168,10 @@ class Objects(dg.ConfigurableResource[Any]):
         default: str,
         keys: Collection[str],
     ) -> dict[str, Listing]:
-        """Listings of what lies under paths, by partition; `keys` are those that are looked for.
+        """Listings of what lies under `paths`, by partition key.
 
-        What lies in no partition is shown with the partition `default`.
+        A hidden name that may concern several partitions is listed with each of them in `keys`.
+        What lies in no partition is listed with the partition `default`.
         """
         root, prefix, sharing = contract.bronze.root, contract.bronze.prefix, _sharing(contract)
         found: dict[str, tuple[list[BronzeObject], list[str], list[NoObject]]] = {}
@@ -195,10 +201,10 @@ class Objects(dg.ConfigurableResource[Any]):
         root = self._root(contract)
         try:
             if contract.bronze.uploaded:
-                # Of a mapping's records the key is made; they need not have it.
+                # A mapping computes the key, so its records need not have the key's fields.
                 key = () if contract.bronze.mapping else contract.key
                 return _judged(root, item.key, item.etag, key, tops_of(contract))
-            # As its producer makes it, if it can be read at all.
+            # Other objects are as their producer makes them; in a folder, they must be readable.
             if not aws.in_s3(root) and not os.access(f"{root}/{item.key}", os.R_OK):
                 open_object(root, item.key).close()
         except FileNotFoundError:
@@ -208,7 +214,7 @@ class Objects(dg.ConfigurableResource[Any]):
         return Verdict()
 
     def refused(self, contract: SilverContract, listing: Listing) -> dict[str, str]:
-        """What keeps a partition from being built, by key, and why: objects that cannot be used."""
+        """Object key -> why it keeps a partition from being built; empty if nothing does."""
         verdicts = {item.key: self.verdict(contract, item) for item in listing.objects}
         refused = {key: verdict.error for key, verdict in verdicts.items() if verdict.error}
         return {each.key: each.why for each in listing.hidden} | refused
@@ -216,31 +222,34 @@ class Objects(dg.ConfigurableResource[Any]):
     def sources(self, contract: SilverContract, listing: Listing) -> tuple[Source, ...]:
         """The listing's objects for an engine, with what their producers said of them.
 
-        A manifest counts only if what it was written for is what lies there.
+        A manifest counts only if it describes the object that lies there.
         """
         return tuple(
             self._source(contract, item, self.verdict(contract, item)) for item in listing.objects
         )
 
     def deviations(self, listing: Listing) -> tuple[Deviation, ...]:
-        """The objects of a partition that are not what their producers' manifests say."""
+        """How objects of a partition differ from their producers' manifests, where they do."""
         compared = (self._compared(item)[1] for item in listing.objects)
         return tuple(each for each in compared if each)
 
     def manifest(self, key: str) -> Manifest | None:
-        """The manifest beside an object, None where there is none."""
+        """The manifest beside an object; None if there is none."""
         try:
             return Manifest.read(bytes(self._store.get(manifest_key(key)).bytes()))
         except FileNotFoundError:
             return None
 
     def _compared(self, item: BronzeObject) -> tuple[Manifest | None, Deviation | None]:
-        """The manifest of an object if it is of what lies there, else how they differ."""
+        """(manifest, None) if an object matches its manifest, (None, deviation) if it does not.
+
+        (None, None) if there is no manifest, or the object cannot be read.
+        """
         # Only the pipeline's own producers write manifests, and those to the lake.
         manifest = None if item.root else self.manifest(item.key)
         if manifest is None:
             return None, None
-        # An ETag of S3 is of the content; a file may change and keep it.
+        # An ETag in S3 depends on the content; a file may change and keep its ETag.
         is_same = aws.in_s3(self.root) and manifest.etag == item.etag
         sha256 = manifest.sha256 if is_same else None
         try:
@@ -250,7 +259,7 @@ class Objects(dg.ConfigurableResource[Any]):
             if deviation:
                 with open_object(self.root, item.key) as file:
                     deviation = deviation.counted(file)
-        except OSError:  # It went, or cannot be read; the build says so.
+        except OSError:  # It is gone or cannot be read; the build says so.
             return None, None
         return (None, deviation) if deviation else (manifest, None)
 
@@ -267,7 +276,7 @@ class Objects(dg.ConfigurableResource[Any]):
             return GZIPPED_LINES
         try:
             return _sniffed(self._root(contract), item.key, item.etag, tops_of(contract))
-        except OSError:  # It went, or cannot be read; the build says so.
+        except OSError:  # It is gone or cannot be read; the build says so.
             return GZIPPED_LINES
 
     def _source(self, contract: SilverContract, item: BronzeObject, verdict: Verdict) -> Source:
@@ -288,7 +297,7 @@ def _judged(
 ) -> Verdict:
     """The verdict on one version of an object, which never changes; `etag` tells versions apart.
 
-    Sensors ask at every tick, and a gzipped file is read to its end.
+    Cached, because sensors ask at every tick and a gzipped file is read to its end.
     """
     with open_object(root, key) as file:
         return judge(file, fields, names)
@@ -303,7 +312,7 @@ def _sniffed(root: str, key: str, etag: str, names: tuple[str, ...]) -> Spelling
 
 @cache
 def tops_of(contract: SilverContract) -> tuple[str, ...]:
-    """The names, at the top of a dataset's records, under which its fields lie."""
+    """The top-level names in a dataset's records that its fields are read from."""
     if not contract.bronze.mapping:
         return contract.source
     from event_pipeline.contracts.mapping import reading_of  # SQLGlot takes a while to import
@@ -319,12 +328,12 @@ def _sha256(root: str, key: str, etag: str) -> str:
 
 
 def _within(folder: str, contract: SilverContract, keys: Collection[str]) -> list[str]:
-    """Those of a dataset's partitions that lie, or may lie, in a folder."""
+    """Those partitions among `keys` that lie, or may lie, in a folder."""
     return [key for key in keys if may_lie_in(contract, key, folder)]
 
 
 def may_lie_in(contract: SilverContract, key: str, folder: str) -> bool:
-    """Whether some of a partition may lie in a folder, or the folder in it."""
+    """Whether a folder may hold objects of a partition, or lies within the partition's folder."""
     path = f"{contract.bronze.prefix}{contract.layout.folder(key)}".partition("*")[0]
     return path.startswith(folder) or folder.startswith(path)
 
@@ -337,7 +346,7 @@ def open_object(root: str, key: str) -> IO[bytes]:
 
 
 class _Reader(RawIOBase):
-    """An object as a file: obstore's reader lacks what Python's own wrappers ask for."""
+    """An object as a file: adds what Python's wrappers need and obstore's reader lacks."""
 
     def __init__(self, reader: "ReadableFile") -> None:
         self._reader = reader
@@ -373,7 +382,7 @@ Names = dict[SilverContract, re.Pattern[str]]
 
 @cache
 def _sharing(contract: SilverContract) -> Names:
-    """The datasets that lie under the same prefix, this one among them, by their objects' names."""
+    """The datasets under the same prefix, this one first, each with its objects' name pattern."""
     place = (contract.bronze.root, contract.bronze.prefix)
     others = (
         c for c in SILVER if (c.bronze.root, c.bronze.prefix) == place and c.asset != contract.asset
@@ -389,18 +398,18 @@ def of_dataset(item: BronzeObject) -> list[SilverContract]:
 
 
 def owner(sharing: Sequence[SilverContract], name: str) -> SilverContract | None:
-    """The dataset, of those that share a prefix, that an object's name is of."""
+    """The dataset that an object's name belongs to, of those that share a prefix; None if none."""
     return _owner(_sharing(sharing[0]), name)
 
 
 def _owner(sharing: Names, name: str) -> SilverContract | None:
-    """The dataset that an object's name is of: the whole name, not a part of it."""
+    """The dataset whose pattern matches the whole of an object's name; None if none does."""
     return next((c for c, names in sharing.items() if names.fullmatch(name)), None)
 
 
 def _nearest(sharing: Names, name: str) -> SilverContract:
     """The dataset under which a foreign name is shown: the one whose names are most like it."""
-    # Whichever of them asks, it is the same one.
+    # Sorted, so that the result is the same whichever dataset asks.
     return max(
         sorted(sharing, key=lambda c: c.asset),
         key=lambda c: difflib.SequenceMatcher(None, c.bronze.expected, name).ratio(),

@@ -1,4 +1,4 @@
-"""Parquet files of a table: what they say of themselves, and their rows."""
+"""Parquet files of a table: their metadata and their rows."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from pyiceberg.types import NestedField
 
 
 def metadata_of(io: FileIO, path: str) -> pq.FileMetaData:
-    """What a file says of itself."""
+    """A Parquet file's metadata. Raises OSError, or ValueError if it is damaged."""
     with io.new_input(path).open() as file:
         return pq.read_metadata(file)
 
@@ -26,7 +26,7 @@ def read_files(
     columns: list[str] | None = None,
     rows: int | None = None,
 ) -> pa.Table:
-    """Files of the lake at `root` as one table, in order; `rows` bounds how many are read."""
+    """The rows of files of the lake at `root`, in order; `rows` limits how many are read."""
     scheme, netloc, _ = io.parse_location(root)
     paths = [io.parse_location(file)[2] for file in files]
     filesystem = io.fs_by_scheme(scheme, netloc)
@@ -36,7 +36,7 @@ def read_files(
 
 
 def write_empty(io: FileIO, path: str, columns: Sequence[tuple[str, str]]) -> None:
-    """Writes a file without rows, of columns by name and type."""
+    """Writes a Parquet file without rows; `columns` are (name, type) pairs."""
     fields = (NestedField(n, *column, required=False) for n, column in enumerate(columns, 1))
     schema = schema_to_pyarrow(Schema(*fields), include_field_ids=False)
     with io.new_output(path).create() as file:

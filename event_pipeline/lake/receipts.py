@@ -9,7 +9,7 @@ from pyiceberg.io import FileIO
 from event_pipeline import aws
 
 RECEIPT = "receipt.json"
-# In a receipt, the digests of its data files, by name.
+# The key in a receipt that holds the digests of its data files, by file name.
 SHA256 = "sha256"
 
 
@@ -23,14 +23,17 @@ def write_receipt(
 
 
 def read_receipt(io: FileIO, prefix: str) -> dict[str, Any] | None:
-    """The receipt as it was written, digests too; None if it is lost or unreadable."""
+    """The receipt as it was written, with the digests; None if it is lost or unreadable.
+
+    Raises OSError if S3 cannot be read.
+    """
     try:
         with io.new_input(f"{prefix}/{RECEIPT}").open() as file:
             found = json.loads(file.read())
     except (FileNotFoundError, ValueError):
         return None
     except OSError:
-        # S3 may have been out of reach. In a folder it is what lies there.
+        # S3 may be out of reach for a while. In a folder, the file itself cannot be read.
         if aws.in_s3(prefix):
             raise
         return None
@@ -38,5 +41,5 @@ def read_receipt(io: FileIO, prefix: str) -> dict[str, Any] | None:
 
 
 def scalars(receipt: Mapping[str, Any]) -> dict[str, str]:
-    """What of a receipt a commit's summary can hold, as texts."""
+    """A receipt's texts and numbers, which a commit's summary can hold, as texts."""
     return {k: str(v) for k, v in receipt.items() if isinstance(v, str | int | float)}

@@ -9,15 +9,15 @@ from event_pipeline import aws
 
 
 class S3FileIO(PyArrowFileIO):
-    """Reaches S3 as boto3 does, each file with the credentials of the moment it is opened.
+    """Reaches S3 with boto3's credentials, taken anew each time a file is opened.
 
-    PyArrow's own client knows fewer kinds of credentials, and sends unsigned requests where it
-    finds none; and it would keep for ever those that are in PyIceberg's properties.
+    PyArrow's own client knows fewer kinds of credentials, and sends unsigned requests if it finds
+    none. Credentials in PyIceberg's properties would never be renewed.
     """
 
     def __init__(self, properties: Properties = EMPTY_DICT) -> None:
         super().__init__(properties)
-        self.fs_by_scheme = self._initialize_fs  # which the base class calls only once
+        self.fs_by_scheme = self._initialize_fs  # the base class calls it only once
 
     def _initialize_s3_fs(self, netloc: str | None) -> Any:
         return aws.filesystem()

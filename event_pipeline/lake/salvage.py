@@ -1,4 +1,4 @@
-"""What can still be read of a table in a folder, and tables made anew of that."""
+"""Salvage: finds what can still be read of a table in a folder, and makes a new table of it."""
 
 import time
 import uuid
@@ -21,13 +21,17 @@ from event_pipeline.lake.once import once
 
 T = TypeVar("T")
 
-# What reading a metadata file that is lost or damaged raises.
+# Errors that reading a lost or damaged metadata file raises.
 UNREADABLE = (OSError, ValueError, ValidationError)
 
 
 @dataclass(frozen=True)
 class Salvaged:
-    """A table's latest state that can be read: where it is, its files here, and what is lost."""
+    """The latest readable state of a table.
+
+    `path` is its metadata file, `metadata` that file's content, `old` the address of the lake that
+    wrote it, `files` its data files at their present paths, and `lost` the unreadable manifests.
+    """
 
     path: str
     metadata: TableMetadata
@@ -37,9 +41,9 @@ class Salvaged:
 
 
 def salvage(root: str, asset: str, current: str | None) -> Salvaged | None:
-    """The latest state of a table that can be read; None if there is none.
+    """The latest readable state of a table; None if there is none.
 
-    `current` is the metadata that the catalog has, if there is one: it is tried first.
+    `current` is the metadata file that the catalog names, if any; it is tried first.
     """
     for path, metadata in _states(root, asset, current):
         old = metadata.location.removesuffix(f"/{asset}")
@@ -55,7 +59,7 @@ def salvage(root: str, asset: str, current: str | None) -> Salvaged | None:
 
 
 def _states(root: str, asset: str, current: str | None) -> Iterator[tuple[str, TableMetadata]]:
-    """A table's metadata files that can be read, the latest first."""
+    """A table's readable metadata files as (path, content), the latest first."""
     folder, found = Path(root, asset, "metadata"), []
     for path in folder.glob("*.metadata.json"):
         try:
@@ -82,14 +86,15 @@ def files_of(
     strict: bool = False,
     sizes_only: bool = False,
 ) -> tuple[list[DataFile], list[str]] | None:
-    """A snapshot's live files, and the manifests that cannot be read; None if it has no list.
+    """A snapshot's live files, and the paths of its manifests that cannot be read.
 
-    Of the manifests that are `wanted`; with `sizes_only` they are not opened, and there are no
-    files. If `strict`, what cannot be read raises its error.
+    Returns None if the list of manifests cannot be read. Looks only at manifests that are `wanted`.
+    With `sizes_only`, manifests are not opened and no files are returned. If `strict`, an error in
+    reading is raised.
     """
     try:
         manifests = _read(io, snapshot.manifest_list, lambda: snapshot.manifests(io))
-    except Exception:  # whatever a reader of Avro meets in bytes that are none
+    except Exception:  # the reader of Avro may raise anything for damaged bytes
         if strict:
             raise
         return None
@@ -121,7 +126,7 @@ def _read(io: FileIO, path: str, read: Callable[[], T]) -> T:
 
 
 def moved_file(file: DataFile, old: str, new: str) -> DataFile:
-    """A data file at the new address."""
+    """A data file whose path is moved from the old address to the new one."""
     if old == new:
         return file
     values = [file[n] for n in range(len(file))]
@@ -132,13 +137,18 @@ def moved_file(file: DataFile, old: str, new: str) -> DataFile:
 
 
 def make_table(catalog: Catalog, root: str, asset: str, found: Salvaged) -> None:
-    """Makes a table of what was salvaged: as it was where it lies as it was, else of its files."""
+    """Puts a salvaged table into the catalog.
+
+    A table that is complete and was not moved is registered as it is. Otherwise, a new table is
+    made from its files.
+    """
     identifier = tuple(asset.split("/"))
     catalog.create_namespace_if_not_exists(identifier[0])
     if found.old == root and not found.lost:
         catalog.register_table(identifier, found.path)
         return
-    # Field ids, partition specs and sequence numbers go on; snapshots speak of elsewhere.
+    # Field ids, partition specs and sequence numbers are kept. Snapshots are not, since they refer
+    # to the old address or to lost files.
     fresh = found.metadata.model_copy(
         update={
             "location": f"{root}/{asset}",
@@ -161,6 +171,6 @@ def make_table(catalog: Catalog, root: str, asset: str, found: Salvaged) -> None
                 producer.append_data_file(file)
 
 
-# Where DataFile.file_path is read from.
+# The position of `file_path` among a DataFile's values.
 _FILE_PATH = 1
 _OF_HISTORY = ("snapshots", "snapshot_log", "metadata_log", "statistics", "partition_statistics")

@@ -1,8 +1,8 @@
-"""How an object is spelled, told by its content alone, and its records, each as a line of JSON.
+"""Tells from an object's content how it is spelled (its format), and reads its records as JSON.
 
-JSON Lines, one JSON array, objects that follow each other in any layout, CSV with a header, and
-Parquet; plain, gzip or zstd. Needs the standard library, and PyArrow for zstd and Parquet only:
-Spark's workers run this too.
+Spellings: JSON Lines, one JSON array, JSON objects one after the other in any layout, CSV with a
+header, and Parquet; plain, gzip or zstd. Uses the standard library only, and PyArrow for zstd and
+Parquet, since Spark's workers run this too.
 """
 
 import codecs
@@ -29,11 +29,11 @@ from event_pipeline.lake.text import (
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 PARQUET = b"PAR1"
-# Bytes of an object's text by which it is told from others.
+# How many bytes of an object's text are read to tell its spelling.
 START = 1 << 16
 DELIMITERS = ",\t;|"
 PARQUET_ROWS = 10_000
-# The name by which a record that stands for several rows tells which of them a line is, from 1.
+# The field added where a record stands for several rows: which of them a line is, from 1.
 POSITION = "_position"
 
 _WHITE = " \t\r\n"
@@ -43,7 +43,7 @@ _WHITE = " \t\r\n"
 class Spelling:
     """How an object is spelled: `compression` is "", "gzip" or "zstd", and `form` one of FORMS.
 
-    `delimiter` is a CSV's.
+    `delimiter` is that of a CSV; empty for other forms.
     """
 
     compression: str = ""
@@ -58,9 +58,10 @@ FORMS = ("lines", "array", "objects", "csv", "parquet", "unknown")
 
 
 def sniff(raw: IO[bytes], fields: Collection[str] = ()) -> Spelling:
-    """Tells how a seekable file is spelled; `fields` are names of which a CSV's header has some.
+    """Tells how a seekable file is spelled.
 
-    A damaged file is told as lines, whose reader says what is wrong with it.
+    A CSV is recognised by its header, which must have at least one of the names in `fields`. A
+    damaged file counts as lines; reading them tells what is wrong with it.
     """
     raw.seek(0)
     head = raw.read(len(PARQUET))
@@ -91,7 +92,7 @@ def _json_form(text: str) -> str | None:
     try:
         json.JSONDecoder(parse_int=str, parse_float=str).raw_decode(line)
     except json.JSONDecodeError as error:
-        # An object that goes on beyond its first line, as people lay them out.
+        # An object that goes on after its first line, as in indented JSON.
         if error.pos >= len(line.rstrip()) and line.rstrip()[-1:] in "{[,:":
             return "objects"
     except RecursionError:
@@ -114,14 +115,14 @@ def _delimiter(text: str, fields: Collection[str]) -> str:
 
 
 def open_binary(raw: IO[bytes], compression: str) -> IO[bytes]:
-    """The bytes of an object, uncompressed. Reading damaged ones raises one of DAMAGED."""
+    """The uncompressed bytes of an object. Reading damaged data raises one of DAMAGED."""
     if compression == "gzip":
         return io.BufferedReader(gzip.GzipFile(fileobj=raw))
     return io.BufferedReader(_Zstd(raw) if compression == "zstd" else _Lent(raw))
 
 
 class _Lent(io.RawIOBase):
-    """A file that stays open when its reader is done with it."""
+    """A view of a file that leaves the file open when the view is closed."""
 
     def __init__(self, raw: IO[bytes]) -> None:
         self._raw = raw
@@ -136,12 +137,12 @@ class _Lent(io.RawIOBase):
 
 
 class _Zstd(io.RawIOBase):
-    """What a zstd stream holds; damage is an EOFError."""
+    """The content of a zstd stream. Reading damaged data raises EOFError."""
 
     def __init__(self, raw: IO[bytes]) -> None:
         import pyarrow as pa
 
-        # It says so where a file ends early, as the package zstandard does not.
+        # PyArrow reports a file that ends early; the package zstandard does not.
         self._stream = pa.CompressedInputStream(pa.PythonFile(_Lent(raw), "r"), "zstd")
 
     def readable(self) -> bool:
@@ -159,10 +160,10 @@ class _Zstd(io.RawIOBase):
 def make_readable(source: str, target: str, spelling: Spelling, each: str = "") -> int:
     """Copies a file so that an engine can read it: gzipped UTF-8, one record a line.
 
-    Of a record that stands for several rows, by its array `each`, every element is a line. Bytes
-    that are not UTF-8 and the byte 1 become escapes; a line that is then longer than two million
-    bytes is cut. Returns the number of records. Raises Unreadable if the file is damaged, and
-    FileNotFoundError if it is gone.
+    If records stand for several rows, in an array at the path `each`, every element becomes a line.
+    Bytes that are not UTF-8 and the byte 1 become escapes; a line that is then longer than two
+    million bytes is cut. Returns the number of records. Raises Unreadable if the file is damaged,
+    and FileNotFoundError if it is gone.
     """
     count = 0
     with open(source, "rb") as raw, gzip.open(target, "wt", 1, "utf-8", newline="\n") as out:
@@ -179,9 +180,9 @@ def make_readable(source: str, target: str, spelling: Spelling, each: str = "") 
 
 
 def records_of(raw: IO[bytes], spelling: Spelling) -> Iterator[str]:
-    """The records of an object, each as one line. Reading damaged ones raises one of DAMAGED.
+    """The records of an object, each as one line. Reading damaged data raises one of DAMAGED.
 
-    A record that is none is its own text, which is not JSON.
+    What is not a record is yielded as text that is not JSON.
     """
     binary = open_binary(raw, spelling.compression)
     if spelling.form == "parquet":
@@ -198,7 +199,7 @@ def records_of(raw: IO[bytes], spelling: Spelling) -> Iterator[str]:
 
 
 def _csv(text: IO[str], delimiter: str) -> Iterator[str]:
-    """The rows of a CSV as JSON, an empty field null; of a row that does not fit its text."""
+    """The rows of a CSV as JSON, empty fields as null; a row that does not fit, as plain text."""
     csv.field_size_limit(LONGEST_LINE)
     rows = csv.reader(text, delimiter=delimiter)
     names: list[str] = []
@@ -240,7 +241,7 @@ def _parquet(binary: IO[bytes]) -> Iterator[str]:
 
 
 def _in_microseconds(schema: Any) -> Any:
-    """A schema whose timestamps Python can hold."""
+    """The schema with timestamps in microseconds, which is what Python can hold."""
     import pyarrow as pa
 
     fields = [
@@ -253,7 +254,7 @@ def _in_microseconds(schema: Any) -> Any:
 
 
 def _exact(value: Any) -> Any:  # noqa: PLR0911 -- one for each kind of value
-    """A value of Parquet as `compact` takes it: numbers in their digits, objects as pairs."""
+    """A value of Parquet as `compact` takes it: numbers as Number, objects as tuples of pairs."""
     match value:
         case None | bool() | str():
             return value
@@ -262,7 +263,7 @@ def _exact(value: Any) -> Any:  # noqa: PLR0911 -- one for each kind of value
         case float():
             return Number(repr(value)) if abs(value) < float("inf") else None
         case Decimal():
-            # As text, since of a long JSON number the last digits are rounded.
+            # As text, since a long JSON number would lose its last digits.
             return f"{value:f}"
         case datetime() if value.tzinfo:
             return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
@@ -280,10 +281,11 @@ def _exact(value: Any) -> Any:  # noqa: PLR0911 -- one for each kind of value
 
 
 def taken_apart(record: str, each: str) -> Iterator[str]:
-    """A record as a line for each element of its array at the path `each`; as one if it has none.
+    """A line for each element of the array that a record has at the dotted path `each`.
 
-    Each line is the record with the element in the array's place, and its place as POSITION.
-    A record that is no object, or has something else there, stays as it is.
+    Each line is the record with the element in the array's place and with the element's number,
+    from 1, as POSITION. A record that is not an object, or has no array or an empty one there, is
+    yielded as it is.
     """
     path = each.split(".")
     found = object_of(record) if each else None
@@ -305,7 +307,7 @@ def _at(pairs: Any, path: Sequence[str]) -> Any:
 
 
 def _with(pairs: Any, path: Sequence[str], element: Any) -> Any:
-    """An object with something else in the place of what is at `path`."""
+    """An object in which `element` replaces the value at `path`."""
     first, *rest = path
     return tuple(
         (name, (_with(value, rest, element) if rest else element) if name == first else value)

@@ -19,7 +19,7 @@ class Stored(NamedTuple):
 
 
 def stored_under(root: str) -> dict[str, Stored]:
-    """All that is stored under a place, by path; a folder's ends in a slash, and has no bytes."""
+    """Everything stored under `root`, by path. A folder's path ends in a slash; its size is 0."""
     if aws.in_s3(root):
         return _listed(root)
     found = {}
@@ -34,7 +34,7 @@ def stored_under(root: str) -> dict[str, Stored]:
 
 
 def stored_of(prefix: str, paths: Sequence[str]) -> dict[str, Stored]:
-    """Those files of a run's folder that are there, by path; in S3 all that is under `prefix`."""
+    """Those of `paths` that exist, by path; in S3, everything under the run's folder `prefix`."""
     if aws.in_s3(prefix):
         return _listed(prefix)
     found = {}
@@ -58,13 +58,13 @@ def _listed(prefix: str) -> dict[str, Stored]:
 
 
 def remove_stored(root: str, paths: Sequence[str]) -> None:
-    """Removes files, and folders that are empty then, of the lake at `root`."""
+    """Removes files of the lake at `root`, and those folders among `paths` that are empty then."""
     if aws.in_s3(root):
         aws.object_store(root.removeprefix("s3://")).delete(
             [path.removeprefix(f"{root}/") for path in paths]
         )
         return
-    for path in sorted(paths, reverse=True):  # a folder after what is in it
+    for path in sorted(paths, reverse=True):  # a folder comes after its content
         with suppress(OSError):
             if path.endswith("/"):
                 Path(path).rmdir()
@@ -73,7 +73,10 @@ def remove_stored(root: str, paths: Sequence[str]) -> None:
 
 
 def sha256_by_name(paths: Sequence[str]) -> dict[str, str]:
-    """The digests of files by name, of a lake in a folder; S3 keeps what it was given."""
+    """File name -> SHA-256 (hex), for files in a folder.
+
+    Files in S3 are left out, since S3 keeps what it was given.
+    """
     found = {}
     for path in paths:
         if not aws.in_s3(path):

@@ -5,8 +5,8 @@ Data files lie under `<table>/data/<partition>/<digest>-<version>-<run>/`, and t
 and receipt live together, so what a partition was built from can never disagree with the rows that
 readers see, whatever is killed, rolled back or expired.
 
-`Lake` is what others use. What it does with a table, once that is found, is in the modules beside
-it: `making`, `readable`, `live`, `commits`, `receipts`, `stored`, `intact`, `versions`.
+`Lake` is what the rest of the package uses. What it does with a table is in the modules beside it:
+`making`, `readable`, `live`, `commits`, `receipts`, `stored`, `intact`, `versions`.
 """
 
 import random
@@ -64,8 +64,8 @@ class PublishError(RuntimeError):
 class Lake(dg.ConfigurableResource[Any]):
     """The Iceberg tables of one lake.
 
-    `root` is an absolute folder, with a SQLite catalog in it, or s3://bucket, with the Glue Data
-    Catalog, where databases are named `database_prefix`, an underscore and the layer.
+    `root` is an absolute folder with a SQLite catalog in it, or s3://bucket with the Glue Data
+    Catalog, whose databases are named `<database_prefix>_<layer>`.
     """
 
     root: str
@@ -82,14 +82,14 @@ class Lake(dg.ConfigurableResource[Any]):
 
     @property
     def address(self) -> str:
-        """The name of `root` by which the lake's tables know where they lie."""
+        """The name of `root` that the paths in the lake's tables begin with."""
         return self.root if self._in_glue else folder.address(self.root)
 
     def open(self) -> Catalog:
-        """The catalog, to be written to.
+        """The catalog, opened for writing.
 
-        A lake that was made elsewhere is adopted, a catalog that is lost or damaged is made anew
-        of what lies there. Raises LakeError if it cannot be written to.
+        A lake that was made elsewhere is adopted. A lost or damaged catalog is made anew from the
+        tables' files. Raises LakeError if the catalog cannot be written to.
         """
         return self._glue if self._in_glue else folder.open_for_writing(self.root)
 
@@ -101,7 +101,7 @@ class Lake(dg.ConfigurableResource[Any]):
 
     @cached_property
     def _properties(self) -> dict[str, str]:
-        """How PyIceberg reaches files: in S3 as boto3 would, of which it knows less by itself."""
+        """PyIceberg's properties: in S3, it reaches files with boto3's credentials."""
         return {PY_IO_IMPL: "event_pipeline.lake.s3.S3FileIO"} if self._in_glue else {}
 
     @cached_property
@@ -109,8 +109,8 @@ class Lake(dg.ConfigurableResource[Any]):
         return cast(PyArrowFileIO, load_file_io(self._properties)) if self._in_glue else FolderIO()
 
     def _alone(self) -> AbstractContextManager[None]:
-        """Keeps other processes out while a table is made: PyIceberg looks, then makes."""
-        # Glue's databases are the stack's, and it refuses to make a table twice.
+        """Keeps other processes out, because PyIceberg first looks for a table, then makes it."""
+        # The stack creates Glue's databases, and Glue refuses to make a table twice.
         return nullcontext() if self._in_glue else folder.alone(self.root)
 
     def _as_it_is(self) -> AbstractContextManager[None]:
@@ -122,9 +122,9 @@ class Lake(dg.ConfigurableResource[Any]):
         return f"{self.database_prefix}_{layer}" if self._in_glue else layer, name
 
     def table(self, contract: Contract) -> Table:
-        """The contract's table, made if it is not there yet, with every column of the contract.
+        """The contract's table with every column of the contract; made if it is not there yet.
 
-        Raises UsageError if a column's type is another in the table than in the contract.
+        Raises UsageError if a column has another type in the table than in the contract.
         """
         catalog = self.open()
         with self._clear_errors():
@@ -135,7 +135,7 @@ class Lake(dg.ConfigurableResource[Any]):
             return evolved(table, contract)
 
     def _made(self, catalog: Catalog, contract: Contract, *, deep: bool = False) -> Table:
-        """The table that is not there yet, or cannot be read: of what lies there, or empty."""
+        """Makes a missing or unreadable table: from the files that lie there, else empty."""
         identifier = self.identifier(contract)
         if isinstance(catalog, folder.FolderCatalog):
             if (table := readable(catalog, identifier, deep=deep)) is not None:
@@ -147,9 +147,9 @@ class Lake(dg.ConfigurableResource[Any]):
         return make(catalog, identifier, self.address, contract)
 
     def mend(self, contract: Contract) -> bool:
-        """Makes a table anew if some of it cannot be read; False if all of it can.
+        """Makes a table anew if part of it cannot be read; returns whether it did so.
 
-        Of a lake in a folder; of S3 False, where a bucket keeps the versions of its objects.
+        Always False in S3, where the bucket keeps the versions of its objects.
         """
         catalog = self.open()
         if not isinstance(catalog, folder.FolderCatalog):
@@ -164,9 +164,9 @@ class Lake(dg.ConfigurableResource[Any]):
         return nullcontext() if self._in_glue else folder.clear_errors(self.root)
 
     def _there(self, contract: Contract) -> Table | None:
-        """The table as it is; None if it is not there. It is not made, nor is anything changed.
+        """The table as it is; None if it is not there. Changes nothing.
 
-        Raises LakeError if it cannot be read, and UsageError as `table`.
+        Raises LakeError if it cannot be read, and UsageError as `table` does.
         """
         catalog = self._glue if self._in_glue else folder.open_for_reading(self.root)
         if catalog is None:
@@ -182,11 +182,11 @@ class Lake(dg.ConfigurableResource[Any]):
     def new_prefix(self, contract: Contract, key: str, digest: str, version: str = "") -> str:
         """A fresh folder for one run's files of one partition.
 
-        Its name tells the digest of the input and the version of the contract, if it is given.
+        Its name contains the digest of the input, and the contract's version if that is given.
         """
         partition = key.replace(":", "")
         run = "-".join(filter(None, (digest, version, uuid.uuid4().hex[:8])))
-        self.open()  # A lake from elsewhere has an address of its own from now on.
+        self.open()  # adopts a lake from elsewhere, which gives it its own address
         prefix = f"{self.address}/{contract.asset}/data/{partition}/{run}"
         if not self._in_glue:
             with folder.writing(self.root):
@@ -220,7 +220,7 @@ class Lake(dg.ConfigurableResource[Any]):
             except LakeError:
                 raise
             except Exception:
-                # The commit reads every manifest, and more can be wrong with one than `table` sees.
+                # The commit reads every manifest, and may find damage that `table` does not see.
                 if not self.mend(contract):
                     raise
                 table = self.table(contract)
@@ -239,10 +239,10 @@ class Lake(dg.ConfigurableResource[Any]):
         replace_files(table, old, added, summary)
 
     def live(self, contract: Contract, keys: Collection[str] | None = None) -> dict[str, Live]:
-        """What is live of each partition, or of those among `keys`, by partition key.
+        """The live files of each partition, or of those in `keys`, by partition key.
 
-        What a lost or unreadable file of the table's own spoke of is not live any more: `damage`
-        names it, and the next build makes it anew.
+        If a metadata file of the table is lost or unreadable, the partitions that it described are
+        not live any more: `damage` names the file, and the next build makes it anew.
         """
         try:
             table = self._there(contract)
@@ -261,9 +261,9 @@ class Lake(dg.ConfigurableResource[Any]):
         return live_in(table.current_snapshot(), table, contract, keys, strict=strict)
 
     def receipt(self, live: Live) -> dict[str, Any] | None:
-        """What the live files of a partition were built from, and their ledger.
+        """What a partition's live files were built from, and their ledger: see `build.Receipt`.
 
-        None where it is lost or unreadable: nobody knows then what the partition was made of.
+        None if the receipt is lost or unreadable; nobody knows then what the partition was made of.
         """
         found = read_receipt(self._io, live.prefix)
         return found and {name: value for name, value in found.items() if name != SHA256}
@@ -271,7 +271,7 @@ class Lake(dg.ConfigurableResource[Any]):
     def scan(self, contract: Contract, row_filter: str | None = None) -> list[str]:
         """Paths of the live files that may hold rows that the filter admits, sorted.
 
-        Raises DamagedError if not all of the table can be read.
+        Raises DamagedError if part of the table cannot be read.
         """
         table = self._there(contract)
         if table is None:
@@ -295,17 +295,20 @@ class Lake(dg.ConfigurableResource[Any]):
         columns: list[str] | None = None,
         rows: int | None = None,
     ) -> pa.Table:
-        """Files of a table as one, in order; `rows` bounds how many rows are read."""
+        """The rows of some files of a table, in order; `rows` limits how many are read."""
         schema = schema_of(contract)
         return read_files(self._io, self.root, files, schema, columns=columns, rows=rows)
 
     def look(self) -> None:
-        """Raises DamagedError if there is no catalog that can be read, though there are tables."""
+        """Raises DamagedError if the lake has tables but no readable catalog."""
         if not self._in_glue:
             folder.open_for_reading(self.root)
 
     def flaw(self, contract: Contract, *, deep: bool = False) -> str | None:
-        """Why the table as such cannot be read as a whole; None if it can, or is not there."""
+        """Why the table's own metadata cannot all be read; None if it can, or there is no table.
+
+        With `deep`, reads every manifest.
+        """
         try:
             table = self._there(contract)
         except DamagedError:
@@ -316,10 +319,10 @@ class Lake(dg.ConfigurableResource[Any]):
         return flaw_of(table, deep=deep)
 
     def broken(self, live: Mapping[str, Live], *, deep: bool = False) -> dict[str, str]:
-        """Partitions whose files are not those that were published, by key, and why.
+        """Partition key -> why its files are not those that were published; intact ones left out.
 
-        Sizes and receipts are looked at, and in a folder the content of a file that was written
-        to since; with `deep` that of each file.
+        Checks sizes and receipts. In a folder, also reads files that were modified after their
+        receipt was written. With `deep`, reads every file.
         """
         found = {}
         for key, each in live.items():
@@ -328,16 +331,16 @@ class Lake(dg.ConfigurableResource[Any]):
         return found
 
     def stored(self, contract: Contract) -> dict[str, Stored]:
-        """All that is stored of a table, by path; a folder's ends in a slash, and has no bytes."""
+        """Everything stored of a table, by path. A folder's path ends in a slash; its size is 0."""
         return stored_under(f"{self.address}/{contract.asset}")
 
     def remove(
         self, contract: Contract, choose: Callable[[set[str]], Iterable[Sequence[str]]]
     ) -> list[str]:
-        """Removes what is chosen of a table, given the paths to which its kept states refer.
+        """Removes the paths that `choose` returns, given those to which kept snapshots refer.
 
-        Nothing is published meanwhile, and nothing removed of a table that cannot be read.
-        Returns the paths that are gone.
+        In a folder, nothing can be published meanwhile. Nothing is removed if the table cannot be
+        read. Returns the paths that were removed.
         """
         with self._alone():
             try:
@@ -350,11 +353,11 @@ class Lake(dg.ConfigurableResource[Any]):
         return chosen
 
     def count(self, files: Sequence[str]) -> int:
-        """The rows of Parquet files, which need be of no table yet."""
+        """The number of rows in Parquet files, which need not belong to a table yet."""
         return sum(metadata_of(self._io, path).num_rows for path in files)
 
     def write_no_rows(self, columns: Sequence[tuple[str, str]], prefix: str) -> str:
-        """Writes a Parquet file without rows, as engines leave none; returns its path."""
+        """Writes a Parquet file without rows, since engines write none then; returns its path."""
         path = f"{prefix}/rows.parquet"
         write_empty(self._io, path, columns)
         return path
@@ -367,7 +370,7 @@ class Lake(dg.ConfigurableResource[Any]):
     def rollback(self, contract: Contract, snapshot_id: int) -> None:
         """Makes an earlier state of the table the current one.
 
-        The partitions that it sets back are noted, so that they stay as they are until their
+        The partitions that this changes are noted, so that they stay as they are until their
         objects change or somebody makes them anew. Raises ValueError if the table has no such
         snapshot.
         """
@@ -382,9 +385,9 @@ class Lake(dg.ConfigurableResource[Any]):
         roll_back(table, snapshot_id, notes)
 
     def rolled_back(self, contract: Contract) -> dict[str, str]:
-        """The partitions that are as a rollback left them, and the run that each went back to.
+        """The partitions that still are as a rollback left them: key -> run that it went back to.
 
-        The run of one that was not there then is empty.
+        The run is empty if the partition was not there in that state.
         """
         try:
             table = self._there(contract)

@@ -1,9 +1,8 @@
-"""Bronze text: one record a line, out of JSON Lines or of a JSON array, however it is spelled.
+"""Bronze text: reads JSON Lines, a JSON array or JSON objects in any layout, one record a line.
 
-Lines end with \\n, \\r\\n or \\r, as in every engine's reader. Objects that follow each other in
-one line, as streams leave them that end no line, are a record each. What is otherwise done to a
-record here can only make it something that is not JSON, so it ends in quarantine with its text in
-sight.
+Lines end with \\n, \\r\\n or \\r, as in every engine's reader. Several objects in one line, as
+streams without line ends leave them, are a record each. Any other change that is made to a record
+here turns it into something that is not JSON, so it ends in quarantine, where its text can be seen.
 """
 
 import gzip
@@ -15,27 +14,30 @@ import zlib
 from collections.abc import Iterator
 from typing import IO
 
-# In bytes: the longest that DuckDB's reader takes, and far longer than a record. The rest of a
-# longer line is not kept.
+# In bytes: the longest line that DuckDB's reader takes, and far longer than any record. Of a longer
+# line only the beginning is kept (KEPT_OF_LONG_LINE characters).
 LONGEST_LINE = 2_000_000
 KEPT_OF_LONG_LINE = 10_000
-# In characters: what of an array is read at once, and the longest element whose end is waited for.
+# In characters: how much of an array is read at once, and how long an element may be before it
+# counts as bad because its end was not found.
 CHUNK = 1 << 16
 LONGEST_ELEMENT = 1 << 26
-# Places at which the next object is looked for behind a bad one: each costs a line's length.
+# How many places after a bad object are tried as the next one's start. Each try may cost a scan of
+# the whole line.
 SEAMS_TRIED = 100
-# In characters: no number, word or escape that a text's end cuts is found bad further from it.
+# In characters: an error this near to the end of what is read may be a number, word or escape that
+# is cut there; an error further away is real.
 LONGEST_TOKEN = 16
-# What reading a damaged gzip stream raises.
+# Errors that reading a damaged gzip stream raises.
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
-# Stands for the end that an array lacks, so that it is counted and seen.
+# Yielded as a record if an array is not closed, so that the fault is counted and seen.
 UNCLOSED = "the array is not closed: the file ends early"
 
 _BETWEEN = re.compile(r"[\s,]*")
 _BRACKET = re.compile(r"\]\s*")
 _WORD = re.compile(r"[^\s,\]]*")
-# Where an object of a line may end and the next begin. JSON has that in texts, and with a comma in
-# arrays.
+# Where one object of a line may end and the next begin. The same characters may also lie within a
+# JSON string or, with a comma, within an array.
 _SEAM = re.compile(r"(?<=\})[ \t]*,?[ \t]*(?=\{)")
 _BARE_SEAM = re.compile(r"(?<=\})[ \t]*(?=\{)")
 _NEXT_OBJECT = re.compile(r"(?:,[ \t\r\n]*|\n[ \t]*)(?=\{)")
@@ -68,12 +70,12 @@ def records(text: IO[str], *, array: bool) -> Iterator[str]:
 
 
 def elements(text: IO[str]) -> Iterator[str]:
-    """The elements of a text's array, or without one the objects that follow each other in it."""
+    """The elements of a text's JSON array, or if there is none, the objects one after the other."""
     return map(one_line, _elements(text))
 
 
 def _is_too_long(line: str) -> bool:
-    # A character has up to four bytes, so that most lengths need no encoding.
+    # A character has at most four bytes, so most lines need not be encoded to be measured.
     return len(line) * 4 > LONGEST_LINE and len(line.encode(errors="surrogatepass")) > LONGEST_LINE
 
 
@@ -83,7 +85,7 @@ def is_joined(line: str) -> bool:
 
 
 def _lines(text: IO[str]) -> Iterator[str]:
-    """The lines of a text, and of a line that holds several objects each of them."""
+    """The lines of a text; a line that holds several objects is split into them."""
     while line := text.readline(LONGEST_LINE + 1):
         while _goes_on(line):
             found, line = _objects(line)
@@ -100,15 +102,15 @@ def _lines(text: IO[str]) -> Iterator[str]:
 
 
 def _goes_on(line: str) -> bool:
-    """Whether a line is longer than what is read of it."""
+    """Whether only the beginning of a line has been read."""
     return len(line) > LONGEST_LINE and not line.endswith("\n")
 
 
 def _objects(line: str) -> tuple[list[str], str]:
-    """The records of a line but the last, and the last, which is the whole of most lines.
+    """Splits a line into records: returns all but the last, and the last (mostly the whole line).
 
-    A bad record among objects ends where the next object begins that can be read; a comma there may
-    be of an array in it.
+    A bad record ends where the next readable object begins. Only an object without a comma before
+    it counts as the next, since a comma may belong to an array within the bad record.
     """
     found: list[str] = []
     start = 0
@@ -125,7 +127,7 @@ def _objects(line: str) -> tuple[list[str], str]:
 
 
 def _end_of_object(line: str, start: int) -> int | None:
-    """Where the JSON object ends that begins at `start`, after blanks; None if there is none."""
+    """The end of the JSON object that begins at `start`, after blanks; None if there is none."""
     start = _end(_BETWEEN, line, start)
     if not line.startswith("{", start):
         return None
@@ -133,10 +135,10 @@ def _end_of_object(line: str, start: int) -> int | None:
 
 
 def _elements(text: IO[str]) -> Iterator[str]:
-    """The elements of one JSON array, or without one all values, each in its spelling on one line.
+    """The elements of one JSON array, or if there is none, all values of the text.
 
-    A bad element ends where the next object begins that can be read. What follows the array
-    counts as lines.
+    Each is on one line and otherwise as it is spelled. A bad element ends where the next readable
+    object begins. What follows the array is yielded line by line.
     """
     ahead = _Ahead(text)
     array = ahead.next() == "["
@@ -154,7 +156,7 @@ def _elements(text: IO[str]) -> Iterator[str]:
 
 
 class _Ahead:
-    """What of a text is read but not yet taken."""
+    """Look-ahead into a text: what has been read but not yet taken."""
 
     def __init__(self, text: IO[str]) -> None:
         self._text = text
@@ -162,21 +164,21 @@ class _Ahead:
         self._at = 0
 
     def _more(self) -> bool:
-        """Reads on, as much as is here, so that a long value is soon whole; False at the end."""
+        """Reads at least as much as is held, so a long value is soon whole; False at the end."""
         here = self._read[self._at :]
         more = self._text.read(max(CHUNK, len(here)))
         self._read, self._at = here + more, 0
         return bool(more)
 
     def next(self) -> str:
-        """Skips what may lie between elements; the character that follows, none at the end."""
+        """Skips blanks and commas, and returns the character after them, or "" at the end."""
         while True:
             self._at = _end(_BETWEEN, self._read, self._at)
             if self._at < len(self._read) or not self._more():
                 return self._read[self._at : self._at + 1]
 
     def take(self, length: int) -> str:
-        """Takes so many of the characters that are read."""
+        """Takes the next `length` of the characters that have been read."""
         start, self._at = self._at, self._at + length
         return self._read[start : self._at]
 
@@ -185,14 +187,14 @@ class _Ahead:
         return self.take(len(self._read) - self._at) + self._text.read()
 
     def closes_array(self) -> bool:
-        """Whether the bracket that is next ends the array, and not one within a bad element."""
+        """Whether the next bracket ends the whole array rather than one within a bad element."""
         while (end := _end(_BRACKET, self._read, self._at)) == len(self._read):
             if not self._more():
                 return True
         return self._read[end] not in ",]}"
 
     def length_of_value(self, offset: int = 0) -> int | None:
-        """Length of the JSON value that begins so far ahead; None if it is bad."""
+        """Length of the JSON value that begins `offset` characters ahead; None if it is bad."""
         while True:
             start = self._at + offset
             end, is_open = _end_of_value(self._read, start)
@@ -201,9 +203,9 @@ class _Ahead:
             return None if end is None else end - start
 
     def take_bad(self) -> str:
-        """Takes a bad element, which ends where the next object begins that can be read.
+        """Takes a bad element, which ends where the next readable object begins.
 
-        Of one that is longer than the longest line not all is returned.
+        If it is longer than the longest line, only its beginning and its end are returned.
         """
         bad = ""
         while True:
@@ -214,7 +216,8 @@ class _Ahead:
                     return bad + taken
                 taken += self.take(between)
             else:
-                # What may lead to the next object, or be the array's end, is looked at again.
+                # Trailing blanks, commas and brackets may lead to the next object or end the array,
+                # so they are not taken yet.
                 sure = len(self._read.rstrip(" \t\r\n,]")) - self._at
                 taken = self.take(max(sure, 0))
                 if not self._more():
@@ -230,7 +233,10 @@ def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
 
 
 def _end_of_value(text: str, start: int) -> tuple[int | None, bool]:
-    """Where the JSON value ends that begins at `start`, and whether more text may change that."""
+    """The end of the JSON value that begins at `start`, and whether more text may change this.
+
+    The end is None if the value is bad.
+    """
     try:
         end = _DECODER.raw_decode(text, start)[1]
     except json.JSONDecodeError as error:
@@ -240,11 +246,11 @@ def _end_of_value(text: str, start: int) -> tuple[int | None, bool]:
         return None, False
     if text[start] in '{["':
         return end, False
-    # Of 1.5.3 or 1.5 that is not yet read to its end the decoder is content with a part.
+    # The decoder accepts a part of 1.5.3, and of a number that is not yet read to its end.
     word = _end(_WORD, text, start)
     return end if end == word else None, word == len(text)
 
 
 def _on_one_line(element: str) -> str:
-    # Within JSON's strings there are no line ends, so these are only layout.
+    # JSON strings contain no raw line ends, so these are only layout.
     return element.replace("\n", " ").replace("\r", " ").strip()

@@ -16,7 +16,7 @@ from event_pipeline.lake.text import DAMAGED
 
 FIRST_RECORDS = 10
 READ_AT_ONCE = 1 << 20
-# By their marks; the longer ones first, as one begins like another.
+# Byte order marks. Those of UTF-32 come first, since one of them begins with one of UTF-16.
 OTHER_UNICODE = {
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",
@@ -27,7 +27,7 @@ OTHER_UNICODE = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a file is spelled, if that was looked at, or in one line why it cannot be used."""
+    """How a file is spelled (None if not looked at), and why it cannot be used (None if it can)."""
 
     spelling: Spelling | None = None
     error: str | None = None
@@ -46,9 +46,9 @@ def in_one_line(refused: Mapping[str, str], parts: int = 1) -> str:
 def judge(raw: IO[bytes], key: Sequence[str], names: Collection[str] = ()) -> Verdict:
     """Judges a seekable file whose records are identified by the fields `key`.
 
-    It must be spelled as one of `spelling.FORMS`, and among the first ten records one must have the
-    key's fields; `names` are all fields, some of which a CSV's header has. A compressed file is
-    read to its end, as only there it shows that it is whole.
+    The file must have one of `spelling.FORMS`, and at least one of its first ten records must have
+    all fields of the key. `names` are all fields of the dataset; a CSV is recognised by them. A
+    compressed file is read to its end, since only the end shows that it is whole.
     """
     spelling = sniff(raw, names or key)
     kind = spelling.compression or "file"

@@ -1,4 +1,4 @@
-"""Partition keys as Iceberg stores them, and as it filters by them."""
+"""Converts partition keys to and from Iceberg's values, and into filters."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
@@ -29,7 +29,7 @@ def _unit(contract: Contract) -> timedelta:
 
 
 def partition_filter(contract: Contract, keys: Collection[str] | None) -> BooleanExpression:
-    """What admits the rows of these partitions, or of all."""
+    """A filter that admits the rows of these partitions; of all partitions if `keys` is None."""
     if keys is None:
         return AlwaysTrue()
     values = ", ".join(f"'{contract.cadence.value(key)}'" for key in keys)

@@ -1,4 +1,4 @@
-"""States of a table that it can be rolled back to, and what a rollback leaves."""
+"""The states of a table that it can be rolled back to, and the notes that a rollback leaves."""
 
 import json
 from collections.abc import Mapping
@@ -8,13 +8,17 @@ from datetime import UTC, datetime
 from pyiceberg.table import Table
 from pyiceberg.table.update.snapshot import ManageSnapshots
 
-# The table's property that holds, as JSON, what a rollback set back.
+# The table's property that holds the notes of rollbacks, as JSON.
 ROLLED_BACK = "event-pipeline.rolled-back"
 
 
 @dataclass(frozen=True)
 class Version:
-    """One published state of a table that it can be rolled back to."""
+    """One published state of a table that it can be rolled back to.
+
+    `at` is when it was published (UTC), `partition` the partition that was published then, and
+    `rows` the number of rows in the whole table.
+    """
 
     snapshot_id: int
     at: datetime
@@ -40,13 +44,13 @@ def versions_of(table: Table) -> list[Version]:
 
 
 def roll_back(table: Table, snapshot_id: int, notes: Mapping[str, str]) -> None:
-    """Makes a state the current one, and notes the partitions that it sets back, with their run."""
+    """Makes a state the current one, and saves `notes` (as in `notes_of`) in the same commit."""
     with table.transaction() as transaction:
         transaction.set_properties({ROLLED_BACK: json.dumps(notes)})
         ManageSnapshots(transaction).set_current_snapshot(snapshot_id).commit()
 
 
 def notes_of(table: Table) -> dict[str, str]:
-    """The partitions that rollbacks set back, and the run of each: empty if it was not there."""
+    """Partition key -> the run that rollbacks set it back to; empty if it was not there then."""
     notes: dict[str, str] = json.loads(table.properties.get(ROLLED_BACK, "{}"))
     return notes

@@ -13,9 +13,9 @@ from event_pipeline.settings import Settings
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the work: a sensor by its name, what it makes in short and in full, and of what.
+    """One sensor and the tables that it asks for, all of Silver or all of Gold.
 
-    There may be any number of tables, of either layer but not of both.
+    `title` says in short what it makes, and `description` in full.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Stage:
 
 
 _STREAMS = tuple(contract for contract in SILVER if not contract.bronze.uploaded)
-# In the order in which one's runs are another's input.
+# In such an order that what one stage makes is input of later ones.
 STAGES = tuple(
     stage
     for stage in (
@@ -69,5 +69,5 @@ STAGES = tuple(
 
 
 def sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """All: one for each stage, and one for runs that died."""
+    """All sensors: one for each stage, and one for lost runs."""
     return [*(stage.sensor(settings) for stage in STAGES), lost_sensor(_STREAMS, settings)]

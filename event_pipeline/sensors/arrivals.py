@@ -1,4 +1,4 @@
-"""Arrival sensors: what lies in Bronze is compared with what each partition was built from."""
+"""Arrival sensors: compare what lies in Bronze with what each partition was built from."""
 
 import itertools
 import json
@@ -26,10 +26,10 @@ from event_pipeline.settings import Settings
 
 @dataclass
 class _ArrivalState:
-    """An arrival sensor's cursor: small, and none of it is needed to be right.
+    """An arrival sensor's cursor. It is small, and the sensor is right even without it.
 
-    `audited`: by prefix of Bronze, the day on which the rotation goes on. `told`: by asset, a
-    digest of what was last put on record of files that are not read.
+    `audited`: prefix of Bronze -> the day at which the rotation goes on. `told`: asset -> digest of
+    what was last recorded about files that are not read.
     """
 
     audited: dict[str, str] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class _ArrivalState:
 
     @classmethod
     def of(cls, cursor: str | None) -> "_ArrivalState":
-        """Any other text costs one more round of the audit."""
+        """Parses a cursor. Any other text gives an empty one, and costs a round of the audit."""
         try:
             state = json.loads(cursor or "{}")
             return cls(
@@ -87,7 +87,7 @@ def arrival_sensor(
 
 
 def _sharing(contracts: Iterable[SilverContract]) -> list[list[SilverContract]]:
-    """Datasets by where they lie: those that share a prefix of Bronze are looked at together."""
+    """Groups of datasets that share a prefix of Bronze, and are looked at together."""
     groups: dict[str, list[SilverContract]] = {}
     for contract in contracts:
         groups.setdefault(contract.bronze.prefix, []).append(contract)
@@ -99,7 +99,7 @@ def _made(contract: SilverContract) -> list[dg.AssetKey]:
 
 
 def _drops(contract: SilverContract, objects: Objects) -> list[str]:
-    """The days that have a folder, of a dataset whose files are uploaded."""
+    """The days (ISO) that have a folder; none for a dataset whose files are not uploaded."""
     if not contract.bronze.uploaded:
         return []
     return [day.isoformat() for day in objects.days(contract)]
@@ -109,8 +109,8 @@ def _drops(contract: SilverContract, objects: Objects) -> list[str]:
 class _Known:
     """What is known of a dataset before Bronze is looked at.
 
-    By partition, the versions on record of what arrived and of the Silver that was built, and what
-    the lake holds of Silver and of its quarantine.
+    `arrived` and `built`: partition -> the version on record of what arrived, and of the Silver
+    that was built. `silver` and `quarantine` are what the lake holds of the two tables.
     """
 
     arrived: Mapping[str, str]
@@ -129,7 +129,7 @@ class _Known:
 
     @property
     def partitions(self) -> set[str]:
-        """Every partition of which anything is known."""
+        """Every partition about which something is known."""
         return {*self.arrived, *self.built, *self.silver.digests}
 
     def lacking(self) -> list[str]:
@@ -138,7 +138,7 @@ class _Known:
         return sorted({key for keys in found for key in keys})
 
     def differs(self, key: str, digest: str) -> bool:
-        """Whether a partition is not what it would be if it were built of this input now."""
+        """Whether a partition differs from what a build from this input would make now."""
         if self.built.get(key, EMPTY.digest) != digest:
             return True
         return self.silver.lacks(key, digest) or self.quarantine.lacks(key, digest)
@@ -173,12 +173,12 @@ class _Tick:
             lost = known[contract].lacking()
             days = {*window, *older, *map(date.fromisoformat, opened)}
             if lost:
-                # The latest; were there more, the rotation comes to them.
+                # Only the latest; if there are more, the rotation reaches them.
                 latest = lost[-settings.runs_per_tick :]
                 days |= {contract.cadence.start(key).date() for key in latest}
                 self.said.append(f"{NOT_IN_LAKE}: {contract.table} {some(lost)}")
-            # Without the audit's days, which are others at each tick: what is wrong with one is
-            # on record now, and at the next tick it is open.
+            # The audit's days are left out, since they differ at each tick. If something is wrong
+            # with one of them, it is put on record now, and the day is open at the next tick.
             lasting = {*opened, *(day.isoformat() for day in window)}
             self.look_at(contract, known[contract], sorted(days), lasting)
         if outside := sorted(set(dropped) - set(drops)):
@@ -189,7 +189,7 @@ class _Tick:
     def audit(
         self, contract: SilverContract, known: Iterable[str], window: Sequence[date]
     ) -> list[date]:
-        """The next of the days before the window of which anything is there or known, in turn."""
+        """The rotation's next days: those before the window that have a folder or are on record."""
         most, first = self.settings.audit_days_per_tick, self.settings.first_day
         if most is None or not window:
             return []
@@ -213,9 +213,9 @@ class _Tick:
         days: Sequence[date],
         lasting: Collection[str],
     ) -> None:
-        """Compares a dataset's partitions of these days, or all that there are.
+        """Compares a dataset's partitions of these days; all there are if the audit has no limit.
 
-        The check of its files speaks of those partitions among them that are `lasting`.
+        The check of the dataset's files covers only the partitions that are in `lasting`.
         """
         self.said += [each.error for each in (known.silver, known.quarantine) if each.error]
         listings, keys = self._listed(contract, known, days)
@@ -223,7 +223,7 @@ class _Tick:
         refused = self._ask(contract, known, keys, listings)
         for key in keys:
             listing = listings.get(key, EMPTY)
-            # What cannot be seen is not gone.
+            # Objects that cannot be seen do not count as gone.
             if not listing.hidden and known.arrived.get(key, EMPTY.version) != listing.version:
                 self.events += arrival(contract, key, listing, self.objects)
         self.said += _not_read(keys, listings)
@@ -260,7 +260,10 @@ class _Tick:
         keys: Sequence[str],
         listings: Mapping[str, Listing],
     ) -> dict[str, dict[str, str]]:
-        """Asks for what changed and can be read; what cannot, by partition and file, and why."""
+        """Asks for the partitions that changed and can be read.
+
+        Returns the files that cannot be used: changed partition -> key -> why.
+        """
         versions = {key: listings.get(key, EMPTY).digest for key in keys}
         inputs = {key: digest for key, digest in versions.items() if known.differs(key, digest)}
         refused = {key: self.objects.refused(contract, listings.get(key, EMPTY)) for key in inputs}
@@ -270,7 +273,7 @@ class _Tick:
                 self.instance,
                 self.sensor,
                 _made(contract),
-                # The latest first: an audit's find must not hold up what arrives now.
+                # The latest first, so that what the audit finds does not hold up what arrives now.
                 {key: inputs[key] for key in sorted(inputs, reverse=True) if not refused[key]},
                 most=self.settings.runs_per_tick,
                 max_attempts=self.settings.max_attempts,
@@ -285,7 +288,7 @@ class _Tick:
 def _judgement(
     contract: SilverContract, unread: Mapping[str, str], serious: bool, state: _ArrivalState
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """The check of a dataset's files, if it says something else than before."""
+    """The check's result for a dataset's files, if it differs from the last one."""
     asset = bronze_key(contract).to_user_string()
     digest = short_digest(json.dumps(sorted(unread.items())))
     if state.told.get(asset) != digest:
@@ -294,15 +297,15 @@ def _judgement(
 
 
 def _files(refused: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Files that cannot be used, by key, and why, of several partitions."""
+    """The unusable files of several partitions together: key -> why."""
     return {file: why for each in refused for file, why in each.items()}
 
 
 def _open(known: _Known, drops: Sequence[str], most: int) -> list[str]:
-    """Drops whose files are not on record, and those not built as on record: the latest of each.
+    """The latest drops that are not on record, and those not built as recorded: `most` of each.
 
-    So a drop of any date is noticed at once, where the rotation would take its time, and is
-    looked at until it is built and holds no file that is not read.
+    Thus a drop of any date is noticed at once, without waiting for the rotation. It is looked at
+    until it is built and every file in it is read.
     """
     arrived = {day: known.arrived[day] for day in drops if day in known.arrived}
     new = [day for day in drops if day not in arrived]
@@ -329,6 +332,6 @@ def _not_read(keys: Sequence[str], listings: Mapping[str, Listing]) -> Iterator[
     foreign = sorted(key for each in listings.values() for key in each.foreign)
     if foreign:
         yield f"not read, their names are foreign: {some(foreign)}"
-    # The producer's clock may be ahead of this one; or the name is of no hour, as hour=99.
+    # The producer's clock may be ahead of this one, or the folder names no hour, as hour=99.
     if strange := sorted(listings.keys() - set(keys)):
         yield f"no such partition yet: {some(strange)}"

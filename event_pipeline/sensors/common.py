@@ -13,7 +13,7 @@ TICK_SECONDS = 30
 
 
 class Tick(dg.SensorResult):
-    """A sensor's result, with the requests in full: its reason names only the first of them."""
+    """A sensor's result with all its requests; the skip reason names only the first few."""
 
     requests: Requests
 
@@ -27,7 +27,7 @@ def result(
     cursor: str,
     asset_events: Sequence[Any] = (),
 ) -> Tick:
-    """The tick's result; what a person must know stands in its reason or beside its runs."""
+    """The tick's result. What a person must know is its skip reason, or logged beside its runs."""
     said = list(dict.fromkeys(said))  # datasets that share a prefix may say the same
     if requests.runs:
         for text in (*said, *([requests.message] if requests.given_up else [])):
@@ -49,5 +49,5 @@ def some(names: Sequence[str]) -> str:
 
 
 def between(first: date, day: str, last: date) -> bool:
-    """Whether an event date lies between two others; it may be of the year 0 or 10000."""
+    """Whether an event date lies between two dates, inclusive. Its year may have any length."""
     return len(day) == len("2026-11-24") and first.isoformat() <= day <= last.isoformat()

@@ -1,4 +1,4 @@
-"""Gold sensors: the dates that Silver touched, once all that they are made of is there."""
+"""Gold sensors: ask for the dates that Silver touched, once all that they need is there."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -21,17 +21,17 @@ from event_pipeline.sensors.common import TICK_SECONDS, between, result, some
 from event_pipeline.sensors.holdings import Holdings
 from event_pipeline.settings import Settings
 
-# Materializations of an asset that one tick reads; the next goes on from there.
+# How many materializations of an asset one tick reads; the next tick goes on from there.
 RECORDS_PER_TICK = 500
 
 
 @dataclass
 class _GoldState:
-    """What is remembered of tables that are made of the same inputs.
+    """What the cursor remembers of a group of tables that are made of the same inputs.
 
-    `read`: the last materialization that was read, by Silver asset. `pending`: for each date that
-    is still to be refreshed, the materialization that touched it last. `told`: what was last put
-    on record of a date that waits.
+    `read`: Silver asset -> storage id of the last materialization that was read. `pending`: date to
+    be refreshed -> the version to ask for: storage id of the materialization that touched it last,
+    or `lost <id>`. `told`: waiting date -> what was last recorded about it.
     """
 
     read: dict[str, int] = field(default_factory=dict)
@@ -40,9 +40,9 @@ class _GoldState:
 
     @classmethod
     def all_of(cls, cursor: str | None) -> "dict[str, _GoldState]":
-        """A sensor's cursor: the state of each group of tables, by their names.
+        """Parses a sensor's cursor: names of a group's tables, with commas between -> its state.
 
-        Any other text costs one more look at every materialization.
+        Any other text gives no state, so every materialization is read once more.
         """
         try:
             return {
@@ -62,12 +62,14 @@ def gold_sensor(
 ) -> dg.SensorDefinition:
     """Refreshes Gold for exactly the dates that Silver touched, however late they are.
 
-    Tables of the same inputs go with one run. Those that await drops are asked for only while all
-    of a day's drops are there, valid and built, and if one of the inputs is not what the table was
-    made of. This is a sensor and no declarative condition, because a condition sees
-    materializations only: it cannot tell an unusable replacement that waits in Bronze, a table
-    rolled back, or a rebuild that changed nothing, it drops a partition whose run failed, and it
-    looks at the latest days alone.
+    Tables with the same inputs are made in one run. Those that await drops are asked for only while
+    all of a day's drops are there, valid and built, and only if an input differs from what the
+    table was made of.
+
+    This is a sensor rather than a declarative condition, because a condition sees materializations
+    only. It cannot tell an unusable replacement that waits in Bronze, a table rolled back, or a
+    rebuild that changed nothing; it drops a partition whose run failed; and it looks at the latest
+    days only.
     """
     groups = made_together(contracts)
 
@@ -83,7 +85,8 @@ def gold_sensor(
         tick = _Tick(name, context.instance, objects, lake, settings)
         states = {}
         for group in groups:
-            # A table that is new in its group is to be made of all that was there before it.
+            # A new table changes its group's names, so the group starts without a state and asks
+            # for all dates that there were before.
             tables = ",".join(contract.identifier[1] for contract in group)
             states[tables] = before.get(tables, _GoldState())
             tick.look_at(group, states[tables], label=f"{group[0].identifier[1]} ")
@@ -114,7 +117,7 @@ class _Tick:
     events: list[Any] = field(default_factory=list)
 
     def look_at(self, contracts: Sequence[GoldContract], state: _GoldState, label: str) -> None:
-        """Asks for the dates of some tables, all of the same inputs, that are to be made."""
+        """Asks for the dates that are to be made of some tables, all with the same inputs."""
         instance, lake, first = self.instance, self.lake, self.settings.first_day
         for each in contracts[0].inputs:
             _read_touched(instance, asset_key(each), state)
@@ -153,7 +156,7 @@ class _Tick:
         for day in requests.done:
             del state.pending[day]
         if not contracts[0].awaited:
-            # Somebody may have made them, as a range does that follows another statement.
+            # Somebody may have made them already, as the range runs after a changed statement do.
             asked = {str(run.partition_key) for run in requests.runs} - lost.keys()
             made = asked - set(_to_be_made(contracts, asked, instance, lake, state))
             requests.runs = [run for run in requests.runs if run.partition_key not in made]
@@ -172,9 +175,10 @@ class _Tick:
 def _lost(
     contracts: Sequence[GoldContract], instance: dg.DagsterInstance, lake: Lake, said: list[str]
 ) -> dict[str, str]:
-    """Dates on record that the lake does not hold as recorded, each with a version of its own.
+    """Dates that the lake does not hold as they are on record: date -> the version to ask for.
 
-    None while Silver itself lacks what is on record: it is brought back first.
+    Empty while Silver itself lacks what is on record, since Silver is brought back first. Adds to
+    `said` which tables cannot be read.
     """
     for each in contracts[0].inputs:
         if Holdings.of(lake, each).lacking(recorded_versions(instance, asset_key(each))):
@@ -184,7 +188,8 @@ def _lost(
         asset, holdings = asset_key(contract), Holdings.of(lake, contract)
         said += [holdings.error] if holdings.error else []
         if found := holdings.lacking(recorded_versions(instance, asset)):
-            # A date that is lost again after it was made anew is asked for again.
+            # The version changes with each materialization, so that a date that is lost again
+            # after it was made anew is asked for again.
             latest = instance.event_log_storage.get_latest_storage_id_by_partition(
                 asset, dg.DagsterEventType.ASSET_MATERIALIZATION
             )
@@ -199,7 +204,7 @@ def _to_be_made(
     lake: Lake,
     state: _GoldState,
 ) -> list[str]:
-    """Days of which a table is not made of what is there now; the others are done with."""
+    """Those days for which a table is not made of what is there now; others leave `pending`."""
     changed = days_to_make(contracts, days, instance, lake)
     for day in set(days) - set(changed):
         del state.pending[day]
@@ -212,7 +217,10 @@ def days_to_make(
     instance: dg.DagsterInstance,
     lake: Lake,
 ) -> list[str]:
-    """Days of which one of the tables, all of the same inputs, is made of something else."""
+    """Those days for which some table is not made of what its inputs hold now, in order.
+
+    All the tables must have the same inputs.
+    """
     recorded = [recorded_versions(instance, asset_key(each), days) for each in contracts]
     found = []
     for day in sorted(days):
@@ -223,7 +231,7 @@ def days_to_make(
 
 
 def _read_touched(instance: dg.DagsterInstance, asset: dg.AssetKey, state: _GoldState) -> None:
-    """Takes the dates that a Silver asset's new materializations touched into `pending`."""
+    """Adds to `pending` the dates that a Silver asset's new materializations touched."""
     name = asset.to_user_string()
     records = instance.fetch_materializations(
         dg.AssetRecordsFilter(asset, after_storage_id=state.read.get(name, 0)),
@@ -235,7 +243,7 @@ def _read_touched(instance: dg.DagsterInstance, asset: dg.AssetKey, state: _Gold
         found: Any = event.metadata.get("event_dates_touched") if event else None
         state.read[name] = record.storage_id
         for day in found.value if found else []:
-            # The latest of whatever asset: what an earlier one asked for may be done already.
+            # The latest of all the assets: what an earlier one asked for may be done already.
             before = state.pending.get(day, "")
             latest = max(record.storage_id, int(before) if before.isdigit() else 0)
             state.pending[day] = str(latest)

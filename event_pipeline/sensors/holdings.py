@@ -1,4 +1,4 @@
-"""What the lake holds of a table, to be compared with what Dagster has on record of it."""
+"""What the lake holds of a table, for comparison with what Dagster has on record."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,10 +11,11 @@ from event_pipeline.lake.tables import Lake
 
 @dataclass(frozen=True)
 class Holdings:
-    """By partition, the digest of what the lake holds was made of.
+    """What the lake holds of a table.
 
-    Partitions that a person `rolled_back` are as they should be. With an `error` the table cannot
-    be read, and nobody can tell.
+    `digests`: partition -> digest of the input that it was made of. Partitions that a person
+    `rolled_back` count as they should be. If there is an `error`, the table cannot be read, and no
+    partition counts as lacking.
     """
 
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -23,22 +24,22 @@ class Holdings:
 
     @classmethod
     def of(cls, lake: Lake, contract: Contract) -> "Holdings":
-        """What the lake holds of a table."""
+        """Reads what the lake holds of a table. Never raises: see `error`."""
         try:
             live = lake.live(contract)
             return cls(
                 {key: found.digest for key, found in live.items()},
                 frozenset(lake.rolled_back(contract)),
             )
-        except Exception as error:  # However it is damaged: the other tables go on.
+        except Exception as error:  # whatever the damage is, the other tables go on
             return cls(error=f"{contract.table} cannot be read: {first_line(error)}")
 
     def lacks(self, key: str, digest: str) -> bool:
-        """Whether the lake does not hold a partition as it was made of this input."""
+        """Whether the lake does not hold a partition made of the input with this digest."""
         if self.error or key in self.rolled_back:
             return False
         return self.digests.get(key, EMPTY.digest) != digest
 
     def lacking(self, recorded: Mapping[str, str]) -> list[str]:
-        """The partitions on record (with the digest of their input) that the lake lacks."""
+        """The partitions in `recorded` (partition -> digest of its input) that the lake lacks."""
         return sorted(key for key, digest in recorded.items() if self.lacks(key, digest))

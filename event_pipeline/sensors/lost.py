@@ -17,10 +17,10 @@ TICK_SECONDS = 15
 
 
 def lost_sensor(streams: Sequence[SilverContract], settings: Settings) -> dg.SensorDefinition:
-    """Ends lost runs; of the streams' it asks again at once for what they were to make.
+    """Ends lost runs, and asks again at once for what lost runs of the streams were to make.
 
-    An arrival sensor comes to an hour long past by and by only, and none misses one of Bronze that
-    was to be made. All else that is still to be built the other sensors find at their next tick.
+    An arrival sensor reaches an old hour only after a while, and no sensor notices that an hour of
+    Bronze was to be made. Everything else to be built, other sensors find at their next tick.
     """
     assets = {
         key
@@ -56,7 +56,10 @@ def _again(
     among: Collection[dg.AssetKey],
     settings: Settings,
 ) -> Requests:
-    """Runs of what the lost ones were to make, `among` these assets: a sensor's, or of Bronze."""
+    """Requests for what lost runs were to make, if all of it is `among` these assets.
+
+    Only for runs that a sensor asked for, and runs of Bronze.
+    """
     requests = Requests()
     for run in (lost.run for lost in ended):
         assets = sorted(run.asset_selection or ())

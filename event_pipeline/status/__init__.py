@@ -1,7 +1,7 @@
-"""What is where, what is wrong, and what of it needs a person: one section for each question.
+"""The survey: what is where, what is wrong, and what needs a person; one section a question.
 
-Nothing that lies in Bronze or in the lake may stop it. What cannot be told says why in its place,
-and the other sections go on.
+Nothing that lies in Bronze or in the lake may stop it. A section that cannot be told says why, and
+the other sections go on.
 """
 
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ UNTOLD = "untold"
 
 
 def survey(settings: Settings, instance: dg.DagsterInstance | None = None) -> list[Section]:
-    """All sections, those that say nothing too; of another instance than the home's if given.
+    """All sections, empty ones too. A given `instance` is used in place of the home's.
 
-    Raises what AWS says if nothing can be asked of it.
+    On AWS, raises the error of AWS if there are no credentials to ask it with.
     """
     if aws.in_s3(settings.root):
         aws.credentials()
@@ -48,13 +48,13 @@ def survey(settings: Settings, instance: dg.DagsterInstance | None = None) -> li
 
 
 def as_json(sections: list[Section]) -> dict[str, list[dict[str, Any]]]:
-    """Every record of every section, by its key; under `untold` what cannot be told."""
+    """Section key -> all its records; `untold` -> what cannot be told, as `section` and `why`."""
     untold = [{"section": s.key, "why": why} for s in sections for why in s.untold]
     return {**{section.key: section.records for section in sections}, UNTOLD: untold}
 
 
 def as_tables(sections: list[Section]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Titles, each with its count, and records to print: the first of each kind."""
+    """A title with a count, and the first SHOWN records, for each kind of each section."""
     for section in sections:
         for kind, records in section.by_kind():
             title = f"{section.title}{f', {kind}' if kind else ''}"
@@ -65,7 +65,7 @@ def as_tables(sections: list[Section]) -> Iterator[tuple[str, list[dict[str, Any
 
 
 def in_need(sections: list[Section]) -> list[str]:
-    """What needs a person, one line for each section of which something does."""
+    """What needs a person: a line for each section with such records or that cannot be told."""
     lines = []
     for section in sections:
         if urgent := section.urgent_records:
@@ -77,5 +77,5 @@ def in_need(sections: list[Section]) -> list[str]:
 
 
 def failures(sections: list[Section]) -> list[str]:
-    """Of what needs a person that over which no command that builds may exit 0."""
+    """The part of `in_need` with which a command that builds must not exit 0."""
     return in_need([section for section in sections if not section.is_told_only])

@@ -1,4 +1,4 @@
-"""Of Bronze: how much there is, what nothing reads, and what cannot be used."""
+"""Sections about Bronze: how much there is, what nothing reads, and what cannot be used."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -11,7 +11,10 @@ from event_pipeline.status.view import View
 
 
 def counts(view: View) -> Section:
-    """How many partitions and objects each dataset has, and how many partitions are built."""
+    """How many partitions and objects each dataset has, and how many partitions are built.
+
+    Records: from Bronze (the asset), partitions, objects, bytes, built.
+    """
     settings = view.settings
     title = f"Lake {settings.root}, target {settings.target}, from {settings.first_day}"
     section = Section("bronze", title)
@@ -33,7 +36,7 @@ def _counts(view: View, contract: SilverContract) -> Iterator[Record]:
 
 
 def unread(view: View) -> Section:
-    """Names under Bronze that no partition reads, by kind, with the reason."""
+    """Names under Bronze that no partition reads. Records: object, kind, why."""
 
     def find() -> Iterator[Record]:
         for each in view.inventory.unread:
@@ -50,8 +53,11 @@ def unread(view: View) -> Section:
 
 
 def unusable(view: View) -> Section:
-    """Objects that cannot be used as a whole, of which what was built before stays; and those of
-    which the error is in quarantine."""
+    """Objects that cannot be used as a whole. Records: object, partition, why.
+
+    Some keep their partition from being built, so that what was built before stays; of others, the
+    error is in quarantine.
+    """
     section = Section("unusable", "Objects that cannot be used", somebody)
     for contract in SILVER:
         section.add(contract.table, partial(_refused, view, contract))

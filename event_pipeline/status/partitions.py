@@ -1,4 +1,4 @@
-"""Of partitions: which wait, and what a person should know of those that are built."""
+"""Sections about partitions: which wait, and what to know about those that are built."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ CHANGED = "its objects changed since"
 
 
 def waiting(view: View) -> Section:
-    """Partitions that the sensors, or sync, will build, and why."""
+    """Partitions that the sensors, or sync, will build. Records: asset, partition, why."""
     section = Section("waiting", "Partitions that wait to be built")
     for contract in SILVER:
         section.add(contract.table, partial(_silver_waits, view, contract))
@@ -91,7 +91,7 @@ def _gold_waits(view: View, contract: GoldContract) -> Iterator[Record]:
 
 
 def _is_incomplete(view: View, contract: GoldContract, day: str) -> bool:
-    """Whether a drop is awaited, which a section of its own tells."""
+    """Whether a drop is still awaited; a section of its own tells that."""
     return incomplete(contract, day, view.objects, view.lake) is not None
 
 
@@ -100,7 +100,10 @@ def _of_receipts(
     section: Section,
     find: Callable[[str, trust.Receipt], Iterator[Record]],
 ) -> Section:
-    """A section of what Silver's receipts say, partition by partition."""
+    """Adds to a section what `find` gives for each Silver partition's receipt.
+
+    Each record also has asset and partition.
+    """
 
     def records(contract: SilverContract) -> Iterator[Record]:
         for key, receipt in view.receipts(contract).items():
@@ -114,7 +117,10 @@ def _of_receipts(
 
 
 def refused(view: View) -> Section:
-    """Partitions of which more was refused than the settings have it."""
+    """Partitions of which more was refused than the settings allow.
+
+    Records: asset, partition, level, refused (share of lines), why, reasons.
+    """
 
     def find(_: str, receipt: trust.Receipt) -> Iterator[Record]:
         light = trust.refused(receipt, view.settings)
@@ -135,14 +141,17 @@ def refused(view: View) -> Section:
 
 
 def deviating(view: View) -> Section:
-    """Objects that are not what their producers' manifests say, as they lie there now."""
+    """Objects that, as they are now, differ from their producers' manifests.
+
+    Records: asset, partition, and the keys of `Deviation.as_record`.
+    """
     section = Section("deviating", "Objects that differ from their manifests", somebody)
 
     def find(contract: SilverContract) -> Iterator[Record]:
         receipts = view.receipts(contract)
         for key, listing in view.inventory.of(contract).items():
             receipt = receipts.get(key)
-            # Others were compared when they were built, and are what they were.
+            # Others were compared when they were built, and have not changed since.
             if receipt and (trust.deviations(receipt) or receipt["digest"] != listing.digest):
                 for each in view.objects.deviations(listing):
                     yield {"asset": contract.asset, "partition": key, **each.as_record()}
@@ -153,7 +162,10 @@ def deviating(view: View) -> Section:
 
 
 def outside(view: View) -> Section:
-    """Rows of dates that no Gold table has: before the first day, or yet to come."""
+    """Rows of dates that no Gold table has: before the first day, or yet to come.
+
+    Records: asset, event_date, rows, partitions, one of them, why.
+    """
     section = Section("outside", "Rows of dates that no Gold table has")
 
     def find(contract: SilverContract) -> Iterator[Record]:
@@ -181,7 +193,10 @@ def outside(view: View) -> Section:
 
 
 def stale(view: View) -> Section:
-    """Partitions that were made by an older statement or contract than there is now."""
+    """Partitions that were made by an older statement or contract than today's.
+
+    Records: table, partitions (made so), of (all partitions), first, last.
+    """
     title = "Partitions that an older statement made"
     section = Section("stale", title, somebody, is_told_only=True)
 
@@ -201,7 +216,10 @@ def stale(view: View) -> Section:
 
 
 def rolled_back(view: View) -> Section:
-    """Partitions that stay as a person set them back, until their objects change."""
+    """Partitions that stay as a person set them back, until their objects change.
+
+    Records: table, partition, run.
+    """
     section = Section("rolled_back", "Partitions as a rollback left them", nobody)
 
     def find(contract: Contract) -> Iterator[Record]:

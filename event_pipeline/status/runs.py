@@ -1,4 +1,4 @@
-"""Of runs: what is under way, what failed, and what was given up."""
+"""Sections about runs: what is under way, what failed, and what was given up."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -20,12 +20,15 @@ from event_pipeline.status.section import Record, Section, somebody
 from event_pipeline.status.view import View
 
 Status = dg.DagsterRunStatus
-# A run that was asked for by a sensor is one of a partition's tries; of what, and by whom.
+# What a run tried: the sensor that asked for it or "", the partition or range, and the assets.
 Try = tuple[str, str, frozenset[str]]
 
 
 def under_way(view: View) -> Section:
-    """Runs that have not ended, and for how long."""
+    """Runs that have not ended, and for how long.
+
+    Records: run, state, partition, assets, minutes.
+    """
 
     def find() -> Iterator[Record]:
         filters = dg.RunsFilter(statuses=list(UNFINISHED))
@@ -37,7 +40,10 @@ def under_way(view: View) -> Section:
 
 
 def given_up(view: View, waiting: Section) -> Section:
-    """Partitions that still wait and are not asked for any more, as their runs kept failing."""
+    """Partitions that still wait but are not asked for any more, as their runs kept failing.
+
+    Records: run (the last), state, partition, assets, tries, error.
+    """
 
     def find() -> Iterator[Record]:
         waits = {(record["asset"], record["partition"]) for record in waiting.records}
@@ -53,7 +59,10 @@ def given_up(view: View, waiting: Section) -> Section:
 
 
 def failed(view: View) -> Section:
-    """Runs that failed and after which none of the same succeeded, the last of each."""
+    """Failed runs after which no run for the same succeeded; of several, the last.
+
+    Records: run, state, partition, assets, failures.
+    """
 
     def find() -> Iterator[Record]:
         for runs in _failed_last(view).values():
@@ -63,7 +72,7 @@ def failed(view: View) -> Section:
 
 
 def _failed_last(view: View) -> dict[Try, list[dg.DagsterRun]]:
-    """Failed runs by what they were to make, latest first, since the last that succeeded."""
+    """Failed runs since the last success, latest first, by what they were to make."""
     filters = dg.RunsFilter(statuses=[Status.FAILURE, Status.CANCELED])
     failures: dict[Try, list[dg.RunRecord]] = defaultdict(list)
     for record in view.instance.get_run_records(filters):
@@ -106,7 +115,7 @@ def _assets(run: dg.DagsterRun) -> list[str]:
 
 
 def _error(view: View, run: dg.DagsterRun) -> str:
-    """What a failed run says of its failure, in a line."""
+    """Why a run failed, in one line; empty if the run does not say."""
     kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     for record in view.instance.get_records_for_run(run.run_id, of_type=kinds).records:
         event = record.event_log_entry.dagster_event

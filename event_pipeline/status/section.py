@@ -6,29 +6,30 @@ from typing import Any
 
 from event_pipeline.errors import first_line
 
-# Records of a kind that a terminal shows; JSON has them all.
+# How many records of a kind a terminal shows; JSON has them all.
 SHOWN = 20
 
 Record = dict[str, Any]
 
 
 def nobody(_: Record) -> bool:
-    """Of a section that needs no person."""
+    """The value of `urgent` for a section whose records need no person."""
     return False
 
 
 def somebody(_: Record) -> bool:
-    """Of a section each of whose records needs a person."""
+    """The value of `urgent` for a section each of whose records needs a person."""
     return True
 
 
 @dataclass
 class Section:
-    """Records under a key that never changes; `kind` is the column by which they are shown apart.
+    """The records that answer one question, under a `key` that never changes.
 
-    `urgent` tells whether a record needs a person, and `untold` is what could not be found out.
-    What is urgent in a section that `is_told_only` is no failure of a command that builds: it is
-    as wrong before as after.
+    `urgent` tells whether a record needs a person. `kind` names the column by which records are
+    shown in groups. `untold` says what could not be found out, and why. If a section
+    `is_told_only`, its urgent records do not make a command that builds fail, since they are as
+    wrong before the command as after it.
     """
 
     key: str
@@ -40,10 +41,10 @@ class Section:
     untold: list[str] = field(default_factory=list)
 
     def add(self, what: str, find: Callable[[], Iterable[Record]]) -> "Section":
-        """Adds records, or if they cannot be found why, and of `what`."""
+        """Adds the records that `find` gives. If it raises, adds `what` and why to `untold`."""
         try:
             self.records += list(find())
-        except Exception as error:  # Whatever it is, the rest of the answer stands.
+        except Exception as error:  # whatever it is, the rest of the answer still holds
             why = first_line(error)
             self.untold.append(f"{what}: {why}" if what else why)
         return self
@@ -54,7 +55,7 @@ class Section:
         return [record for record in self.records if self.urgent(record)]
 
     def by_kind(self) -> Iterator[tuple[str, list[Record]]]:
-        """The records of each kind; all together where they have none."""
+        """Each kind with its records; one empty kind with all of them if they have none."""
         for kind in dict.fromkeys(str(record.get(self.kind, "")) for record in self.records):
             yield kind, [r for r in self.records if str(r.get(self.kind, "")) == kind]
 

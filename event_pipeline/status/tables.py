@@ -1,4 +1,4 @@
-"""Of tables: what they hold, what is damaged, and the drops that are not complete."""
+"""Sections about tables: what they hold, what is damaged, and drops that are not complete."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -11,7 +11,7 @@ from event_pipeline.status.view import View
 
 
 def tables(view: View) -> Section:
-    """The rows and partitions of each table."""
+    """The rows and partitions of each table. Records: table, rows, partitions, last (key)."""
     section = Section("tables", "Tables")
 
     def find(name: str, contract: Contract) -> Iterator[Record]:
@@ -29,7 +29,7 @@ def tables(view: View) -> Section:
 
 
 def damaged(view: View) -> Section:
-    """What the tables speak of and is lost, or is not what was written."""
+    """What is lost in the tables, or not as it was written. Records: table, partition, why."""
     section = Section("damaged", "Damaged in the lake: event-pipeline repair", somebody)
     section.add("", lambda: map(vars, damages_of_catalog(view.lake)))
     for name, contract in () if section.records else sorted(TABLES.items()):
@@ -42,7 +42,10 @@ def _damages(view: View, contract: Contract) -> Iterator[Record]:
 
 
 def incomplete_drops(view: View) -> Section:
-    """Drops of which a file is missing or unusable, or a table not built."""
+    """Drops with a file that is missing or unusable, or a table that is not built.
+
+    Records: table, drop (day), state.
+    """
     section = Section("incomplete_drops", "Drops that are not complete")
 
     def find(contract: GoldContract) -> Iterator[Record]:

@@ -1,4 +1,4 @@
-"""What all sections look at, each part of it read once."""
+"""What all sections look at; each part of it is read only once."""
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake, Live
 from event_pipeline.settings import Settings
 
-# Small files, each of which may be a call to S3.
+# How many receipts are read at once: they are small, but each may be a call to S3.
 READ_AT_ONCE = 16
 
 Receipt = dict[str, Any]
@@ -27,7 +27,7 @@ Receipt = dict[str, Any]
 
 @dataclass(eq=False)
 class View:
-    """Bronze, the lake and Dagster's record as they are now. What cannot be read raises."""
+    """Bronze, the lake and Dagster's record as they are now. Raises what reading them raises."""
 
     settings: Settings
     instance: dg.DagsterInstance
@@ -38,7 +38,7 @@ class View:
     def open(
         cls, settings: Settings, instance: dg.DagsterInstance | None = None
     ) -> Iterator["View"]:
-        """The settings' home, with its own instance or another."""
+        """Opens a view of the settings' home, with the given instance or the home's own."""
         with nullcontext(instance) if instance else reading_instance(settings) as opened:
             yield cls(settings, opened, datetime.now(UTC))
 
@@ -68,12 +68,12 @@ class View:
         return self._memo[key]
 
     def live(self, contract: Contract) -> Mapping[str, Live]:
-        """What is live of a table, by partition."""
+        """The live files of a table, by partition key."""
         found: Mapping[str, Live] = self._once(self.lake.live, contract)
         return found
 
     def rolled_back(self, contract: Contract) -> Mapping[str, str]:
-        """The partitions of a table that are as a rollback left them."""
+        """The partitions of a table that are as a rollback left them: key -> run."""
         found: Mapping[str, str] = self._once(self.lake.rolled_back, contract)
         return found
 
@@ -87,17 +87,17 @@ class View:
         return found
 
     def touched(self, contract: SilverContract) -> Mapping[str, float]:
-        """The dates whose Gold a Silver table's builds concern, and when the last of them was."""
+        """Event date -> when a build of a Silver table last touched it (Unix seconds)."""
         days: dict[str, float] = {}
         for receipt in self.receipts(contract).values():
             for day in receipt["touched"] if receipt else ():
-                # An event may be of any year that a clock may say.
+                # An event may be of any year, but Gold has only years of four digits.
                 if len(day) == len("2026-11-24"):
                     days[day] = max(days.get(day, 0), receipt["built_at"] if receipt else 0)
         return days
 
     def receipts(self, contract: Contract) -> Mapping[str, Receipt | None]:
-        """The receipt of each live partition of a table, None where it is lost."""
+        """The receipt of each live partition of a table; None if it is lost."""
 
         def receipts(contract: Contract) -> dict[str, Receipt | None]:
             live = self.live(contract)

@@ -29,6 +29,18 @@ from event_pipeline.lake.text import (
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 PARQUET = b"PAR1"
+# How files begin that are no text, and that some name promises to be one.
+OTHERS = {
+    b"PK\x03\x04": "a zip archive or workbook",
+    GZIP: "a gzip file within another",
+    ZSTD: "a zstd file within another",
+    b"BZh91AY&SY": "a bzip2 file",
+    b"\xfd7zXZ\x00": "an xz file",
+    b"Obj\x01": "an Avro file",
+    b"%PDF-": "a PDF",
+}
+# A line of these is blank, to every engine.
+BLANKS = " \t"
 # How many bytes of an object's text are read to tell its spelling.
 START = 1 << 16
 DELIMITERS = ",\t;|"
@@ -78,7 +90,7 @@ def sniff(raw: IO[bytes], fields: Collection[str] = ()) -> Spelling:
     if form is None:
         if delimiter := _delimiter(text, fields):
             return Spelling(compression, "csv", delimiter)
-        return Spelling(compression, "unknown" if "\x00" in text else "lines")
+        return Spelling(compression, "unknown" if start.startswith(tuple(OTHERS)) else "lines")
     return Spelling(compression, form)
 
 
@@ -171,7 +183,7 @@ def make_readable(source: str, target: str, spelling: Spelling, each: str = "") 
             return 0  # An empty object has no records.
         try:
             for record in records_of(raw, spelling):
-                count += bool(record.strip())
+                count += bool(record.strip(BLANKS))
                 for line in taken_apart(record, each):
                     out.write(line + "\n")
         except DAMAGED as error:
@@ -188,7 +200,9 @@ def records_of(raw: IO[bytes], spelling: Spelling) -> Iterator[str]:
     if spelling.form == "parquet":
         return map(one_line, _parquet(binary))
     if spelling.form == "unknown":
-        raise EOFError("no JSON, CSV or Parquet, but a binary file: it holds zero bytes")
+        mark = binary.read(START)
+        kind = next((kind for each, kind in OTHERS.items() if mark.startswith(each)), "binary file")
+        raise EOFError(f"no JSON, CSV or Parquet, but {kind}")
     newline = "" if spelling.form == "csv" else None
     text = io.TextIOWrapper(binary, "utf-8-sig", errors="backslashreplace", newline=newline)
     if spelling.form == "csv":

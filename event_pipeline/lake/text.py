@@ -150,7 +150,7 @@ def _elements(text: IO[str]) -> Iterator[str]:
             yield from (line for line in ahead.take_all().split("\n") if line.strip())
             return
         length = ahead.length_of_value()
-        yield _on_one_line(ahead.take_bad() if length is None else ahead.take(length))
+        yield _on_one_line(ahead.take_bad(array=array) if length is None else ahead.take(length))
     if array:
         yield UNCLOSED
 
@@ -202,7 +202,7 @@ class _Ahead:
                 continue
             return None if end is None else end - start
 
-    def take_bad(self) -> str:
+    def take_bad(self, *, array: bool) -> str:
         """Takes a bad element, which ends where the next readable object begins.
 
         If it is longer than the longest line, only its beginning and its end are returned.
@@ -222,7 +222,7 @@ class _Ahead:
                 taken = self.take(max(sure, 0))
                 if not self._more():
                     body, closing, after = self._read.rpartition("]")
-                    is_closed = closing and not after.strip()
+                    is_closed = array and closing and not after.strip()
                     return bad + taken + self.take(len(body) if is_closed else len(self._read))
             bad += taken if len(bad) <= LONGEST_LINE else ""
 

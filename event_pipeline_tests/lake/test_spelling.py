@@ -118,14 +118,21 @@ def test_a_text_that_is_none_of_them_is_lines(text: str) -> None:
     assert sniff(io.BytesIO(text.encode()), NAMES) == Spelling()
 
 
-@pytest.mark.parametrize("data", [b"PK\x03\x04\x14\x00\x08", b"\x00\x01", gzip.compress(b"x" * 99)])
+@pytest.mark.parametrize(
+    "data", [b"PK\x03\x04\x14\x00\x08", gzip.compress(b"x" * 99), b"Obj\x01\x04"]
+)
 def test_a_binary_file_of_another_kind_cannot_be_read(data: bytes) -> None:
     packed = gzip.compress(data)
     assert sniff(io.BytesIO(packed), NAMES) == Spelling("gzip", "unknown")
-    with pytest.raises(DAMAGED, match="binary file"):
+    with pytest.raises(DAMAGED, match="no JSON, CSV or Parquet, but a"):
         read(packed)
-    # Of a text that holds a zero byte all else is read.
-    assert read(b'{"id": "\x00"}\n{"id": 1}') == ['{"id": "\x00"}', '{"id": 1}']
+
+
+@pytest.mark.parametrize("odd", [b"\x00", b"\xff\xfe", b"\x00\x01PK"])
+def test_a_line_of_odd_bytes_costs_itself_alone(odd: bytes) -> None:
+    found = read(odd + b"\n" + b'{"id": 1}\n')
+    assert len(found) == 2
+    assert found[1] == '{"id": 1}'
 
 
 def test_values_of_parquet_keep_their_digits() -> None:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -508,3 +509,12 @@ def test_deep_nesting_is_a_bad_element_like_any_other(text: str) -> None:
 def test_numbers_that_python_would_not_convert_are_numbers() -> None:
     element = '{"a": ' + "9" * 5_000 + "}"
     assert elements(f'[{element}, {{"b": 2}}]') == [element, '{"b": 2}']
+
+
+@pytest.mark.parametrize(
+    "text", ["{\n;]", "{]", '{"a": 1}\n]', "]", "]]]", '{"a": 1} ] {"b": 2}', "{[,]"]
+)
+def test_objects_in_any_layout_end_whatever_brackets_are_among_them(text: str) -> None:
+    found = list(islice(text_module.elements(io.StringIO(text)), 100))
+    assert len(found) < 10
+    assert "".join("".join(found).split()) == "".join(text.split())

@@ -24,7 +24,7 @@ LOG_LINES = 200
 class GlueJob:
     """A Glue job by its name. Errors of its methods are botocore's.
 
-    `logs` begins the names of its two log groups, which end in /output and /error.
+    `logs` is the prefix of its two log groups, <logs>/output and <logs>/error.
     """
 
     name: str

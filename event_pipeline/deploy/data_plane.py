@@ -24,7 +24,7 @@ TEMPLATE = "infra/data_plane.yaml"
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
 LONGEST_BODY = 51_200
 
-# The parameter that no person gives. A stack of this template is known by it and another one.
+# The parameter that no person gives. Together with another one, it tells that a stack is ours.
 RELEASE = "Release"
 OURS = frozenset({RELEASE, "DatabasePrefix"})
 LAKE = "LakeBucket"
@@ -195,7 +195,7 @@ def _usable(stack: Stack, console: Console) -> Json | None:
 
 
 def _check_is_data_plane(found: Json) -> None:
-    """Raises DeployError if the stack is not one of this template."""
+    """Raises DeployError if the stack was not made from this template."""
     names = {parameter["ParameterKey"] for parameter in found.get("Parameters", ())}
     if found["StackStatus"] != REVIEW and not names >= OURS:
         raise DeployError(
@@ -295,7 +295,7 @@ def _unless_gone(delete: Callable[[str], object], name: str) -> None:
 
 
 def _delete_lake(s3: Any, lake: str, bucket: str) -> None:
-    """Deletes a bucket. Only the lake is emptied first: nobody gave up the contents of others."""
+    """Deletes a bucket. Empties only the lake first, because only its data was given up."""
     if bucket == lake:
         empty(s3, bucket)
     s3.delete_bucket(Bucket=bucket)

@@ -16,8 +16,8 @@ from event_pipeline.terminal import print_records
 
 Json = dict[str, Any]
 
-# A stack's states, as in CloudFormation's API reference. A stack in review is empty, and nothing
-# goes on with it.
+# A stack's states, as in CloudFormation's API reference. A stack in review is empty, and has no
+# operation under way.
 REVIEW = "REVIEW_IN_PROGRESS"
 CHANGED = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 # The reasons that CloudFormation gives if a change set would change nothing.
@@ -56,7 +56,7 @@ class Stack:
         return description
 
     def settled(self) -> Json | None:
-        """Waits until nothing goes on with the stack; returns it, or None if there is none."""
+        """Waits until no operation is under way; returns the stack, or None if there is none."""
         found, seen, told = self.find(), None, False
         while found and found["StackStatus"] != REVIEW and _goes_on(found["StackStatus"]):
             if not told:
@@ -142,7 +142,10 @@ class Stack:
         raise DeployError(self._why(events))
 
     def _reviewed(self, change_set: str) -> list[Json] | None:
-        """Shows and returns a change set's changes; None for none, [] if only outputs change."""
+        """Shows what a change set would change, and returns it.
+
+        Returns None if it would change nothing, and [] if it would only change outputs.
+        """
         while True:
             pages = self._cloudformation.get_paginator("describe_change_set")
             found = list(pages.paginate(ChangeSetName=change_set))
@@ -224,7 +227,7 @@ class Stack:
         return str(events[0]["EventId"]) if events else None
 
     def _why(self, events: Sequence[Json]) -> str:
-        """How an operation ended, and what failed and why, without what was given up for that."""
+        """How an operation ended, and what failed and why, without what was only cancelled."""
         status = _status(events[-1])
         reasons = [
             f"{event['LogicalResourceId']} ({event['ResourceType']}): "

@@ -25,7 +25,7 @@ SIGNUP_DATES = tuple(date(2020, 1, 1) + timedelta(n) for n in range(5 * 365))
 CENTS = range(1_000, 3_000_001)  # of an order's amount, all equally likely
 STATUSES = {"success": 85, "failed": 10, "in_progress": 5}  # percent of orders
 
-# How ids of users begin: those in the users' file, and those that are in no users' file.
+# Prefixes of user ids: of users in the users' file, and of users that are in none.
 KNOWN, UNKNOWN = "u_", "x_"
 
 # What a visitor does: [v]iew products, and [p]urchase the one viewed last. A script has 2.5 events

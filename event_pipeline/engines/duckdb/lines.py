@@ -179,7 +179,7 @@ def judged(request: TransformRequest, partition: PartitionRequest, raw: str) -> 
 
 
 def _utc(node: exp.Expr) -> exp.Expr:
-    """Converts an instant to a UTC timestamp without DuckDB's calendar, which only zones need."""
+    """Converts an instant to a UTC timestamp, without the calendar that only other zones need."""
     if isinstance(node, exp.Anonymous) and node.name.lower() == "timestamp_micros":
         return exp.func("make_timestamp", *node.expressions)
     if (

@@ -204,7 +204,7 @@ def _sample(text: IO[str]) -> list[str]:
 
 
 def _lines_above(sample: Sequence[str], spelling: Spelling, name: str) -> int:
-    """How many first lines are not data for sure: those to skip, or Excel's `sep=` line."""
+    """How many lines at the top are certainly not data: those to skip, or Excel's `sep=` line."""
     if spelling.skip is not None:
         if spelling.skip >= len(sample) and len(sample) < SAMPLE:
             raise LoadError(f"{name}: --skip {spelling.skip} leaves no line")
@@ -280,7 +280,7 @@ def _header(rows: Sequence[Sequence[str]], width: int) -> int:
 
 
 def _comments(sample: Sequence[str]) -> int:
-    """How many first lines are comments, which begin with `#` and have the header below."""
+    """How many lines at the top are comments: they begin with `#`, and the header is below."""
     count = 0
     for line in sample:
         if not line.startswith("#") and line.strip():

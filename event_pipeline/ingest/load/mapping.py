@@ -137,7 +137,7 @@ def _value(mapped: Mapped, name: str, *, is_number: bool) -> str:
 
 
 def expression_of(sql: str, name: str) -> str | None:
-    """The expression in a mapping that gives a field; None if none is named so, as with `*`.
+    """The expression that gives a field in a mapping; None if none has its name, as with `*`.
 
     If the mapping cannot be parsed, the field's own name.
     """

@@ -24,7 +24,7 @@ REMOTE = ("s3://", "http://", "https://")
 READ_AT_ONCE = 1 << 20
 # A connection that is silent for so many seconds is given up.
 PATIENCE = 60
-# How the names of files begin that programs leave beside data.
+# Prefixes of the names of files that programs leave beside data.
 ASIDE = (".", "_")
 
 

@@ -20,7 +20,7 @@ PARQUET = b"PAR1"
 ZIP = b"PK\x03\x04"
 EMPTY_ZIP = b"PK\x05\x06"
 OLD_OFFICE = b"\xd0\xcf\x11\xe0"
-# How the names of a zip's members begin that are not data.
+# Prefixes of the names of zip members that are not data.
 NO_MEMBERS = ("__MACOSX/", ".")
 
 Kind = Literal["text", "parquet", "workbook"]

@@ -166,7 +166,7 @@ def _objects(
 
 
 def _runs(reader: Iterable[Any]) -> Iterator[tuple[int, list[str]]]:
-    """Yields, for each batch, the slots (Unix seconds) and the lines that lie together in one."""
+    """Yields each slot (Unix seconds) and the lines that follow each other in it, by batch."""
     import pyarrow.compute as pc
 
     for batch in reader:

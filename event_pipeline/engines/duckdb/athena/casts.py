@@ -101,7 +101,7 @@ def _boolean(value: Value) -> Node | None:
 
 
 def _varchar(value: Value) -> Node | None:
-    """Spells a value as Trino does. varchar(n) cuts a longer text, and fails for other values."""
+    """Spells a value as Trino does. varchar(n) cuts longer texts; other values must fit."""
     node, kind = value.node, value.kind
     spelled: Node | None = None
     if kind == "VARCHAR":

@@ -43,7 +43,7 @@ def number(value: int) -> Node:
 
 
 def names(listed: str) -> frozenset[str]:
-    """The names in a text, which have blanks between them."""
+    """The names in a text, split at its blanks."""
     return frozenset(listed.split())
 
 

@@ -194,7 +194,7 @@ def _literal_type(node: exp.Literal) -> str:
 
 
 def _split(types: str) -> list[str]:
-    """The types in a list that has commas between them, and perhaps commas within types."""
+    """Splits a list of types at the commas between them, not at those within a type."""
     found, depth, start = [], 0, 0
     for n, letter in enumerate(types):
         depth += {"(": 1, ")": -1}.get(letter, 0)

@@ -35,6 +35,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Events and orders to tables that analysts trust.",
 )
+feed = typer.Typer(no_args_is_help=True, help="Events as other systems write them.")
+app.add_typer(feed, name="feed")
 out = stdout()
 err = stderr()
 
@@ -305,6 +307,44 @@ def status(
         for line in needed:
             out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     if needed:
+        raise typer.Exit(1)
+
+
+@feed.command()
+@_clear_errors
+def check(
+    prefix: Annotated[
+        str, typer.Argument(help="Under the lake's root, or s3://bucket/prefix/, or a folder.")
+    ],
+    dataset: Annotated[str, typer.Option(help="events, or another one's name.")] = "events",
+    layout: Annotated[
+        str | None, typer.Option(help="Of paths under the prefix: {yyyy}/{MM}/{dd}/{HH}/.")
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="One SELECT FROM raw that gives the dataset's fields.")
+    ] = None,
+    each: Annotated[
+        str | None, typer.Option(help="Path of an array whose elements are a row each.")
+    ] = None,
+    objects: Annotated[int, typer.Option(min=1, help="How many to read.")] = 10,
+) -> None:
+    """Says what a feed would read and refuse, before anything is built. It writes nothing.
+
+    By default as the dataset is declared; options say how else. Exit 1 if nothing would be read,
+    or more than half refused.
+    """
+    from event_pipeline.feed_check import as_declared, check_feed, place
+
+    settings = _settings()
+    root, under = place(settings, prefix)
+    given = {"layout": layout, "mapping": str(mapping.absolute()) if mapping else None}
+    report = check_feed(
+        settings, root, as_declared(_dataset(dataset), under, {**given, "each": each}), objects
+    )
+    for title, records in report.as_tables():
+        print_records(records, title, out)
+    if not report.ok:
+        err.print("most of it would not be read, or refused", style="red")
         raise typer.Exit(1)
 
 

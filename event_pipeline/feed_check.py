@@ -14,12 +14,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from event_pipeline.aws import in_s3
 from event_pipeline.contracts import SilverContract
 from event_pipeline.contracts.contract import ANY_NAME
 from event_pipeline.contracts.statements import check_statement
 from event_pipeline.engines import PartitionReport, PartitionRequest, TransformRequest
 from event_pipeline.engines.duckdb import DuckDBTransformer
-from event_pipeline.errors import UsageError
+from event_pipeline.errors import NAMED, UsageError
 from event_pipeline.lake.fields import object_of
 from event_pipeline.lake.listing import BronzeObject, NoObject, list_under
 from event_pipeline.lake.objects import Source, open_object, owner, tops_of
@@ -53,6 +54,30 @@ class FeedReport:
     verdict: dict[str, int] = field(default_factory=dict)
     refused: list[dict[str, Any]] = field(default_factory=list)
 
+    def as_tables(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """What a person is shown, table by table."""
+        keys = sorted(self.partitions)
+        found = {
+            "objects": self.objects,
+            "read": self.partitions.total(),
+            "not read": len(self.unread),
+            "partitions": len(keys),
+            "first": keys[0] if keys else "",
+            "last": keys[-1] if keys else "",
+        }
+        yield "Objects", [found]
+        if self.unread:
+            more = len(self.unread) - NAMED
+            named = [{"not read": each} for each in self.unread[:NAMED]]
+            yield "Not read", [*named, *([{"not read": f"and {more} more"}] if more > 0 else [])]
+        if self.sampled:
+            spelled = [{"spelling": name, "objects": n} for name, n in self.spellings.most_common()]
+            yield f"Spelling of {self.sampled} objects, spread over all", spelled
+            yield "Fields of their records", self.fields
+            yield "What Silver would make of them", [self.verdict]
+        if self.refused:
+            yield "What it would refuse, and why", self.refused
+
     @property
     def ok(self) -> bool:
         """Whether something is read, and most of it is not refused."""
@@ -60,10 +85,26 @@ class FeedReport:
         return self.verdict.get("rows", 0) > 0 and 2 * self.verdict["quarantined"] <= judged
 
 
+def place(settings: Settings, given: str) -> tuple[str, str]:
+    """The root and the prefix that a person means: under the lake's root, or anywhere else.
+
+    `segment-logs/` is in the lake's folder or bucket, `s3://bucket/logs/` and `/data/logs` are not.
+    """
+    path = given.rstrip("/")
+    if in_s3(path):
+        bucket, _, prefix = path.removeprefix("s3://").partition("/")
+        return f"s3://{bucket}", f"{prefix}/" if prefix else ""
+    if Path(path).is_absolute():
+        return str(Path(path).parent), f"{Path(path).name}/"
+    return settings.root, f"{path}/"
+
+
 def as_declared(
     contract: SilverContract, prefix: str, given: Mapping[str, str | None]
 ) -> SilverContract:
     """A dataset as if it lay under a prefix, with what else of its declaration is given.
+
+    Where the layout tells no hour, its partitions are days.
 
     Raises ContractError for a declaration that cannot be right.
     """
@@ -73,17 +114,24 @@ def as_declared(
     if prefix != contract.bronze.prefix:
         changes |= {"names": ANY_NAME, "expected": ""}
     bronze = replace(contract.bronze, prefix=prefix, produced=False, **changes)
-    made = replace(contract, bronze=bronze)
+    columns = contract.columns
+    if bronze.layout and "{HH}" not in bronze.layout:
+        columns = tuple(
+            replace(c, type="date") if c.name == contract.partition else c for c in columns
+        )
+    made = replace(contract, bronze=bronze, columns=columns)
     check_statement(made)
     return made
 
 
-def check_feed(settings: Settings, contract: SilverContract, sample: int = SAMPLED) -> FeedReport:
-    """Looks at a dataset's prefix in the lake. Raises UsageError if nothing lies there."""
+def check_feed(
+    settings: Settings, root: str, contract: SilverContract, sample: int = SAMPLED
+) -> FeedReport:
+    """Looks at a dataset's prefix under a root. Raises UsageError if nothing lies there."""
     report = FeedReport()
     read: list[tuple[str, BronzeObject]] = []
     prefix = contract.bronze.prefix
-    for item in list_under(settings.root, prefix):
+    for item in list_under(root, prefix):
         report.objects += 1
         key, name = contract.layout.split(item.key.removeprefix(prefix))
         if isinstance(item, NoObject):
@@ -100,20 +148,22 @@ def check_feed(settings: Settings, contract: SilverContract, sample: int = SAMPL
             report.partitions[key] += 1
             read.append((key, item))
     if not report.objects:
-        raise UsageError(f"nothing lies under {settings.root}/{prefix}")
+        raise UsageError(f"nothing lies under {root}/{prefix}")
     if read:
         # Spread over all of it: what came first and last may differ.
         step = max(1, len(read) // sample)
         chosen = [item for _, item in read[::step][:sample]]
         with scratch() as folder:
-            _judge(settings, contract, chosen, report, Path(folder))
+            _judge(settings, root, contract, chosen, report=report, folder=Path(folder))
     return report
 
 
 def _judge(
     settings: Settings,
+    root: str,
     contract: SilverContract,
     chosen: Sequence[BronzeObject],
+    *,
     report: FeedReport,
     folder: Path,
 ) -> None:
@@ -123,7 +173,7 @@ def _judge(
     records = 0
     for n, item in enumerate(chosen):
         copy = folder / f"object-{n}"
-        with open_object(settings.root, item.key) as file, copy.open("wb") as out:
+        with open_object(root, item.key) as file, copy.open("wb") as out:
             shutil.copyfileobj(file, out)
         with copy.open("rb") as file:
             spelling = sniff(file, tops_of(contract))
@@ -137,7 +187,7 @@ def _judge(
     used = set(request.paths)
     report.fields = [
         {"field": name, "share": round(count / records, 4), "read": "yes" if name in used else ""}
-        for name, count in seen.most_common()
+        for name, count in sorted(seen.items(), key=lambda each: (-each[1], each[0]))
     ]
     report.fields += [
         {"field": name, "share": 0.0, "read": "yes"} for name in sorted(used - seen.keys())

@@ -223,6 +223,10 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
         lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, prefix="bronze/clicks/")),
         "bronze.produced: the producer writes to bronze/events/",
     ),
+    "root": (
+        lambda: replace(EVENTS, bronze=replace(feeds.FIREHOSE, root="s3://bucket/logs")),
+        "bronze.root 's3://bucket/logs': must be s3://bucket, or a folder from / on",
+    ),
     "each-without-mapping": (
         lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, each="items")),
         "bronze.each: means nothing without a mapping",

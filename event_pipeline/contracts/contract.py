@@ -37,7 +37,7 @@ _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 @dataclass(frozen=True)
 class Bronze:
-    """Where a dataset's objects lie: their asset, and a prefix from the lake's root.
+    """Where a dataset's objects lie: their asset, and a prefix from the lake's root or `root`.
 
     `layout` is the template of their paths under it, as `layout.Layout` has it; by default the
     pipeline's own. `names` is the pattern that an object's whole name under its partition's folder
@@ -60,6 +60,7 @@ class Bronze:
     uploaded: bool = False
     mapping: str = ""
     each: str = ""
+    root: str = ""
     produced: bool = False
 
     def mistakes(self) -> Iterator[str]:
@@ -82,7 +83,10 @@ class Bronze:
                 yield f"bronze.expected {self.expected!r}: does not match names {self.names!r}"
         if self.mapping and not (SQL / self.mapping).is_file():
             yield f"bronze.mapping {self.mapping!r}: there is no file {SQL / self.mapping}"
-        if self.produced and (self.prefix != PRODUCED or self.layout or self.mapping):
+        if self.root and not re.fullmatch(r"s3://[^/]+|/.*[^/]", self.root):
+            yield f"bronze.root {self.root!r}: must be s3://bucket, or a folder from / on"
+        own = self.prefix == PRODUCED and not (self.root or self.layout or self.mapping)
+        if self.produced and not own:
             yield f"bronze.produced: the producer writes to {PRODUCED} and in no other layout"
         if self.each and not self.mapping:
             yield "bronze.each: means nothing without a mapping, which says what an element gives"

@@ -41,6 +41,8 @@ def _in_each_others_way(one: SilverContract, other: SilverContract) -> Iterator[
     here, there = one.bronze, other.bronze
     if here.asset == there.asset:
         yield f"bronze.asset {there.asset!r}: is that of {one.table} too"
+    if here.root != there.root:
+        return
     if here.prefix != there.prefix:
         if here.prefix.startswith(there.prefix) or there.prefix.startswith(here.prefix):
             yield f"bronze.prefix {there.prefix!r}: overlaps {here.prefix!r} of {one.table}"

@@ -24,12 +24,18 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.io import load_file_io
+from pyiceberg.serializers import FromInputFile
+from pyiceberg.table import Table
+from pyiceberg.typedef import Identifier
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from event_pipeline.errors import DamagedError, LakeError, first_line
-from event_pipeline.lake.folder_io import NEW, OLD, FolderIO
+from event_pipeline.lake.folder_io import NEW, OLD, FolderIO, moved
+from event_pipeline.lake.once import once
 from event_pipeline.lake.salvage import make_table, salvage
 
 CATALOG = "catalog.db"
@@ -58,6 +64,24 @@ class FolderCatalog(SqlCatalog):
             init_catalog_tables=str(writable),
             **{"py-io-impl": f"{FolderIO.__module__}.{FolderIO.__name__}", OLD: old, NEW: new},
         )
+
+    def load_table(self, identifier: str | Identifier) -> Table:
+        """A table, its metadata parsed once. Raises NoSuchTableError, and what cannot be read."""
+        space, name = self.namespace_from(identifier), self.table_name_from(identifier)
+        query = (
+            "SELECT metadata_location FROM iceberg_tables WHERE catalog_name = ?"
+            " AND table_namespace = ? AND table_name = ?"
+        )
+        with closing(_connect(self.properties["path"], self.properties["mode"])) as connection:
+            row = connection.execute(query, (self.name, ".".join(space), name)).fetchone()
+        if row is None:
+            raise NoSuchTableError(f"Table does not exist: {'.'.join(space)}.{name}")
+        (location,) = row
+        io = load_file_io(self.properties, location)
+        here = moved(location, self.properties[OLD], self.properties[NEW])
+        metadata = once(here, lambda: FromInputFile.table_metadata(io.new_input(location)))
+        properties = {**self.properties, **metadata.properties}
+        return Table((*space, name), metadata, location, load_file_io(properties, location), self)
 
     def _init_catalog(self) -> None:
         self.engine = _engine(self.properties["path"], self.properties["mode"])
@@ -176,7 +200,13 @@ def open_for_reading(root: str) -> FolderCatalog | None:
     if not old or _same(old, root):
         old = ""
     with clear_errors(root):
-        return FolderCatalog(f"{root}/{CATALOG}", writable=False, old=old, new=old and root)
+        return _reading(f"{root}/{CATALOG}", old, old and root)
+
+
+@lru_cache(maxsize=16)
+def _reading(path: str, old: str, new: str) -> FolderCatalog:
+    """A catalog keeps nothing of its file, so that one is enough."""
+    return FolderCatalog(path, writable=False, old=old, new=new)
 
 
 def open_for_writing(root: str) -> FolderCatalog:

@@ -60,17 +60,17 @@ def take_inventory(objects: Objects, first_day: date, now: datetime) -> Inventor
     unread: list[Unread] = []
     keys, manifests = set(), []
     for item in objects.everything():
-        keys.add(item.key)
+        keys |= {item.key} if not item.root else set()
         if isinstance(item, NoObject):
-            unread.append(Unread(shown(item.key), UNREADABLE, item.why))
+            unread.append(Unread(_shown(item), UNREADABLE, item.why))
             hidden += [item] if item.hidden else []
-        elif item.key.startswith(MANIFESTS) and item.key.endswith(MANIFEST_END):
+        elif not item.root and item.key.startswith(MANIFESTS) and item.key.endswith(MANIFEST_END):
             manifests.append(item.key)
-        elif not item.key.startswith(LOADS):
+        elif item.root or not item.key.startswith(LOADS):
             try:
-                contract, key = _place(item.key, first_day, now)
+                contract, key = _place(item, first_day, now)
             except _NotRead as why:
-                unread.append(Unread(shown(item.key), *why.args))
+                unread.append(Unread(_shown(item), *why.args))
             else:
                 read[contract][key].append(item)
     unread += _orphans(manifests, keys)
@@ -78,7 +78,11 @@ def take_inventory(objects: Objects, first_day: date, now: datetime) -> Inventor
         contract: {
             key: Listing(
                 tuple(sorted(found, key=lambda o: o.key)),
-                hidden=tuple(h for h in hidden if may_lie_in(contract, key, h.key)),
+                hidden=tuple(
+                    h
+                    for h in hidden
+                    if h.root == contract.bronze.root and may_lie_in(contract, key, h.key)
+                ),
             )
             for key, found in sorted(each.items())
         }
@@ -91,9 +95,14 @@ class _NotRead(Exception):
     """The kind of an object that no partition reads, and why."""
 
 
-def _place(key: str, first_day: date, now: datetime) -> tuple[SilverContract, str]:
+def _shown(item: BronzeObject | NoObject) -> str:
+    """An object as a person finds it: its key in the lake, or all of its path elsewhere."""
+    return shown(f"{item.root}/{item.key}" if item.root else item.key)
+
+
+def _place(item: BronzeObject, first_day: date, now: datetime) -> tuple[SilverContract, str]:
     """The dataset and the partition that read an object. Raises _NotRead."""
-    sharing = of_dataset(key)
+    key, sharing = item.key, of_dataset(item)
     if not sharing:
         prefixes = sorted({each.bronze.prefix for each in SILVER})
         raise _NotRead(NO_DATASET, f"datasets lie under {', '.join(prefixes)}")

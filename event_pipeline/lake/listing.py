@@ -24,12 +24,16 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class BronzeObject:
-    """One object as listed: its key under the lake's root, version, size in bytes, and time."""
+    """One object as listed: its key under a root, version, size in bytes, and time.
+
+    The root is the lake's, unless `root` says where else.
+    """
 
     key: str
     etag: str
     bytes: int
     modified: datetime = NEVER
+    root: str = ""
 
     @property
     def name(self) -> str:
@@ -47,6 +51,7 @@ class NoObject:
     key: str
     why: str
     hidden: bool = False
+    root: str = ""
 
 
 def list_under(root: str, prefix: str) -> Iterator[BronzeObject | NoObject]:

@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache, cached_property, lru_cache
 from io import SEEK_SET, BufferedReader, RawIOBase
@@ -83,7 +83,7 @@ class Objects(dg.ConfigurableResource[Any]):
     """Bronze objects: `root` is the lake's root, a folder or s3://bucket."""
 
     root: str
-    _listed: dict[str, list[BronzeObject | NoObject]] | None = PrivateAttr(None)
+    _listed: dict[tuple[str, str], list[BronzeObject | NoObject]] | None = PrivateAttr(None)
 
     @cached_property
     def _store(self) -> ObjectStore:
@@ -95,19 +95,24 @@ class Objects(dg.ConfigurableResource[Any]):
         objects._listed = {}
         return objects
 
-    def _list(self, prefix: str) -> Iterable[BronzeObject | NoObject]:
+    def _list(self, root: str, prefix: str) -> Iterable[BronzeObject | NoObject]:
+        """What lies under a prefix of another root, or of the lake's if that is empty."""
         if self._listed is None:
-            return list_under(self.root, prefix)
-        if prefix not in self._listed:
-            self._listed[prefix] = list(list_under(self.root, prefix))
-        return self._listed[prefix]
+            return self._under(root, prefix)
+        if (root, prefix) not in self._listed:
+            self._listed[root, prefix] = list(self._under(root, prefix))
+        return self._listed[root, prefix]
+
+    def _under(self, root: str, prefix: str) -> Iterator[BronzeObject | NoObject]:
+        for item in list_under(root or self.root, prefix):
+            yield replace(item, root=root) if root else item
 
     def everything(self) -> Iterator[BronzeObject | NoObject]:
         """All that lies under Bronze and where else datasets lie, whatever it is."""
-        elsewhere = {c.bronze.prefix for c in SILVER if not c.bronze.prefix.startswith(BRONZE)}
-        return (
-            item for each in (BRONZE, *sorted(elsewhere)) for item in list_under(self.root, each)
-        )
+        places = {(c.bronze.root, c.bronze.prefix) for c in SILVER}
+        elsewhere = {(root, p) for root, p in places if root or not p.startswith(BRONZE)}
+        for root, prefix in (("", BRONZE), *sorted(elsewhere)):
+            yield from self._under(root, prefix)
 
     def all(self, contract: SilverContract, keys: Collection[str] = ()) -> dict[str, Listing]:
         """What arrived in every partition, by key: those that have objects, and `keys`."""
@@ -139,14 +144,17 @@ class Objects(dg.ConfigurableResource[Any]):
     def strays(self, contract: SilverContract) -> list[str]:
         """Keys that lie where no partition looks: beside the topmost folders of partitions."""
         prefix, is_stray = contract.bronze.prefix, contract.layout.is_stray
-        folders, files = list_right_under(self.root, prefix)
+        folders, files = list_right_under(self._root(contract), prefix)
         odd = [name for name in folders if is_stray(name, is_folder=True)]
         odd += [name for name in files if is_stray(name, is_folder=False)]
         return sorted(shown(f"{prefix}{name}") for name in odd)
 
+    def _root(self, contract: SilverContract) -> str:
+        return contract.bronze.root or self.root
+
     def _lister(self, contract: SilverContract) -> ListFolder:
         prefix = contract.bronze.prefix
-        return lambda path: list_right_under(self.root, prefix + path)
+        return lambda path: list_right_under(self._root(contract), prefix + path)
 
     def _listings(
         self,
@@ -159,9 +167,9 @@ class Objects(dg.ConfigurableResource[Any]):
 
         What lies in no partition is shown with the partition `default`.
         """
-        prefix, sharing = contract.bronze.prefix, _sharing(contract)
+        root, prefix, sharing = contract.bronze.root, contract.bronze.prefix, _sharing(contract)
         found: dict[str, tuple[list[BronzeObject], list[str], list[NoObject]]] = {}
-        for item in (item for path in paths for item in self._list(prefix + path)):
+        for item in (item for path in paths for item in self._list(root, prefix + path)):
             key, name = contract.layout.split(item.key.removeprefix(prefix))
             if isinstance(item, NoObject) and item.hidden:
                 for each in [key] if key else _within(item.key, contract, keys):
@@ -184,14 +192,15 @@ class Objects(dg.ConfigurableResource[Any]):
 
     def verdict(self, contract: SilverContract, item: BronzeObject) -> Verdict:
         """How an object is spelled, or why it cannot be used as a whole."""
+        root = self._root(contract)
         try:
             if contract.bronze.uploaded:
                 # Of a mapping's records the key is made; they need not have it.
                 key = () if contract.bronze.mapping else contract.key
-                return _judged(self.root, item.key, item.etag, key, tops_of(contract))
+                return _judged(root, item.key, item.etag, key, tops_of(contract))
             # As its producer makes it, if it can be read at all.
-            if not aws.in_s3(self.root) and not os.access(f"{self.root}/{item.key}", os.R_OK):
-                open_object(self.root, item.key).close()
+            if not aws.in_s3(root) and not os.access(f"{root}/{item.key}", os.R_OK):
+                open_object(root, item.key).close()
         except FileNotFoundError:
             return Verdict(error="gone since it was listed")
         except OSError as error:
@@ -227,7 +236,8 @@ class Objects(dg.ConfigurableResource[Any]):
 
     def _compared(self, item: BronzeObject) -> tuple[Manifest | None, Deviation | None]:
         """The manifest of an object if it is of what lies there, else how they differ."""
-        manifest = self.manifest(item.key)
+        # Only the pipeline's own producers write manifests, and those to the lake.
+        manifest = None if item.root else self.manifest(item.key)
         if manifest is None:
             return None, None
         # An ETag of S3 is of the content; a file may change and keep it.
@@ -256,7 +266,7 @@ class Objects(dg.ConfigurableResource[Any]):
         if manifest:  # it is what the pipeline's own producer wrote
             return GZIPPED_LINES
         try:
-            return _sniffed(self.root, item.key, item.etag, tops_of(contract))
+            return _sniffed(self._root(contract), item.key, item.etag, tops_of(contract))
         except OSError:  # It went, or cannot be read; the build says so.
             return GZIPPED_LINES
 
@@ -264,7 +274,7 @@ class Objects(dg.ConfigurableResource[Any]):
         manifest, _ = self._compared(item)
         return Source(
             item.key,
-            f"{self.root}/{item.key}",
+            f"{self._root(contract)}/{item.key}",
             item.bytes,
             manifest.lines if manifest else None,
             manifest.sha256 if manifest else None,
@@ -364,14 +374,18 @@ Names = dict[SilverContract, re.Pattern[str]]
 @cache
 def _sharing(contract: SilverContract) -> Names:
     """The datasets that lie under the same prefix, this one among them, by their objects' names."""
-    prefix = contract.bronze.prefix
-    others = (c for c in SILVER if c.bronze.prefix == prefix and c.asset != contract.asset)
+    place = (contract.bronze.root, contract.bronze.prefix)
+    others = (
+        c for c in SILVER if (c.bronze.root, c.bronze.prefix) == place and c.asset != contract.asset
+    )
     return {c: re.compile(c.bronze.names, re.ASCII) for c in (contract, *others)}
 
 
-def of_dataset(key: str) -> list[SilverContract]:
-    """The datasets under whose prefix a key lies."""
-    return [c for c in SILVER if key.startswith(c.bronze.prefix)]
+def of_dataset(item: BronzeObject) -> list[SilverContract]:
+    """The datasets under whose prefix an object lies."""
+    return [
+        c for c in SILVER if c.bronze.root == item.root and item.key.startswith(c.bronze.prefix)
+    ]
 
 
 def owner(sharing: Sequence[SilverContract], name: str) -> SilverContract | None:

@@ -4,7 +4,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import ValidationError
@@ -15,6 +17,9 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 
 from event_pipeline.lake.folder_io import NEW, OLD, FolderIO, moved
+from event_pipeline.lake.once import once
+
+T = TypeVar("T")
 
 # What reading a metadata file that is lost or damaged raises.
 UNREADABLE = (OSError, ValueError, ValidationError)
@@ -83,7 +88,7 @@ def files_of(
     files. If `strict`, what cannot be read raises its error.
     """
     try:
-        manifests = snapshot.manifests(io)
+        manifests = _read(io, snapshot.manifest_list, lambda: snapshot.manifests(io))
     except Exception:  # whatever a reader of Avro meets in bytes that are none
         if strict:
             raise
@@ -95,12 +100,24 @@ def files_of(
             if len(io.new_input(manifest.manifest_path)) != manifest.manifest_length:
                 lost.append(manifest.manifest_path)
             elif not sizes_only:
-                files += [entry.data_file for entry in manifest.fetch_manifest_entry(io)]
+                files += _read(io, manifest.manifest_path, partial(_data_files, manifest, io))
         except Exception:  # as above
             if strict:
                 raise
             lost.append(manifest.manifest_path)
     return files, lost
+
+
+def _data_files(manifest: ManifestFile, io: FileIO) -> list[DataFile]:
+    return [entry.data_file for entry in manifest.fetch_manifest_entry(io)]
+
+
+def _read(io: FileIO, path: str, read: Callable[[], T]) -> T:
+    """What is read of a metadata file: once, where it lies in a folder."""
+    if not isinstance(io, FolderIO):
+        return read()
+    here = moved(path, io.properties.get(OLD, ""), io.properties.get(NEW, ""))
+    return once(here, read)
 
 
 def moved_file(file: DataFile, old: str, new: str) -> DataFile:

@@ -53,14 +53,14 @@ class Spelling:
 
 # As the pipeline's own producers write them.
 GZIPPED_LINES = Spelling("gzip")
-# JSON Lines; one array; objects in any layout; CSV with a header; Parquet.
-FORMS = ("lines", "array", "objects", "csv", "parquet")
+# JSON Lines; one array; objects in any layout; CSV with a header; Parquet; nothing that is read.
+FORMS = ("lines", "array", "objects", "csv", "parquet", "unknown")
 
 
 def sniff(raw: IO[bytes], fields: Collection[str] = ()) -> Spelling:
     """Tells how a seekable file is spelled; `fields` are names of which a CSV's header has some.
 
-    A damaged or unknown file is told as lines, whose reader says what is wrong with it.
+    A damaged file is told as lines, whose reader says what is wrong with it.
     """
     raw.seek(0)
     head = raw.read(len(PARQUET))
@@ -75,8 +75,9 @@ def sniff(raw: IO[bytes], fields: Collection[str] = ()) -> Spelling:
     text = codecs.getincrementaldecoder("utf-8-sig")("backslashreplace").decode(start)
     form = _json_form(text.lstrip(_WHITE))
     if form is None:
-        delimiter = _delimiter(text, fields)
-        return Spelling(compression, "csv", delimiter) if delimiter else Spelling(compression)
+        if delimiter := _delimiter(text, fields):
+            return Spelling(compression, "csv", delimiter)
+        return Spelling(compression, "unknown" if "\x00" in text else "lines")
     return Spelling(compression, form)
 
 
@@ -185,6 +186,8 @@ def records_of(raw: IO[bytes], spelling: Spelling) -> Iterator[str]:
     binary = open_binary(raw, spelling.compression)
     if spelling.form == "parquet":
         return map(one_line, _parquet(binary))
+    if spelling.form == "unknown":
+        raise EOFError("no JSON, CSV or Parquet, but a binary file: it holds zero bytes")
     newline = "" if spelling.form == "csv" else None
     text = io.TextIOWrapper(binary, "utf-8-sig", errors="backslashreplace", newline=newline)
     if spelling.form == "csv":

@@ -3,11 +3,16 @@
 import gzip
 import os
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 
-from event_pipeline.contracts import COMMERCE_USERS, EVENTS, SILVER
+import pytest
+
+from event_pipeline.contracts import COMMERCE_USERS, EVENTS, SILVER, feeds
 from event_pipeline.lake import inventory
-from event_pipeline.lake.inventory import Inventory, take_inventory
+from event_pipeline.lake.inventory import FOREIGN, Inventory, take_inventory
+from event_pipeline.lake.objects import Objects
 from event_pipeline_tests.conftest import DROP, HOUR, Lab, jsonl
 
 NOW = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
@@ -96,3 +101,22 @@ def test_counts_are_exact_of_ten_thousand(lab: Lab) -> None:
     for n in range(10_000):
         (folder / f"{n}.csv").touch()
     assert Counter(each.kind for each in take(lab).unread) == {inventory.FOREIGN: 10_000}
+
+
+def test_what_lies_under_a_feeds_own_root_is_accounted_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "theirs"
+    bronze = replace(feeds.FIREHOSE, root=str(theirs), names=r"shop-.*", expected="shop-1")
+    contract = replace(EVENTS, bronze=bronze)
+    for module in ("objects", "inventory"):
+        monkeypatch.setattr(f"event_pipeline.lake.{module}.SILVER", (contract, COMMERCE_USERS))
+    for name in ("shop-1", "other"):
+        path = theirs / "firehose/2026/01/01/10" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    found = take_inventory(Objects(root=str(tmp_path / "lake")), date(2026, 1, 1), now)
+    assert list(found.of(contract)) == ["2026-01-01-10:00"]
+    (unread,) = found.unread
+    assert (unread.key, unread.kind) == (f"{theirs}/firehose/2026/01/01/10/other", FOREIGN)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import IO
 
 import pytest
@@ -19,6 +20,7 @@ from event_pipeline.contracts import (
     COMMERCE_USERS,
     EVENTS,
     Contract,
+    feeds,
 )
 from event_pipeline.lake.listing import BronzeObject
 from event_pipeline.lake.manifests import Deviation
@@ -524,3 +526,24 @@ def test_a_folder_that_cannot_be_read_keeps_its_partitions_and_no_others(
         hours[2]: {},
     }
     assert set(lab.objects.day(EVENTS, date(2026, 1, 1))) >= set(hours[:2])
+
+
+def test_a_feed_lies_under_a_root_of_its_own(lab: Lab, tmp_path: Path) -> None:
+    """It is read there, and nothing of the lake's is mistaken for it."""
+    root = tmp_path / "theirs"
+    bronze = replace(feeds.FIREHOSE, root=str(root), names=r"shop-.*", expected="shop-1")
+    contract = replace(EVENTS, bronze=bronze)
+    for base, name in ((root, "shop-1"), (root, "other"), (lab.root, "shop-2")):
+        path = base / "firehose/2026/01/01/10" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"timestamp": "2026-01-01T10:00:00Z"}))
+    listing = lab.objects.partition(contract, HOUR)
+    assert [item.name for item in listing.objects] == ["shop-1"]
+    assert listing.foreign == ("firehose/2026/01/01/10/other",)
+    assert lab.objects.day(contract, date(2026, 1, 1)) == {HOUR: listing}
+    assert list(lab.objects.days(contract)) == [date(2026, 1, 1)]
+    (source,) = lab.objects.sources(contract, listing)
+    assert source.uri == f"{root}/firehose/2026/01/01/10/shop-1"
+    assert source.spelling == Spelling("", "lines")
+    (built,) = lab._build(contract, [HOUR], {})
+    assert (built.receipt["lines"], built.receipt["quarantined"]) == (1, 1)

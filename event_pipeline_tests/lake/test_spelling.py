@@ -112,10 +112,20 @@ def test_a_header_that_names_a_field_twice_makes_the_object_unreadable() -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["word", "a,b\n1,2", "2026-01-01,x\n", "<html>", "", "\x00\x01", "null", "17"]
+    "text", ["word", "a,b\n1,2", "2026-01-01,x\n", "<html>", "", "\x01", "null", "17"]
 )
 def test_a_text_that_is_none_of_them_is_lines(text: str) -> None:
     assert sniff(io.BytesIO(text.encode()), NAMES) == Spelling()
+
+
+@pytest.mark.parametrize("data", [b"PK\x03\x04\x14\x00\x08", b"\x00\x01", gzip.compress(b"x" * 99)])
+def test_a_binary_file_of_another_kind_cannot_be_read(data: bytes) -> None:
+    packed = gzip.compress(data)
+    assert sniff(io.BytesIO(packed), NAMES) == Spelling("gzip", "unknown")
+    with pytest.raises(DAMAGED, match="binary file"):
+        read(packed)
+    # Of a text that holds a zero byte all else is read.
+    assert read(b'{"id": "\x00"}\n{"id": 1}') == ['{"id": "\x00"}', '{"id": 1}']
 
 
 def test_values_of_parquet_keep_their_digits() -> None:

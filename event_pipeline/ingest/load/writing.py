@@ -68,7 +68,12 @@ def key_of(contract: SilverContract, start: datetime, load: str, part: int = 0) 
     stem = posixpath.basename(bronze.expected or contract.identifier[1]).partition(".")[0]
     name = f"{stem}{f'-{start:%H%M}' if is_hourly else ''}{suffix}.jsonl.gz"
     folder = contract.layout.folder(contract.cadence.key(start))
-    if bronze.mapping or "*" in folder or not re.fullmatch(bronze.names, name, re.ASCII):
+    if (
+        bronze.root
+        or bronze.mapping
+        or "*" in folder
+        or not re.fullmatch(bronze.names, name, re.ASCII)
+    ):
         raise LoadError(
             f"{contract.identifier[1]} is read as other systems write it; a file cannot be loaded"
             f" beside, as {bronze.prefix}{folder}{name}"

@@ -1,0 +1,34 @@
+"""Metadata files of a lake in a folder, each parsed once in a process.
+
+Iceberg never rewrites a metadata file, a manifest list or a manifest, so what was read of one stays
+true for as long as the file is the same. A file that is damaged, or another, is read anew: its
+inode, size or time of change differ.
+"""
+
+import os
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, TypeVar
+
+from cachetools import LRUCache
+
+# The manifests of some thousand states; one of a year of hours takes a few megabytes.
+MOST = 2_000
+
+T = TypeVar("T")
+_read: LRUCache[tuple[Any, ...], Any] = LRUCache(MOST)
+_lock = Lock()
+
+
+def once(path: str, read: Callable[[], T]) -> T:
+    """What `read` makes of a file, or made of it before. Raises what it raises, and OSError."""
+    found = os.stat(path)
+    key = (path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    with _lock:
+        if key in _read:
+            kept: T = _read[key]
+            return kept
+    value = read()
+    with _lock:
+        _read[key] = value
+    return value

@@ -47,7 +47,7 @@ ADVICE = {
     "ConnectTimeoutError": ": is the region right, and the network there?",
     "SSLError": ": AWS_CA_BUNDLE names the file of certificates to trust",
 }
-# The lifetime of credentials that obstore is told. It asks for new ones five minutes before their
+# obstore is told that credentials live for this long. It asks for new ones five minutes before they
 # end, and so at each call; boto3 alone decides when they are renewed.
 ASKED_AGAIN = timedelta(minutes=1)
 

@@ -24,12 +24,12 @@ TEMPLATE = "infra/data_plane.yaml"
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
 LONGEST_BODY = 51_200
 
-# The parameter that no person gives. Together with another one, it tells that a stack is ours.
+# Only this module sets this parameter. A stack that has all of OURS was made from our template.
 RELEASE = "Release"
 OURS = frozenset({RELEASE, "DatabasePrefix"})
 LAKE = "LakeBucket"
 ARTIFACTS = "ArtifactsBucket"
-# What is in these can be made anew.
+# Buckets whose contents can be made again.
 PASSING = ("ResultsBucket", "PipesBucket", ARTIFACTS)
 
 # Days until a deleted key is gone; until then it can be restored. KMS allows no more.

@@ -80,7 +80,7 @@ class Stack:
         The changes are shown first. Those that would replace or remove a bucket, key or database
         are refused with DeployError, unless `replace_data`. CloudFormation undoes a failure.
         """
-        # By the token, CloudFormation knows a request that comes twice, as after a lost answer.
+        # The token lets CloudFormation recognise a request that is repeated after a lost answer.
         token = _token()
         change_set = self._cloudformation.create_change_set(
             StackName=self.name,

@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 from event_pipeline import aws
 
-# A claim lapses if nobody confirms it for so many seconds and no run of it is known.
+# A claim lapses after this time if nobody confirms it and no run of it is known.
 GRACE_SECONDS = 90
 
 

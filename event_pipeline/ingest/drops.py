@@ -31,7 +31,7 @@ KNOWN, UNKNOWN = "u_", "x_"
 # What a visitor does: [v]iew products, and [p]urchase the one viewed last. A script has 2.5 events
 # on average, so that two sessions give a user the original's five events.
 SCRIPTS = ("v", "vv", "vvp", "vvvp")
-USERS_PER_ACTIVE = 5  # one user in so many has events and orders
+USERS_PER_ACTIVE = 5  # one user in this many has events and orders
 
 _KEYS = {"users": "user_id", "events": "event_id", "orders": "order_id"}
 _BROKEN_FIELDS: dict[str, dict[str, dict[str, str]]] = {

@@ -18,7 +18,7 @@ from event_pipeline.lake.text import LONGEST_LINE, is_joined, one_line
 
 Json = dict[str, Any]
 
-# JSON as strict as Spark's reader can be told to be.
+# Options that make Spark's reader of JSON as strict as it can be.
 STRICT = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
 # A text that may have been a number in the line; Spark spells numbers in its own way.
 ODD_NUMBER = "^-?([0-9]+[.eE][-+.eE0-9]*|0)$"

@@ -87,7 +87,7 @@ def clear_errors() -> Iterator[None]:
 
 
 def say(error: duckdb.Error) -> str:
-    """What is wrong, in one line and without DuckDB's own prefixes and advice."""
+    """A DuckDB error in one line, without DuckDB's own prefixes and advice."""
     if told := OURS.search(str(error)):
         return told[1]
     if "Division by zero" in str(error):

@@ -1,4 +1,4 @@
-"""The command `load`: loads many sources by one order, and tells a person what came of it."""
+"""The command `load`: loads all given sources with the same options, and reports on each."""
 
 import re
 from collections.abc import Iterator, Sequence

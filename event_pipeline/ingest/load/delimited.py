@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DELIMITERS = (",", ";", "\t", "|")
-# Lines of the sample that tells the delimiter, the header and what stands above it.
+# How many lines are sampled to find the delimiter, the header and what stands above it.
 SAMPLE = 500
 LONGEST_SAMPLE = 1 << 20  # characters
 # Another way to read is taken only if the share of the sample that it can read is so much larger.
 SLIGHTLY, CLEARLY = 0.001, 0.02
-# The first line `sep=;` by which Excel tells the delimiter.
+# The first line `sep=;` in which Excel names the delimiter.
 _SEP = re.compile(r'"?sep=(.)"?\r?\n?$', re.I)
 # A text that looks like a value rather than like the name of a column.
 _VALUE = re.compile(

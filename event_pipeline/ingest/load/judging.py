@@ -255,7 +255,7 @@ def _conflicts(connection: duckdb.DuckDBPyConnection, contract: SilverContract) 
 
 
 def check_some_place(judgement: Judgement) -> None:
-    """Raises LoadError if no row of a load fits a partition. It tells why most rows do not."""
+    """Raises LoadError if no row of a load fits a partition; its message gives the main reason."""
     if judgement.rows and judgement.left_out == judgement.rows:
         most = max(judgement.outside, key=lambda each: each.rows)
         advice = f": {most.advice}" if most.advice else ""

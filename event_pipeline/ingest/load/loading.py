@@ -28,7 +28,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Order:
-    """What a person wants of a load, the same for each of its sources.
+    """The options that a person gives for a load, the same for each of its sources.
 
     `sql` is the mapping's text. `also` has the files that it may read beside `input`, by table
     name. A stream's rows go to the slot of their own time, or to the hour `arrival_hour`. A drop's

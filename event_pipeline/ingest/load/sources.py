@@ -22,7 +22,7 @@ STDIN = "-"
 PIPE = "standard input"
 REMOTE = ("s3://", "http://", "https://")
 READ_AT_ONCE = 1 << 20
-# A connection that is silent for so many seconds is given up.
+# Seconds of silence after which a connection is given up.
 PATIENCE = 60
 # Prefixes of the names of files that programs leave beside data.
 ASIDE = (".", "_")
@@ -72,7 +72,7 @@ def _found(word: str) -> Iterator[Source]:
         yield from _found_in_s3(word)
     elif word.startswith(REMOTE):
         parts = urlsplit(word)
-        # The name leaves out the query: a signature in it is a secret, and soon another one.
+        # The name leaves out the query: a signature in it is a secret, and changes soon.
         yield Source(word, urlunsplit((parts.scheme, parts.hostname or "", parts.path, "", "")))
     elif path.is_dir():
         files = [p for p in sorted(path.rglob("*")) if p.is_file()]

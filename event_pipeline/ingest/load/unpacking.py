@@ -63,7 +63,7 @@ def unpack(stream: BufferedStream, name: str, scratch: Path) -> Iterator[Part]:
 
 
 def without_ending(name: str) -> str:
-    """A file's name without its ending, if that ending tells of compression."""
+    """A file's name without an ending for compression, such as .gz."""
     path = PurePosixPath(name)
     return path.stem if path.suffix.lower() in ENDINGS else path.name
 

@@ -96,7 +96,7 @@ def _placed(connection: duckdb.DuckDBPyConnection) -> str:
     [(earliest,)] = connection.execute(first).fetchall()
     if earliest is None:
         return "SELECT slot, line FROM judged LIMIT 0"
-    # A row whose time cannot be told goes with the earliest; Silver will say what is wrong.
+    # A row without a readable time goes with the earliest; Silver will say what is wrong.
     return (
         f"SELECT coalesce(slot, TIMESTAMP '{earliest:%Y-%m-%d %H:%M:%S}') AS slot, line FROM judged"
         " WHERE outside IS NULL"

@@ -153,7 +153,7 @@ def function(node: exp.Anonymous) -> Node:
 
 
 def _check(name: str, count: int) -> None:
-    """Raises QueryError if there is no such function, or not with so many arguments."""
+    """Raises QueryError if the function does not exist here, or not with so many arguments."""
     if name in ELSEWHERE or name.startswith(("st_", "bing_")):
         raise QueryError(f"{name}() is not there on target local; target aws has it")
     if name not in functions():

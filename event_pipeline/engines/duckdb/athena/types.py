@@ -1,6 +1,6 @@
 """Rewrites what depends on the types of operands.
 
-DuckDB itself tells the types. When it refuses a call, its error names the types of the arguments,
+DuckDB itself reports the types. When it refuses a call, its error names the types of the arguments,
 wherever in the query the call stands. So a call that must fail is put in a node's place, and the
 query is bound over tables without rows.
 """
@@ -163,7 +163,7 @@ class _Types:
 
 
 def _place(column: Node) -> tuple[int, str]:
-    """What identifies a column: its text and its SELECT, within which it has one type."""
+    """Identifies a column by its SELECT, within which it has one type, and its text."""
     return id(column.parent_select), column.sql()
 
 
@@ -268,7 +268,7 @@ def _exact(a: Node, b: Node, digits: int, scale: int) -> Node:
 
 
 def _shifted(node: Node, scale: int, places: int) -> Node:
-    """A decimal as a whole number, with its point moved right by so many places."""
+    """A decimal with this scale, times 10**places, as a whole number."""
     if not places:
         return cast(node, "HUGEINT")
     # Cast to the most digits first: DuckDB gives a product only as many as its factors have.

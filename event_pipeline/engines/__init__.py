@@ -121,10 +121,10 @@ class DeriveRequest:
 class PartitionReport:
     """What became of one partition: its ledger, in lines and rows, and its files.
 
-    `records` counts the records in its objects. `lines` counts the same, except that a record which
-    makes several rows is as many lines. It does not depend on the judgement: the producer's
-    manifest tells it if the manifest fits the object, else the engine counts. `skipped` counts
-    lines that a mapping leaves out.
+    `records` counts the records in its objects. `lines` counts the same, except that a record that
+    makes several rows counts as that many lines. It does not depend on the judgement: it comes from
+    the producer's manifest if that fits the object, else the engine counts. `skipped` counts lines
+    that a mapping leaves out.
 
     `rejected` counts lines by reason, `event_dates` rows by date (YYYY-MM-DD), and `unknown` lines
     by field that the contract does not know. `bytes` is the size of the Bronze objects. `run` is

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from event_pipeline.bronze import manifest_key, object_key
 from event_pipeline.build import Built, build_gold, build_silver
 from event_pipeline.contracts import EVENTS, GOLD, Contract, GoldContract, SilverContract
 from event_pipeline.engines import Transformer
 from event_pipeline.engines.duckdb import DuckDBQuerier, DuckDBTransformer
-from event_pipeline.ingest.handler import FolderStore, manifest_key, object_key, write_once
+from event_pipeline.ingest.handler import FolderStore, write_once
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.partitions import HOURLY

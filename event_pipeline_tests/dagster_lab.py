@@ -14,6 +14,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from event_pipeline import automation
 from event_pipeline.assets.bronze import FILES_VALID
+from event_pipeline.bronze import manifest_key, object_key
 from event_pipeline.contracts import (
     COMMERCE_EVENTS,
     COMMERCE_ORDERS,
@@ -25,7 +26,7 @@ from event_pipeline.contracts import (
     SilverContract,
 )
 from event_pipeline.definitions import definitions
-from event_pipeline.ingest.handler import FolderStore, manifest_key, object_key, write_once
+from event_pipeline.ingest.handler import FolderStore, write_once
 from event_pipeline.partitions import HOURLY
 from event_pipeline.resources import resources
 from event_pipeline.sensors import arrivals, gold

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from event_pipeline.bronze import object_key
 from event_pipeline.contracts.contract import LAYOUTS
 from event_pipeline.contracts.layout import Layout, ListFolder
-from event_pipeline.ingest.handler import object_key
 from event_pipeline.partitions import DAILY, HOURLY, Cadence
 
 HOURS, DAYS = (Layout(LAYOUTS[cadence], cadence) for cadence in (HOURLY, DAILY))

@@ -18,9 +18,10 @@ from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
 from event_pipeline import report, runs
+from event_pipeline.bronze import object_key
 from event_pipeline.definitions import definitions
 from event_pipeline.home import open_instance
-from event_pipeline.ingest.handler import FolderStore, object_key
+from event_pipeline.ingest.handler import FolderStore
 from event_pipeline.partitions import DAY, HOURLY
 from event_pipeline.resources import resources
 from event_pipeline.settings import Settings

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from event_pipeline.bronze import EVENTS
 from event_pipeline.contracts.columns import NAME, TYPE_CHOICES, Column, is_type
 from event_pipeline.contracts.layout import Layout
 from event_pipeline.contracts.placeholders import PLACEHOLDER
@@ -24,8 +25,6 @@ ENGINE_RULES = {
 }
 MISSING = "_missing"
 LAYERS = ("silver", "quarantine", "gold")
-# Where the pipeline's own producer writes.
-PRODUCED = "bronze/events/"
 ANY_NAME = r"(.*/)?[^/_.][^/]*"
 LAYOUTS = {
     HOURLY: "year={yyyy}/month={MM}/day={dd}/hour={HH}/",
@@ -85,9 +84,9 @@ class Bronze:
             yield f"bronze.mapping {self.mapping!r}: there is no file {SQL / self.mapping}"
         if self.root and not re.fullmatch(r"s3://[^/]+|/.*[^/]", self.root):
             yield f"bronze.root {self.root!r}: must be s3://bucket, or a folder from / on"
-        own = self.prefix == PRODUCED and not (self.root or self.layout or self.mapping)
+        own = self.prefix == EVENTS and not (self.root or self.layout or self.mapping)
         if self.produced and not own:
-            yield f"bronze.produced: the producer writes to {PRODUCED} and in no other layout"
+            yield f"bronze.produced: the producer writes to {EVENTS} and in no other layout"
         if self.each and not self.mapping:
             yield "bronze.each: means nothing without a mapping, which says what an element gives"
 

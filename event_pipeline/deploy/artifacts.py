@@ -17,7 +17,13 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 PACKAGE = Path(__file__).parents[1]
 
 # What `ingest.handler` imports; its neighbours need DuckDB and Dagster.
-LAMBDA = ("__init__.py", "ingest/__init__.py", "ingest/generator.py", "ingest/handler.py")
+LAMBDA = (
+    "__init__.py",
+    "bronze.py",
+    "ingest/__init__.py",
+    "ingest/generator.py",
+    "ingest/handler.py",
+)
 PROGRAM = "jobs/transform.py"
 # What the program imports, on the driver and on Spark's workers.
 GLUE = (

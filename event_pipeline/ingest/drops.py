@@ -13,8 +13,9 @@ from io import BytesIO
 from itertools import cycle, product
 from random import Random
 
+from event_pipeline.bronze import drop_key
 from event_pipeline.ingest.generator import PRODUCTS
-from event_pipeline.ingest.handler import BRONZE, FolderStore, S3Store
+from event_pipeline.ingest.handler import FolderStore, S3Store
 
 FILES = ("users", "events", "orders")
 
@@ -87,7 +88,7 @@ def file_key(day: date, name: str) -> str:
     Raises ValueError if there is no file of that name.
     """
     _check_name(name)
-    return f"{BRONZE}commerce/date={day:%Y-%m-%d}/{name}.json"
+    return drop_key(day, f"{name}.json")
 
 
 def generate_drop(day: date, name: str, profile: DropProfile) -> Iterator[bytes]:

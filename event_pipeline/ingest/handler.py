@@ -1,7 +1,7 @@
 """Writes a slot's events to Bronze, once. An AWS Lambda that also runs in process on a laptop.
 
 Standard library and boto3 only, and boto3 only for a lake on S3: the Lambda's package is
-`event_pipeline/__init__.py` and `event_pipeline/ingest/`.
+`event_pipeline/__init__.py`, `event_pipeline/bronze.py` and `event_pipeline/ingest/`.
 """
 
 import gzip
@@ -20,11 +20,8 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, Literal, TypedDict
 
+from event_pipeline.bronze import folder_etag, manifest_key, object_key
 from event_pipeline.ingest.generator import SLOT, Profile, generate
-
-BRONZE = "bronze/"
-MANIFESTS = "bronze/_manifests/"
-LOADS = "bronze/_loads/"
 
 # gzip's level. It gives 19 bytes an event; level 6 would save a fifth and cost a third of the
 # speed.
@@ -43,18 +40,6 @@ class Result(TypedDict):
     bytes: int
     sha256: str
     seconds: float
-
-
-def object_key(slot: datetime) -> str:
-    """Key, from the lake's root, of the object of the slot that starts at `slot` (aware)."""
-    slot = slot.astimezone(UTC)
-    folder = slot.strftime("year=%Y/month=%m/day=%d/hour=%H/minute=%M")
-    return f"{BRONZE}events/{folder}/events-{slot:%Y%m%d-%H%M%S}.jsonl.gz"
-
-
-def manifest_key(key: str) -> str:
-    """Key of the manifest of an object under `bronze/`. Manifests lie under `bronze/` too."""
-    return f"{MANIFESTS}{key.removeprefix(BRONZE)}.json"
 
 
 def last_whole_slot(now: datetime) -> datetime:
@@ -137,11 +122,6 @@ class FolderStore:
             with suppress(FileNotFoundError):
                 if time.time() - leftover.stat().st_mtime > timedelta(hours=1).total_seconds():
                     leftover.unlink()
-
-
-def folder_etag(file: os.stat_result) -> str:
-    """ETag of a file: inode, microseconds of its last change and size in bytes, in hex."""
-    return f'"{file.st_ino:x}-{file.st_mtime_ns // 1000:x}-{file.st_size:x}"'
 
 
 class S3Store:

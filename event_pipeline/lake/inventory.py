@@ -5,13 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from event_pipeline.bronze import BRONZE, LOADS, MANIFESTS
 from event_pipeline.contracts import SILVER, SilverContract
-from event_pipeline.ingest.handler import BRONZE, MANIFESTS
 from event_pipeline.lake.listing import BronzeObject, NoObject, shown
 from event_pipeline.lake.objects import Listing, Objects, may_lie_in, of_dataset, owner
 
-# Where `load` keeps the record of what it has loaded.
-LOADS = "bronze/_loads/"
 MANIFEST_END = ".json"
 
 FOREIGN = "foreign name"

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from event_pipeline import aws
-from event_pipeline.ingest.handler import folder_etag
+from event_pipeline.bronze import folder_etag
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NEVER = datetime.min.replace(tzinfo=UTC)

@@ -16,10 +16,10 @@ from obstore.store import LocalStore, ObjectStore
 from pydantic import PrivateAttr
 
 from event_pipeline import aws
+from event_pipeline.bronze import BRONZE, manifest_key
 from event_pipeline.contracts import SILVER, SilverContract
 from event_pipeline.contracts.layout import ListFolder
 from event_pipeline.digests import short_digest
-from event_pipeline.ingest.handler import BRONZE, manifest_key
 from event_pipeline.lake.listing import (
     BronzeObject,
     NoObject,

@@ -11,9 +11,9 @@ import dagster as dg
 
 from event_pipeline.assets.bronze import BRONZE_EVENTS
 from event_pipeline.automation import DATA_VERSION
+from event_pipeline.bronze import object_key
 from event_pipeline.contracts import EVENTS
 from event_pipeline.definitions import definitions
-from event_pipeline.ingest.handler import object_key
 from event_pipeline.lake.objects import Objects
 from event_pipeline.partitions import HOUR
 from event_pipeline.settings import Settings

@@ -6,6 +6,7 @@ from importlib import import_module
 
 import pytest
 
+from event_pipeline import bronze
 from event_pipeline.contracts import EVENTS, GOLD
 from event_pipeline.ingest import handler
 from event_pipeline_tests.infra.template import DATA_PLANE, WILDCARD_RESOURCES, Json, Stack
@@ -319,7 +320,7 @@ def projected(slot: datetime) -> str | None:
     ],
 )
 def test_projected_partitions_are_where_slots_lie(slot: datetime) -> None:
-    folder, _, _ = handler.object_key(slot).rpartition("/")
+    folder, _, _ = bronze.object_key(slot).rpartition("/")
     assert projected(slot) == f"s3://<LakeBucket>/{folder}/"
     table = properties("BronzeEvents")["TableInput"]
     assert str(projected(slot)).startswith(table["StorageDescriptor"]["Location"])
@@ -410,10 +411,10 @@ def test_a_role_has_power_over_nothing_but_the_stacks_own(role: str) -> None:
 
 
 LAKE = "<LakeBucket.Arn>"
-SLOT = f"{LAKE}/{handler.object_key(START)}"
-MANIFEST = f"{LAKE}/{handler.manifest_key(handler.object_key(START))}"
+SLOT = f"{LAKE}/{bronze.object_key(START)}"
+MANIFEST = f"{LAKE}/{bronze.manifest_key(bronze.object_key(START))}"
 DROP = f"{LAKE}/bronze/commerce/date=2025-01-01/users.json"
-DROP_MANIFEST = f"{LAKE}/{handler.manifest_key('bronze/commerce/date=2025-01-01/users.json')}"
+DROP_MANIFEST = f"{LAKE}/{bronze.manifest_key('bronze/commerce/date=2025-01-01/users.json')}"
 SILVER = f"{LAKE}/silver/events/data/x/rows.parquet"
 CATALOG = "arn:aws:glue:REGION:ACCOUNT"
 

@@ -26,9 +26,10 @@ import obstore.store
 import pytest
 from botocore.config import Config
 
+from event_pipeline.bronze import manifest_key, object_key
 from event_pipeline.ingest import generator, handler
 from event_pipeline.ingest.generator import SLOT, Profile, event_count, generate
-from event_pipeline.ingest.handler import FolderStore, S3Store, ingest, manifest_key, object_key
+from event_pipeline.ingest.handler import FolderStore, S3Store, ingest
 from event_pipeline_tests.conftest import clock
 
 START = datetime(2025, 11, 19, 17, 50, tzinfo=UTC)

@@ -12,10 +12,11 @@ from typing import Any
 import dagster as dg
 
 from event_pipeline import runs
+from event_pipeline.bronze import object_key
 from event_pipeline.contracts import TABLES
 from event_pipeline.home import open_instance
 from event_pipeline.ingest.drops import DropProfile, write_drop
-from event_pipeline.ingest.handler import FolderStore, object_key
+from event_pipeline.ingest.handler import FolderStore
 from event_pipeline.lake.tables import Lake
 from event_pipeline.partitions import DAY, HOURLY
 from event_pipeline.settings import Settings

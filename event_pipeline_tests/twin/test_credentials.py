@@ -30,9 +30,9 @@ from botocore.utils import JSONFileCache
 from pyarrow.fs import S3FileSystem
 
 from event_pipeline import aws
+from event_pipeline.bronze import object_key
 from event_pipeline.contracts import EVENTS
 from event_pipeline.engines.athena import AthenaQuerier
-from event_pipeline.ingest.handler import object_key
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.partitions import HOURLY

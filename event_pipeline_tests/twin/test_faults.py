@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
+from event_pipeline.bronze import manifest_key, object_key
 from event_pipeline.contracts import COMMERCE_USERS, EVENTS
 from event_pipeline.deploy import artifacts
 from event_pipeline.engines.claims import Claim, Claims
 from event_pipeline.engines.glue.job import GlueJob
 from event_pipeline.engines.glue.job_runs import JobRuns, Work
-from event_pipeline.ingest.handler import S3Store, manifest_key, object_key
+from event_pipeline.ingest.handler import S3Store
 from event_pipeline.ingest.ingester import LambdaIngester
 from event_pipeline.lake.objects import Objects
 from event_pipeline_tests.twin.conftest import LAKE, RESULTS, job, role

@@ -13,9 +13,10 @@ from functools import cached_property
 from typing import Any
 
 from event_pipeline import aws
+from event_pipeline.bronze import LOADS, manifest_key
 from event_pipeline.digests import short_digest
 from event_pipeline.errors import LoadError
-from event_pipeline.ingest.handler import LOADS, FolderStore, S3Store, manifest_key, open_store
+from event_pipeline.ingest.handler import FolderStore, S3Store, open_store
 from event_pipeline.ingest.load.sources import STDIN
 
 AT_ONCE = 8

@@ -16,15 +16,10 @@ from typing import Any
 
 import duckdb
 
+from event_pipeline.bronze import object_key
 from event_pipeline.contracts import SilverContract
 from event_pipeline.errors import LoadError
-from event_pipeline.ingest.handler import (
-    COMPRESSION,
-    FolderStore,
-    S3Store,
-    object_key,
-    write_over,
-)
+from event_pipeline.ingest.handler import COMPRESSION, FolderStore, S3Store, write_over
 from event_pipeline.partitions import HOURLY
 
 # About how many bytes of text one object holds. Every object that is being written is in memory.

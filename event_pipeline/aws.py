@@ -1,8 +1,8 @@
-"""AWS as boto3 finds it: one session whose region, credentials and endpoints every client has.
+"""Access to AWS: one boto3 session, whose region, credentials and endpoints all clients use.
 
 Credentials are whatever that session finds (keys in the environment, profiles, roles, SSO, web
 identity, containers, instances, a credential process), and are renewed before they end. PyArrow
-and obstore are given them each time: what they would find by themselves is less.
+and obstore get them from the session at each use, because they find fewer kinds by themselves.
 """
 
 import json
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Throttled calls slow this process down instead of failing a run.
 RETRIES: "_RetryDict" = {"mode": "adaptive", "max_attempts": 10}
-# How services say that credentials were good once, are of nobody, or that clocks differ.
+# The codes by which services say that credentials have expired, are unknown, or that clocks differ.
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 UNKNOWN = (
     "AuthFailure",
@@ -35,7 +35,7 @@ UNKNOWN = (
     "UnrecognizedClientException",
 )
 SKEWED = ("RequestTimeTooSkewed", "RequestInTheFuture")
-# What to do about errors of botocore, by the name of their class.
+# Advice on botocore's errors, by the names of their classes.
 ADVICE = {
     "NoCredentialsError": ": set AWS_PROFILE, or sign in with aws sso login or aws configure",
     "PartialCredentialsError": ": set AWS_PROFILE, or sign in with aws sso login or aws configure",
@@ -47,18 +47,19 @@ ADVICE = {
     "ConnectTimeoutError": ": is the region right, and the network there?",
     "SSLError": ": AWS_CA_BUNDLE names the file of certificates to trust",
 }
-# When obstore's credentials end, as it is told. It asks for others five minutes before, thus at
-# each call, and boto3 alone decides when they are renewed.
+# obstore is told that credentials live for this long. It asks for new ones five minutes before they
+# end, and so at each call; boto3 alone decides when they are renewed.
 ASKED_AGAIN = timedelta(minutes=1)
 
-# boto3 makes sessions and clients in one thread at a time only.
+# Only one thread at a time may make boto3's sessions and clients.
 _making = RLock()
 
 
 def session() -> Any:
     """The process's boto3 session: it finds credentials once, and renews them for all clients.
 
-    Raises botocore's NoRegionError and NoCredentialsError where there are none.
+    Raises botocore's NoRegionError or NoCredentialsError if it finds none, and UsageError if the
+    configuration cannot be used.
     """
     with _making:
         return _session()
@@ -71,13 +72,16 @@ def client(service: str, read_timeout: int = 60) -> Any:
 
 
 def once(service: str, read_timeout: int) -> Any:
-    """A client that makes each call once, for calls that must not be repeated unseen."""
+    """A client that never retries, for calls that must not be repeated unnoticed.
+
+    `read_timeout` is in seconds.
+    """
     never = {"mode": "standard", "total_max_attempts": 1}
     return _made(service, retries=never, read_timeout=read_timeout)
 
 
 def forget() -> None:
-    """Has the next call look for everything anew, as a new process would."""
+    """Drops all that is cached, so that the next call finds everything anew."""
     for found in (_session, _client, _filesystem):
         found.cache_clear()
 
@@ -88,14 +92,14 @@ def _session() -> Any:
     from botocore.exceptions import NoCredentialsError, NoRegionError
 
     with _wrong_configuration_told():
-        # boto3 alone of AWS's tools does not read AWS_REGION by itself.
+        # AWS's other tools read AWS_REGION by themselves; boto3 does not.
         found = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
         if found.region_name is None:
             raise NoRegionError
         resolved = found.get_credentials()
         if resolved is None:
             raise NoCredentialsError
-        # Asks for those of a role now, so that it is here that it is refused.
+        # Asks for a role's credentials now, so that a refusal is raised here.
         resolved.get_frozen_credentials()
     return found
 
@@ -114,10 +118,10 @@ def _made(service: str, **options: Any) -> Any:
 
 @contextmanager
 def _wrong_configuration_told() -> Iterator[None]:
-    """Raises UsageError for what botocore lets Python say of a wrong configuration.
+    """Raises UsageError for the errors of Python that a wrong configuration causes in botocore.
 
-    Such are a token's file that is not there, a credential process that is not there or prints
-    something else than JSON, and an endpoint that is no URL.
+    Examples are a token's file that is missing, a credential process that is missing or prints
+    something else than JSON, and an endpoint that is not a URL.
     """
     from botocore.exceptions import BotoCoreError
 
@@ -132,13 +136,16 @@ def _wrong_configuration_told() -> Iterator[None]:
 
 
 def credentials() -> Any:
-    """The credentials of this moment, as boto3 signs with them: renewed if they end soon."""
+    """The current credentials, which boto3 renews first if they end soon.
+
+    They have `access_key`, `secret_key` and `token`.
+    """
     with _wrong_configuration_told():
         return session().get_credentials().get_frozen_credentials()
 
 
 def connection_errors() -> tuple[type[Exception], ...]:
-    """What is raised where no answer came, so that nobody knows what became of the call."""
+    """The exceptions that are raised if no answer came, so that the call's outcome is unknown."""
     from botocore.exceptions import ConnectionError, HTTPClientError
 
     return ConnectionError, HTTPClientError
@@ -150,9 +157,9 @@ def status(error: Any) -> int:
 
 
 def complaint(error: BaseException) -> str | None:
-    """What AWS says against a call, or why it cannot be asked, in a line; None of other errors.
+    """One-line message for an AWS error; None if AWS did not cause it.
 
-    The packages that call AWS for us hide it: it may be the cause of what they raise.
+    The packages that call AWS for us hide its error, so the causes of an error are looked at too.
     """
     return next(filter(None, map(_said, _causes(error))), None)
 
@@ -180,7 +187,10 @@ def _said(error: BaseException) -> str | None:
 
 
 def _of_obstore(error: BaseException) -> str:
-    """What S3 answered, in XML, or why there are no credentials: obstore has only a text of it."""
+    """The message in an error of obstore: what S3 answered, or why there are no credentials.
+
+    obstore's error is only a text, which holds S3's answer in XML.
+    """
     if "credential provider" in str(error):
         try:
             credentials()
@@ -239,14 +249,14 @@ def log_end(group: str, stream: str, lines: int) -> list[str]:
             )
         except logs.exceptions.ResourceNotFoundException:
             return []
-        # A page may be empty and not the last.
+        # A page may be empty although it is not the last.
         if answer["events"] or answer["nextBackwardToken"] == page.get("nextToken"):
             return [event["message"].rstrip("\n") for event in answer["events"]]
         page["nextToken"] = answer["nextBackwardToken"]
 
 
 def in_s3(root: str) -> bool:
-    """Whether a lake's root is a bucket, s3://bucket, and no folder."""
+    """Whether a lake's root is in a bucket (s3://...) and not a folder."""
     return root.startswith("s3://")
 
 
@@ -257,7 +267,7 @@ def keys(bucket: str, prefix: str) -> list[str]:
 
 
 def object_store(bucket: str) -> "S3Store":
-    """A bucket by obstore."""
+    """An obstore store for a bucket."""
     from obstore.store import S3Store
 
     s3 = client("s3")
@@ -287,7 +297,7 @@ def _credentials_for_a_moment() -> "S3Credential":
 
 
 def filesystem() -> Any:
-    """S3 by PyArrow. It keeps the credentials of this moment: ask for it at each use."""
+    """PyArrow's S3 filesystem. It keeps the current credentials, so ask for it at each use."""
     return _filesystem(credentials())
 
 
@@ -309,7 +319,7 @@ def _filesystem(found: Any) -> Any:
 
 
 def _proxy(url: str) -> str | None:
-    """The proxy by which boto3 reaches a URL."""
+    """The proxy through which boto3 reaches a URL; None if it needs none."""
     from botocore.httpsession import ProxyConfiguration
     from botocore.utils import get_environ_proxies
 
@@ -318,6 +328,6 @@ def _proxy(url: str) -> str | None:
 
 
 def _ca_bundle() -> str | None:
-    """The file of certificates by which boto3 knows whom to trust, if another than its own."""
+    """The file of certificates that boto3 trusts, if it is not boto3's own; else None."""
     configured: str | None = session()._session.get_config_variable("ca_bundle")
     return configured or os.environ.get("REQUESTS_CA_BUNDLE")

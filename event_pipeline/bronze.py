@@ -1,6 +1,6 @@
-"""Names under Bronze, which whoever writes and whoever reads there must share.
+"""Names under Bronze, shared by everything that writes or reads there.
 
-Standard library alone: the Lambda needs it too.
+Only the standard library is used, because the Lambda needs this module too.
 """
 
 import os
@@ -23,7 +23,7 @@ def object_key(slot: datetime) -> str:
 
 
 def manifest_key(key: str) -> str:
-    """Key of the manifest of any object under `bronze/`, which is also where manifests are."""
+    """Key of the manifest of an object under `bronze/`. Manifests lie under `bronze/` too."""
     return f"{MANIFESTS}{key.removeprefix(BRONZE)}.json"
 
 
@@ -33,5 +33,5 @@ def drop_key(day: date, name: str) -> str:
 
 
 def folder_etag(file: os.stat_result) -> str:
-    """ETag of a file, by its state."""
+    """ETag of a file: inode, microseconds of its last change and size in bytes, in hex."""
     return f'"{file.st_ino:x}-{file.st_mtime_ns // 1000:x}-{file.st_size:x}"'

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from event_pipeline import aws
 from event_pipeline.errors import UsageError
 
-# Of the first call, which tells soon if AWS cannot be reached from here.
+# For the first call, which should fail soon if AWS cannot be reached from here.
 FIRST_CALL = Config(connect_timeout=5, retries={"mode": "standard", "max_attempts": 2})
 
 
@@ -20,7 +20,7 @@ class DeployError(UsageError):
 
 
 class Account:
-    """Clients of one account and region, those that AWS's own tools would take."""
+    """Clients of one account and region: those that AWS's own tools would use."""
 
     @cached_property
     def session(self) -> Any:
@@ -49,7 +49,7 @@ class Account:
 
     @cached_property
     def number(self) -> str:
-        """The account's number; asking for it shows that the credentials are good."""
+        """The account's number. Asking for it shows that the credentials are good."""
         sts = self._client("sts", FIRST_CALL)
         return str(sts.get_caller_identity()["Account"])
 
@@ -64,7 +64,7 @@ class Account:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Raises DeployError for what boto3 raises."""
+    """Turns boto3's errors into DeployError."""
     try:
         yield
     except (BotoCoreError, ClientError) as error:

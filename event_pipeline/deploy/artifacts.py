@@ -1,8 +1,8 @@
 """The code that runs on AWS, as files whose bytes depend on nothing but the sources.
 
 A release is named by its content, so the same sources are the same release wherever they are
-built, and a deployment that changes no code changes no function and no job. Standard library
-alone: any Python builds the same.
+built, and a deployment that changes no code changes no function and no job. Only the standard
+library is used, so that any Python builds the same.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ GLUE = (
 )
 
 RELEASE_DIGITS = 16
-FIRST_MOMENT = (1980, 1, 1, 0, 0, 0)  # that a ZIP file can tell
+FIRST_MOMENT = (1980, 1, 1, 0, 0, 0)  # the earliest that a ZIP file can hold
 UNIX = 3
 # Readable by all: Lambda runs as a user that owns nothing.
 MODE = S_IFREG | 0o644
@@ -60,7 +60,7 @@ class Artifacts(NamedTuple):
 def build(package: Path = PACKAGE, pipes: Path | None = None) -> Artifacts:
     """The release of the sources in `package`, with the `dagster_pipes` package in `pipes`.
 
-    By default those that run. Raises FileNotFoundError if one is missing.
+    The defaults are the packages that run now. Raises FileNotFoundError if a file is missing.
     """
     pipes = pipes or _installed("dagster_pipes")
     libraries = {
@@ -86,16 +86,16 @@ def _installed(package: str) -> Path:
 
 
 def _archive(sources: Mapping[str, Path]) -> bytes:
-    """A ZIP file in the names' order, without times, owners or modes of the sources.
+    """A ZIP file of the sources, sorted by name, without their times, owners or modes.
 
-    It is stored, not compressed: what deflate makes of the same text differs between builds of
-    zlib, and a tenth of a megabyte needs none.
+    It is not compressed: builds of zlib compress the same text differently, and a tenth of a
+    megabyte does not need it.
     """
     buffer = io.BytesIO()
     with ZipFile(buffer, "w", ZIP_STORED) as archive:
         for name, path in sorted(sources.items()):
             entry = ZipInfo(name, FIRST_MOMENT)
-            entry.create_system = UNIX  # otherwise that of the machine
+            entry.create_system = UNIX  # otherwise it depends on the machine
             entry.external_attr = MODE << 16
             archive.writestr(entry, path.read_bytes())
     return buffer.getvalue()

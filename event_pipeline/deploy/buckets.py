@@ -13,27 +13,30 @@ from event_pipeline.errors import in_short
 
 
 class Contents(NamedTuple):
-    """How much is in a bucket, earlier versions and deletion markers counted too."""
+    """How much is in a bucket, including earlier versions and deletion markers."""
 
     objects: int
     bytes: int
 
 
 def upload(s3: Any, bucket: str, artifacts: Artifacts) -> dict[str, bool]:
-    """Uploads a release's files; of each key, whether it had to be, or was there byte for byte."""
+    """Uploads a release's files, except those that are there byte for byte.
+
+    Returns, by key, whether the file was uploaded.
+    """
     uploaded = {}
     for name, data in artifacts.files.items():
         key = f"{artifacts.release}/{name}"
         digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
         uploaded[key] = _digest(s3, bucket, key) != digest
         if uploaded[key]:
-            # S3 refuses what does not arrive whole.
+            # The checksum lets S3 refuse a file that does not arrive whole.
             s3.put_object(Bucket=bucket, Key=key, Body=data, ChecksumSHA256=digest)
     return uploaded
 
 
 def contents(s3: Any, bucket: str) -> Contents:
-    """How much is in a bucket, by reading all its names; nothing if it is not there."""
+    """How much is in a bucket, found by listing all of it; zeros if there is no such bucket."""
     objects, size = 0, 0
     for versions in _versions(s3, bucket):
         objects += len(versions)
@@ -52,7 +55,7 @@ def empty(s3: Any, bucket: str) -> None:
 
 
 def _versions(s3: Any, bucket: str) -> Iterator[Sequence[dict[str, Any]]]:
-    """Versions and deletion markers, by as many as one request may delete."""
+    """Yields versions and deletion markers, as many at a time as one request may delete."""
     try:
         for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
             if versions := [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
@@ -62,11 +65,11 @@ def _versions(s3: Any, bucket: str) -> Iterator[Sequence[dict[str, Any]]]:
 
 
 def _digest(s3: Any, bucket: str, key: str) -> str | None:
-    """The sha256, in base 64, that S3 has of an object; None if there is none of either."""
+    """The SHA-256, in base 64, that S3 has of an object; None if it has no object or no digest."""
     try:
         answer = s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
     except ClientError as error:
-        # 403 to those who may not list the bucket.
+        # S3 says 403, not 404, to those who may not list the bucket.
         if error.response["Error"]["Code"] in {"403", "404"}:
             return None
         raise

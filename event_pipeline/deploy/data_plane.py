@@ -1,4 +1,4 @@
-"""The data plane as a whole: deployed from the sources, and destroyed without its data or with."""
+"""Deploys the data plane from the sources, and destroys it with or without its data."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,21 +20,21 @@ from event_pipeline.errors import in_short
 from event_pipeline.terminal import print_records, stdout
 
 TEMPLATE = "infra/data_plane.yaml"
-# Bytes of a template in a request; of one in a bucket it is 1,000,000.
+# The most bytes of a template in a request. In a bucket, a template may have 1,000,000.
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
 LONGEST_BODY = 51_200
 
-# The parameter that no person gives; by it and another a stack of this template is known.
+# Only this module sets this parameter. A stack that has all of OURS was made from our template.
 RELEASE = "Release"
 OURS = frozenset({RELEASE, "DatabasePrefix"})
 LAKE = "LakeBucket"
 ARTIFACTS = "ArtifactsBucket"
-# What is in these can be made anew.
+# Buckets whose contents can be made again.
 PASSING = ("ResultsBucket", "PipesBucket", ARTIFACTS)
 
-# Days until a key that is given up is gone, and can be had back: KMS's most.
+# Days until a deleted key is gone; until then it can be restored. KMS allows no more.
 KEY_WAITS_DAYS = 30
-# A job that still runs may write to a bucket between its emptying and its end.
+# How often a deletion is tried: a job that still runs may write to a bucket that was just emptied.
 DELETIONS = 3
 GONE = frozenset({"EntityNotFoundException", "NoSuchBucket", "NotFoundException"})
 UNUSABLE = {
@@ -46,7 +46,8 @@ UNUSABLE = {
     ),
 }
 
-# Asks a person, and returns what was typed: (question, the words that mean yes).
+# Asks a person, and returns what was typed. The arguments are the question and the words that mean
+# yes.
 Confirm = Callable[[str, str], str]
 
 
@@ -61,10 +62,11 @@ def deploy(
     console: Console | None = None,
     poll_seconds: float = POLL_SECONDS,
 ) -> dict[str, str]:
-    """Makes the stack or brings it up to date; returns what the env file says.
+    """Makes the stack or brings it up to date; returns the variables of the env file.
 
-    `parameters` are the template's; those that are not given keep their values. Changes, progress
-    and the env file are printed. Raises DeployError.
+    `parameters` are the template's; those that are not given keep their values. With
+    `replace_data`, changes may replace what holds data. Changes, progress and the env file are
+    printed. Raises DeployError.
     """
     account, console = account or Account(), console or stdout()
     text = _read(template or template_path())
@@ -80,7 +82,7 @@ def deploy(
             stack.change(body, _parameters(account, body, {**parameters, RELEASE: ""}), new=True)
             found, parameters = _described(stack), {}
         bucket = _outputs(found)[ARTIFACTS]
-        # Only now is there a bucket from which a long template can be read.
+        # Now there is a bucket, from which CloudFormation can read a long template.
         body = _body(with_named_queries(text), account, bucket)
         given = _parameters(account, body, {**parameters, RELEASE: artifacts.release}, found)
         for key, is_new in upload(account.s3, bucket, artifacts).items():
@@ -103,10 +105,10 @@ def destroy(
     console: Console | None = None,
     poll_seconds: float = POLL_SECONDS,
 ) -> None:
-    """Deletes the stack; only `with_data` also the lake, its tables' databases and its key.
+    """Deletes the stack; `with_data` also deletes the lake, its tables' databases and its key.
 
-    `confirm` must return the words that it is given, before anything is deleted: the stack's name,
-    and for the data how many objects of which bucket. Raises DeployError.
+    Before anything is deleted, `confirm` must return the words that it is given: the stack's name
+    and, for the data, `delete N objects of BUCKET`. Raises DeployError.
     """
     account, console = account or Account(), console or stdout()
     with clear_errors():
@@ -117,7 +119,7 @@ def destroy(
             raise DeployError(f"there is no stack {where}")
         _check_is_data_plane(found)
         resources, outputs = stack.resources(), _outputs(found)
-        # An output may tell anything; only what the stack made is the stack's to delete.
+        # An output may name any bucket, but only buckets that the stack made may be deleted.
         made = {_id(each) for each in resources if each["ResourceType"] == "AWS::S3::Bucket"}
         lake = outputs[LAKE] if outputs.get(LAKE) in made else None
         passing = [outputs[key] for key in PASSING if outputs.get(key) in made - {lake}]
@@ -142,7 +144,7 @@ def destroy(
 
 
 def template_path() -> Path:
-    """The template in the clone that this package runs from. Raises DeployError from elsewhere."""
+    """The template in the clone that this package runs from. Raises DeployError without a clone."""
     path = PACKAGE.parent / TEMPLATE
     if not path.is_file():
         raise DeployError(
@@ -153,7 +155,7 @@ def template_path() -> Path:
 
 
 def given_parameters(words: Iterable[str]) -> dict[str, str]:
-    """Parameters out of `Name=value`. Raises DeployError."""
+    """The values by name in words such as `Name=value`. Raises DeployError for other words."""
     found = {}
     for word in words:
         name, is_given, value = word.partition("=")
@@ -177,7 +179,7 @@ def _read(path: Path) -> str:
 
 
 def _usable(stack: Stack, console: Console) -> Json | None:
-    """The stack if it can be updated, None if it has to be made first."""
+    """The stack if it can be updated; None if it has to be made first. Raises DeployError."""
     found = stack.settled()
     if found is None or found["StackStatus"] == REVIEW:
         return None
@@ -193,7 +195,7 @@ def _usable(stack: Stack, console: Console) -> Json | None:
 
 
 def _check_is_data_plane(found: Json) -> None:
-    """Raises DeployError if the stack of the name is something else."""
+    """Raises DeployError if the stack was not made from this template."""
     names = {parameter["ParameterKey"] for parameter in found.get("Parameters", ())}
     if found["StackStatus"] != REVIEW and not names >= OURS:
         raise DeployError(
@@ -214,7 +216,7 @@ def _outputs(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _body(text: str, account: Account | None = None, bucket: str = "") -> dict[str, str]:
-    """The template as a request has it: in it, or, if it is too long, by its address in a bucket.
+    """The template as a part of a request: its text or, if it is too long, its address in a bucket.
 
     Raises DeployError if it is too long and there is no bucket yet.
     """
@@ -234,7 +236,10 @@ def _body(text: str, account: Account | None = None, bucket: str = "") -> dict[s
 def _parameters(
     account: Account, body: Mapping[str, str], given: Mapping[str, str], found: Json | None = None
 ) -> list[Json]:
-    """A request's parameters: those that are given, and of the others those that the stack has."""
+    """A request's parameters: the given ones, and the others with the values that the stack has.
+
+    Raises DeployError for parameters that the template does not have.
+    """
     summary = account.cloudformation.get_template_summary(**body)
     declared = [parameter["ParameterKey"] for parameter in summary["Parameters"]]
     if unknown := sorted(set(given) - set(declared)):
@@ -256,9 +261,9 @@ def _ask(confirm: Confirm, question: str, words: str) -> None:
 
 
 def _delete_data(account: Account, lake: str, kept: Sequence[Json], console: Console) -> list[Json]:
-    """Deletes the lake, its databases and its key, of what a stack left; what is still there.
+    """Deletes the lake, its databases and its key from what a stack kept; returns what is left.
 
-    Raises DeployError with all that is still there if something cannot be deleted.
+    Raises DeployError, with all that is left, if something cannot be deleted.
     """
     left = list(kept)
     kinds: dict[str, Callable[[str], object]] = {
@@ -290,7 +295,7 @@ def _unless_gone(delete: Callable[[str], object], name: str) -> None:
 
 
 def _delete_lake(s3: Any, lake: str, bucket: str) -> None:
-    """Deletes a bucket, and what is in it if it is the lake: nobody gave up another's contents."""
+    """Deletes a bucket. Empties only the lake first, because only its data was given up."""
     if bucket == lake:
         empty(s3, bucket)
     s3.delete_bucket(Bucket=bucket)

@@ -1,4 +1,4 @@
-"""The file by which a shell finds a stack: the settings of the target `aws`."""
+"""The env file, by which a shell finds a stack: the settings of the target `aws`."""
 
 import os
 import re
@@ -15,27 +15,27 @@ NO_SETTINGS = ("AlarmTopic", "ArtifactsBucket", "DagsterRole")
 
 
 def environment(outputs: Mapping[str, str], region: str) -> dict[str, str]:
-    """The variables with which the target `aws` finds what a stack's outputs tell."""
+    """The environment variables of the target `aws`, from a stack's outputs."""
     settings = {
         PREFIX + _upper_snake(key): value
         for key, value in sorted(outputs.items())
         if key not in NO_SETTINGS
     }
-    # The second is boto3's name for it.
+    # boto3 reads the second one.
     aws = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
-    # Where it is set, the stack is behind it.
+    # If it is set, it is where the stack was made.
     if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
         aws["AWS_ENDPOINT_URL"] = endpoint
     return {f"{PREFIX}TARGET": "aws", **settings, **aws}
 
 
 def lines(values: Mapping[str, str]) -> list[str]:
-    """Assignments as a shell reads them."""
+    """Assignments `NAME=value`, quoted for a shell."""
     return [f"{name}={shlex.quote(value)}" for name, value in values.items()]
 
 
 def write(path: Path, values: Mapping[str, str], where: str) -> None:
-    """Writes the file of the stack `where`, at once. Raises DeployError as `check` does."""
+    """Writes the file of the stack `where`, atomically. Raises DeployError as `check` does."""
     check(path, where)
     unfinished = path.with_name(f"{path.name}.new")
     unfinished.write_text("\n".join([_heading(where), *lines(values), ""]))
@@ -43,9 +43,9 @@ def write(path: Path, values: Mapping[str, str], where: str) -> None:
 
 
 def check(path: Path, where: str) -> None:
-    """Raises DeployError unless the file can be written without taking another's place.
+    """Raises DeployError unless the file can be written without replacing another one.
 
-    Another's is any that was not written for the stack `where`, its region and account.
+    Only a file that was written for the same stack, region and account (`where`) may be replaced.
     """
     if not path.parent.is_dir():
         raise DeployError(f"{path} cannot be written: there is no folder {path.parent}")
@@ -63,7 +63,7 @@ def check(path: Path, where: str) -> None:
 
 def how_to_read(path: Path) -> str:
     """What a person types to use the file."""
-    # A bare name is looked for elsewhere.
+    # A shell looks for a bare name in PATH.
     name = str(path) if path.is_absolute() else f"./{path}"
     return f"set -a; . {shlex.quote(name)}; set +a"
 
@@ -73,5 +73,5 @@ def _heading(where: str) -> str:
 
 
 def _upper_snake(name: str) -> str:
-    """LAKE_BUCKET of LakeBucket."""
+    """LakeBucket becomes LAKE_BUCKET."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()

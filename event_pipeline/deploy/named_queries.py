@@ -1,4 +1,4 @@
-"""The statements of Gold as named queries of the template, for Athena's console."""
+"""Adds the statements of Gold to the template as named queries, for Athena's console."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from event_pipeline.contracts import GOLD, GoldContract
 from event_pipeline.deploy.account import DeployError
 
-# Where the template has them, as a comment of its own line.
+# The comment line of the template after which they are put.
 MARK = (
     "  # Here event-pipeline deploy puts the statements of event_pipeline/sql/gold, word for word."
 )
@@ -28,9 +28,9 @@ _QUERY = """\
 
 
 def with_named_queries(template: str, contracts: Sequence[GoldContract] = GOLD) -> str:
-    """A template with a named query for each Gold table that Athena makes, if it has the mark.
+    """The template with a named query for each Gold table that Athena makes, if it has MARK.
 
-    Raises DeployError if the mark stands there more than once.
+    Raises DeployError if it has MARK more than once.
     """
     if (found := template.count(MARK)) > 1:
         raise DeployError(f"the template has the line {MARK.strip()!r} {found} times")
@@ -49,7 +49,7 @@ def _query(contract: GoldContract) -> str:
 
 
 def _statement(contract: GoldContract) -> str:
-    """The text as it is, but for the database, which the stack names."""
+    """The statement as it is, but with the database that the stack names."""
     text = contract.sql.replace("${", "${!")  # which Fn::Sub leaves as it is
     for each in contract.inputs:
         database, table = each.identifier

@@ -16,14 +16,15 @@ from event_pipeline.terminal import print_records
 
 Json = dict[str, Any]
 
-# As CloudFormation's API reference lists them; a stack in review is empty and waits for nothing.
+# A stack's states, as in CloudFormation's API reference. A stack in review is empty, and has no
+# operation under way.
 REVIEW = "REVIEW_IN_PROGRESS"
 CHANGED = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
-# Why a change set fails that would change nothing.
+# The reasons that CloudFormation gives if a change set would change nothing.
 NO_CHANGES = re.compile(r"didn't contain changes|No updates are to be performed")
-# Why resources fail that did nothing wrong: another one did.
+# The reason that it gives for resources that were given up because another one failed.
 CANCELLED = re.compile(r"Resource \w+ cancelled")
-# In another one of these the pipeline would not find what it wrote.
+# Resources that hold data. If one is replaced, the pipeline no longer finds what it wrote.
 KEEPS_DATA = ("AWS::Glue::Database", "AWS::KMS::Key", "AWS::S3::Bucket")
 ENDINGS = {
     "ROLLBACK_COMPLETE": "What was made of it is deleted again",
@@ -33,7 +34,7 @@ POLL_SECONDS = 2.0
 
 
 class Stack:
-    """The stack of a name, in one account and region. Errors are DeployError and ClientError."""
+    """The stack with a name, in one account and region. Errors are DeployError and ClientError."""
 
     def __init__(
         self, account: Account, name: str, console: Console, poll_seconds: float = POLL_SECONDS
@@ -55,7 +56,7 @@ class Stack:
         return description
 
     def settled(self) -> Json | None:
-        """The stack, or None, when what is going on with it is over."""
+        """Waits until no operation is under way; returns the stack, or None if there is none."""
         found, seen, told = self.find(), None, False
         while found and found["StackStatus"] != REVIEW and _goes_on(found["StackStatus"]):
             if not told:
@@ -74,12 +75,12 @@ class Stack:
         new: bool,
         replace_data: bool = False,
     ) -> bool:
-        """Makes or updates the stack as a template has it; False if there was nothing to change.
+        """Makes or updates the stack from a template; False if there was nothing to change.
 
-        The changes are shown first. Those that would put another bucket, key or database in the
-        place of one are refused, unless `replace_data`. A failure is undone by CloudFormation.
+        The changes are shown first. Those that would replace or remove a bucket, key or database
+        are refused with DeployError, unless `replace_data`. CloudFormation undoes a failure.
         """
-        # A token lets CloudFormation know a request that comes twice, as after a lost answer.
+        # The token lets CloudFormation recognise a request that is repeated after a lost answer.
         token = _token()
         change_set = self._cloudformation.create_change_set(
             StackName=self.name,
@@ -110,7 +111,11 @@ class Stack:
         return True
 
     def resources(self) -> list[Json]:
-        """What is in the stack, or was and is kept: LogicalResourceId, ResourceType and so on."""
+        """What is in the stack, and what it kept when it was deleted.
+
+        The keys are CloudFormation's: LogicalResourceId, PhysicalResourceId, ResourceType and so
+        on.
+        """
         pages = self._cloudformation.get_paginator("list_stack_resources")
         return [
             resource
@@ -122,9 +127,9 @@ class Stack:
     def delete(
         self, found: Json, before: Callable[[], None] = lambda: None, tries: int = 1
     ) -> set[str]:
-        """Deletes the stack; the logical ids of the resources that were deleted, not kept.
+        """Deletes the stack; returns the logical ids of the resources that it did not keep.
 
-        `before` is called before each try. Raises DeployError if the last one fails.
+        `before` is called before each try. Raises DeployError if the last try fails.
         """
         events: list[Json] = []
         deleted: set[str] = set()
@@ -137,7 +142,10 @@ class Stack:
         raise DeployError(self._why(events))
 
     def _reviewed(self, change_set: str) -> list[Json] | None:
-        """What the change set would do, shown; None if nothing, [] if it changes outputs alone."""
+        """Shows what a change set would change, and returns it.
+
+        Returns None if it would change nothing, and [] if it would only change outputs.
+        """
         while True:
             pages = self._cloudformation.get_paginator("describe_change_set")
             found = list(pages.paginate(ChangeSetName=change_set))
@@ -165,7 +173,7 @@ class Stack:
         return changes
 
     def _deletion(self, found: Json) -> list[Json]:
-        """Deletes the stack, or tries to; the events of it, none if it never held anything."""
+        """Tries to delete the stack; returns the events, none if it never held anything."""
         seen = self._newest(found)
         self._cloudformation.delete_stack(StackName=found["StackId"], ClientRequestToken=_token())
         if found["StackStatus"] != REVIEW:
@@ -175,14 +183,14 @@ class Stack:
         return []
 
     def _discard(self, change_set: Json, *, new: bool) -> None:
-        """Deletes a change set that is not wanted, and the empty stack that one made."""
+        """Deletes an unwanted change set, or the empty stack that was made with it."""
         if new:
             self._cloudformation.delete_stack(StackName=change_set["StackId"])
         else:
             self._cloudformation.delete_change_set(ChangeSetName=change_set["Id"])
 
     def _follow(self, stack: Json, seen: str | None) -> list[Json]:
-        """Shows the events after `seen` as they come, up to the operation's last; all of them."""
+        """Shows the events after `seen` as they come, until the operation ends; returns them."""
         events: list[Json] = []
         try:
             while not events or not _is_end(events[-1]):
@@ -195,7 +203,7 @@ class Stack:
         return events
 
     def _show(self, stack: Json, seen: str | None) -> tuple[str | None, list[Json]]:
-        """Shows the events after the one of id `seen`, oldest first; the last one's id, and all."""
+        """Shows the events after the id `seen`, oldest first; returns the last id, and them."""
         new: list[Json] = []
         pages = self._cloudformation.get_paginator("describe_stack_events")
         for page in pages.paginate(StackName=stack["StackId"]):
@@ -219,7 +227,7 @@ class Stack:
         return str(events[0]["EventId"]) if events else None
 
     def _why(self, events: Sequence[Json]) -> str:
-        """How an operation ended, what failed first and why; not what was given up for it."""
+        """How an operation ended, and what failed and why, without what was only cancelled."""
         status = _status(events[-1])
         reasons = [
             f"{event['LogicalResourceId']} ({event['ResourceType']}): "
@@ -269,7 +277,7 @@ def _is_of_stack(event: Json) -> bool:
 
 
 def _is_end(event: Json) -> bool:
-    """Whether an operation ends with this event, its cleanup and rollback included."""
+    """Whether an operation, including its cleanup or rollback, ends with this event."""
     return _is_of_stack(event) and not _goes_on(_status(event))
 
 

@@ -1,6 +1,6 @@
-"""Engines: what transforms Bronze to Silver, and what queries Silver to Gold.
+"""Engines make Silver from Bronze, and Gold from Silver.
 
-A Transformer takes a plain, serializable request and returns a report; a Querier runs Athena SQL
+A Transformer takes a plain, serializable request and returns a report. A Querier runs Athena SQL
 over the lake's tables. Neither publishes: both leave Parquet files under a fresh prefix.
 """
 
@@ -15,7 +15,7 @@ from event_pipeline.contracts import SilverContract
 from event_pipeline.contracts.mapping import reading_of
 from event_pipeline.lake.objects import Source
 
-# Unknown fields that a report names, the most frequent first.
+# A report names at most this many unknown fields, the most frequent first.
 UNKNOWN_MOST = 50
 # Exceptions by which Dagster or the user interrupts a step; remote work must then be cancelled.
 INTERRUPTS = (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)
@@ -23,9 +23,11 @@ INTERRUPTS = (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)
 
 @dataclass(frozen=True)
 class PartitionRequest:
-    """One partition to make: its key, its column's value, its objects, and where files go.
+    """One partition to make.
 
-    `digest` stands for the versions of all its objects.
+    `value` is what its rows have in the partition column, and `sources` are its Bronze objects.
+    `digest` identifies the versions of all those objects. Files of rows go under `rows_prefix`,
+    those of quarantine under `quarantine_prefix`.
     """
 
     key: str
@@ -40,14 +42,18 @@ class PartitionRequest:
 class TransformRequest:
     """One statement over one or many partitions.
 
-    `source` are the columns of `raw`, `paths` where each lies in a record, `required` those without
-    which no row is made, `numbers` those that only become numbers. Of a record that stands for
-    several rows `each` is the path of their array. `is_mapped`: the statement chooses among the
-    fields of records, so that others are nothing to be told. `columns` are the (name, type) pairs
-    of the table in order, `partition_column` the one that takes each partition's value
-    and `date_column` the one whose dates are counted. Of rows that are equal in the columns `key`
-    the one with the greatest `latest`, then with the greatest content, is kept, and others are
-    quarantined as `conflict`. Without a key, lines that are equal as texts are kept once.
+    `dataset` is the table's asset. `source` lists the columns of the view `raw`, and `paths` where
+    each of them lies in a record. A line without one of the columns `required` makes no row. The
+    columns `numbers` are used as numbers only. `each` is the path of an array if every element of
+    it makes a row, and empty if a record makes one row. `is_mapped` says that the statement chooses
+    among the fields of records, so that the others are not reported as unknown.
+
+    `columns` are the table's (name, type) pairs, in order. `partition_column` is the column that
+    holds each partition's value, and `date_column` the one by whose dates rows are counted.
+
+    If several rows have the same `key` columns, the table keeps the one with the greatest `latest`,
+    then with the greatest content, and quarantines the others as `conflict`. Without a key, the
+    table keeps one of each set of lines with equal text.
     """
 
     dataset: str
@@ -91,16 +97,17 @@ class TransformRequest:
 
     @property
     def is_nested(self) -> bool:
-        """Whether something is read that lies within another field, as no fast reader does."""
+        """Whether a field lies within another one, where no fast reader finds it."""
         return self.source != self.paths
 
 
 @dataclass(frozen=True)
 class DeriveRequest:
-    """One Spark SQL statement over tables: the files of each that may hold rows of a date.
+    """One Spark SQL statement over tables, and the date whose rows are wanted.
 
-    The rows whose column `where[0]` is the date `where[1]` are written under `prefix`, as
-    `columns`, the (name, type) pairs of the table that is made.
+    `inputs` has, by table, the files that may hold rows of the date. The statement's rows whose
+    column `where[0]` is the date `where[1]` (YYYY-MM-DD) are written under `prefix`. `columns` are
+    the (name, type) pairs of the table that is made.
     """
 
     statement: str
@@ -114,12 +121,14 @@ class DeriveRequest:
 class PartitionReport:
     """What became of one partition: its ledger, in lines and rows, and its files.
 
-    `records` are what its objects hold, and `lines` what they stand for: as many, but where a
-    record stands for several rows. `skipped` are lines that a mapping leaves out. `lines` is
-    counted apart from the judgement: by the producer where its manifest fits the
-    object, else by the engine. `unknown` are the fields that the contract does not know, and how
-    many lines have each. `run` is what an engine elsewhere says of its run. With `error` set the
-    partition was not made.
+    `records` counts the records in its objects. `lines` counts the same, except that a record that
+    makes several rows counts as that many lines. It does not depend on the judgement: it comes from
+    the producer's manifest if that fits the object, else the engine counts. `skipped` counts lines
+    that a mapping leaves out.
+
+    `rejected` counts lines by reason, `event_dates` rows by date (YYYY-MM-DD), and `unknown` lines
+    by field that the contract does not know. `bytes` is the size of the Bronze objects. `run` is
+    what a remote engine says about its run. If `error` is set, the partition was not made.
     """
 
     key: str
@@ -141,15 +150,15 @@ class PartitionReport:
 
     @property
     def balanced(self) -> bool:
-        """Whether every line is a row, a duplicate, quarantined or another dataset's."""
+        """Whether every line is a row, a duplicate, quarantined or skipped."""
         return self.lines == self.rows + self.duplicates + self.quarantined + self.skipped
 
 
 @dataclass
 class QueryReport:
-    """What a Gold statement left: its rows, its files, and the seconds that it took.
+    """What a Gold statement wrote: how many rows, which files, and in how many seconds.
 
-    `run` is what an engine elsewhere says of its run.
+    `run` is what a remote engine says about its run.
     """
 
     rows: int
@@ -159,17 +168,20 @@ class QueryReport:
 
 
 def most_frequent(unknown: Mapping[str, int]) -> dict[str, int]:
-    """The unknown fields that a report names."""
+    """The unknown fields that a report names, with their counts, the most frequent first."""
     ranked = sorted(unknown.items(), key=lambda item: (-item[1], item[0]))
     return dict(ranked[:UNKNOWN_MOST])
 
 
 class Transformer(dg.ConfigurableResource[Any], ABC):
-    """Runs Spark SQL: Silver's over Bronze objects, and Gold's that joins Silver tables."""
+    """Runs Spark SQL: Silver statements over Bronze, and the Gold statement that joins Silver."""
 
     @abstractmethod
     def transform(self, request: TransformRequest) -> Iterator[PartitionReport]:
-        """Makes each partition's files and yields its report, one bad one not stopping others."""
+        """Makes each partition's files and yields its report.
+
+        A partition that fails does not stop the others: its report has an `error`.
+        """
 
     @abstractmethod
     def derive(self, request: DeriveRequest) -> QueryReport:
@@ -190,7 +202,8 @@ class Querier(dg.ConfigurableResource[Any], ABC):
     ) -> QueryReport:
         """Writes the statement's rows whose column `where[0]` is the date `where[1]` under `to`.
 
-        `version` stands for the rows that it reads. Raises QueryError with one clear line.
+        `columns` are the (name, type) pairs of the files. `version` identifies the rows that the
+        statement reads. Raises QueryError with one clear line.
         """
 
     @abstractmethod
@@ -199,5 +212,6 @@ class Querier(dg.ConfigurableResource[Any], ABC):
     ) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Column names and rows of a query. Raises QueryError with one clear line.
 
-        `day` says that only rows of this event date matter, so that no others need be read.
+        `day` (YYYY-MM-DD) says that only rows of this event date matter, so the engine may skip
+        all others.
         """

@@ -1,7 +1,7 @@
-"""Athena SQL by Athena: the lake's tables in the Glue Data Catalog.
+"""Runs Athena SQL on Athena, over the lake's tables in the Glue Data Catalog.
 
-A claim on what is unloaded is written before its query is started: a retry, a worker after one
-that was killed, and a second worker follow that query, and its result is theirs.
+Before an UNLOAD starts, a claim on it is written. A retry, a second worker, or a worker that
+replaces a killed one finds the claim, waits for the same query and uses its result.
 """
 
 import logging
@@ -26,16 +26,16 @@ from event_pipeline.engines.statement import athena_query, tables_of
 from event_pipeline.errors import QueryError, first_line
 from event_pipeline.lake.tables import Lake
 
-# Where nobody listens it prints the traceback of what it then raises.
+# Without a handler, Python prints the tracebacks that PyAthena logs before it raises the errors.
 logging.getLogger("pyathena").addHandler(logging.NullHandler())
 
-# What a query is before it has ended; whatever else it is called, it has.
+# The states of a query that has not ended. Any other state, known or not, is an end.
 GOING = {"QUEUED", "RUNNING"}
 TYPES = {"int": "INTEGER", "long": "BIGINT", "string": "VARCHAR"}
 
 
 class AthenaQuerier(Querier):
-    """Runs queries in one workgroup, whose settings are enforced; its results expire."""
+    """Runs queries in one workgroup, which enforces its own settings; result files expire."""
 
     lake: Lake
     workgroup: str
@@ -51,7 +51,7 @@ class AthenaQuerier(Querier):
         to: str,
         version: str,
     ) -> QueryReport:
-        """Writes Parquet files under `to`, or under where the query writes that is found."""
+        """Writes Parquet files under `to`, or where the query that is found already writes."""
         started = time.monotonic()
         digest = short_digest(statement)
         name = f"unload/{digest}/{where[0]}={where[1]}"
@@ -59,7 +59,7 @@ class AthenaQuerier(Querier):
         claim = self._claimed(Claim(name, version, uuid.uuid4().hex, to))
         try:
             if not claim.id:
-                # With the same token it is the same query, also if it runs already.
+                # A repeated call with this token starts no second query: Athena returns the first.
                 answer = aws.client("athena").start_query_execution(
                     QueryString=self.unload_sql(statement, columns, where, claim.to),
                     WorkGroup=self.workgroup,
@@ -102,7 +102,7 @@ class AthenaQuerier(Querier):
         return f"UNLOAD ({query}) TO '{to}/' WITH (format = 'PARQUET', compression = 'ZSTD')"
 
     def sql(self, statement: str) -> str:
-        """A query with the catalog's names of its tables."""
+        """The query, with its tables named as in the catalog."""
         query = athena_query(statement)
         names = {contract.table: self.lake.identifier(contract) for contract in tables_of(query)}
         for table in query.find_all(exp.Table):
@@ -124,7 +124,7 @@ class AthenaQuerier(Querier):
                     raise self._too_long(query_id) from None
                 except pyathena.Error as error:
                     raise QueryError(first_line(error)) from None
-            if result.state != "SUCCEEDED":  # which this cursor takes for a result without rows
+            if result.state != "SUCCEEDED":  # the cursor reports a failure as a result without rows
                 raise _failed(query_id, str(result.state), result.state_change_reason)
             columns = [str(column[0]) for column in result.description or []]
             return columns, [tuple(row) for row in result.fetchall()]
@@ -134,7 +134,7 @@ class AthenaQuerier(Querier):
         return Claims(bucket=self.results_bucket, prefix="claims")
 
     def _claimed(self, claim: Claim) -> Claim:
-        """The claim on what is to be unloaded: this one, or that of a query over the same rows."""
+        """Writes the claim and returns it, or returns that of a query over the same rows."""
         while True:
             old = self._claims.get(claim.name)
             if old and old.version == claim.version and not self._has_failed(old):
@@ -148,7 +148,7 @@ class AthenaQuerier(Querier):
         return bool(claim.id) and _state(claim.id)[0] not in {*GOING, "SUCCEEDED"}
 
     def _finished(self, query_id: str) -> dict[str, Any]:
-        """The statistics of a query, when it is done. Raises QueryError with Athena's reason."""
+        """Waits for a query; returns its statistics. Raises QueryError with Athena's reason."""
         until = time.monotonic() + self.timeout_seconds
         with self._cancelled_if_left(query_id):
             while True:
@@ -168,7 +168,7 @@ class AthenaQuerier(Querier):
 
     @contextmanager
     def _cancelled_if_left(self, query_id: str) -> Iterator[None]:
-        """Cancels a query for which nobody waits any longer."""
+        """Cancels the query if the wait for it is interrupted."""
         try:
             yield
         except INTERRUPTS:
@@ -185,7 +185,7 @@ def _failed(query_id: str, state: str, reason: str | None) -> QueryError:
 
 
 def _state(query_id: str) -> tuple[str, dict[str, Any]]:
-    """The state of a query, and what else Athena says of it."""
+    """The state of a query, and Athena's whole description of it."""
     answer = aws.client("athena").get_query_execution(QueryExecutionId=query_id)
     execution: dict[str, Any] = answer["QueryExecution"]
     return execution["Status"]["State"], execution

@@ -1,5 +1,7 @@
-"""Claims: what is being made and by which run, written before it begins, so that nobody makes it
-twice, and a worker that was killed is followed by one that finds its run.
+"""Claims: files that say which run makes what.
+
+A claim is written before the work begins. So nobody does the same work twice, and a worker that
+replaces a killed one finds its run.
 """
 
 import json
@@ -9,16 +11,17 @@ from http import HTTPStatus
 
 from event_pipeline import aws
 
-# A claim that nobody confirms for so many seconds, and of which no run is known, is nobody's.
+# A claim lapses after this time if nobody confirms it and no run of it is known.
 GRACE_SECONDS = 90
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed, in which version of its input, and by which run.
+    """The claim of the run `run` to make `name` from the version `version` of its input.
 
-    `to` is where it writes, where that is one place. `id` is what the service calls the run, once
-    that is known, `of` how many things it makes, and `at` Unix seconds.
+    `to` is the prefix that the run writes to, if it is a single one. `id` is the service's own id
+    of the run, once it is known. `of` is how many things the run makes. `at` is when the claim was
+    made or last confirmed, in Unix seconds.
     """
 
     name: str
@@ -37,7 +40,7 @@ class Claim:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether whoever wrote it may still be about to begin."""
+        """Whether its writer may still be about to start the run."""
         return time.time() - self.at < GRACE_SECONDS
 
 
@@ -49,7 +52,7 @@ class Claims:
     prefix: str
 
     def get(self, name: str) -> Claim | None:
-        """The claim of a name, None where there is none."""
+        """The claim on `name`, or None if there is none."""
         client = aws.client("s3")
         try:
             answer = client.get_object(Bucket=self.bucket, Key=self._key(name))
@@ -58,7 +61,10 @@ class Claims:
         return Claim(**{**json.loads(answer["Body"].read()), "etag": answer["ETag"]})
 
     def put(self, claim: Claim, instead_of: Claim | None = None) -> Claim | None:
-        """The claim as written; None, and nothing changed, if another's was written before."""
+        """Writes a claim, in place of `instead_of` if that is given; returns it as written.
+
+        Returns None, and changes nothing, if somebody else wrote a claim first.
+        """
         client = aws.client("s3")
         condition = {"IfMatch": instead_of.etag} if instead_of else {"IfNoneMatch": "*"}
         text = json.dumps({k: v for k, v in asdict(claim).items() if k != "etag"})
@@ -67,7 +73,7 @@ class Claims:
                 Bucket=self.bucket, Key=self._key(claim.name), Body=text.encode(), **condition
             )
         except client.exceptions.ClientError as error:
-            # 404: what was to be replaced is gone. 409: another's write is under way.
+            # 404: the claim to replace is gone. 409: somebody else is writing it.
             if aws.status(error) in {
                 HTTPStatus.PRECONDITION_FAILED,
                 HTTPStatus.CONFLICT,
@@ -78,7 +84,7 @@ class Claims:
         return Claim(**{**asdict(claim), "etag": answer["ETag"]})
 
     def release(self, claim: Claim) -> None:
-        """Removes a claim, unless it is another's by now."""
+        """Removes a claim, unless it belongs to another run by now."""
         found = self.get(claim.name)
         if found and found.run == claim.run:
             aws.client("s3").delete_object(Bucket=self.bucket, Key=self._key(claim.name))

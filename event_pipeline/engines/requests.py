@@ -12,7 +12,10 @@ from event_pipeline.jobs import CARRIED
 
 
 def as_json(request: TransformRequest) -> dict[str, Any]:
-    """A Transformer's request as `jobs/transform.py` takes it."""
+    """A Transformer's request as `jobs/transform.py` takes it.
+
+    It has the fields of TransformRequest and `is_nested`. The statement also returns CARRIED.
+    """
     statement = carrying(request.statement, CARRIED).sql(dialect="spark")
     return {
         **asdict(request),
@@ -24,7 +27,11 @@ def as_json(request: TransformRequest) -> dict[str, Any]:
 
 
 def derivation_as_json(request: DeriveRequest) -> dict[str, Any]:
-    """A request to derive a table as `jobs/transform.py` takes it, which has views for tables."""
+    """A request to derive a table as `jobs/transform.py` takes it.
+
+    It has the fields of DeriveRequest and `tables`, with the `view`, `files` and `columns` of each
+    input. The statement reads the views in place of the tables.
+    """
     views = {name: name.replace(".", "__") for name in request.inputs}
     query = parse_one(request.statement, read="spark")
     for table in query.find_all(exp.Table):

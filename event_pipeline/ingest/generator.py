@@ -1,6 +1,6 @@
 """Clickstream events of a 5-minute slot: the same lines each time. Standard library only.
 
-A line is what `json.dumps` gives for the nine keys in the source's order, all always present.
+A line is what `json.dumps` gives for the nine keys, all present and in the source's order.
 Lines are joined from ready-made text, because `json.dumps` alone would cost several times the
 1.5 microseconds that an event takes here, gzip included.
 """
@@ -36,8 +36,8 @@ IDS = range(10_000, 100_000)  # of users and of sessions
 QUANTITIES = range(1, 6)
 CENTS = range(999, 30_000)  # of a price; the mean purchase is 3 x 154.99 = 464.97
 
-# Percent of events, the source's. As prices and quantities are independent of the rest, the
-# weights tell every rate of the funnel and the mean revenue in advance.
+# Percent of events, as in the source. Prices and quantities are independent of the rest, so the
+# weights determine every rate of the funnel and the mean revenue.
 WEIGHTS = {
     "page_view": 50,
     "add_to_cart": 20,
@@ -77,7 +77,8 @@ class Profile:
     source's 500,000 to 750,000. mode: "sessions", where visitors buy what they viewed, or
     "original", where each event is independent and has the object's one timestamp.
     late_share: share of events stamped 1 to 26 hours before the slot; whole sessions in mode
-    "sessions". fault_share: share of lines replaced by broken ones, each of FAULTS alike.
+    "sessions". fault_share: share of lines replaced by broken ones, by each of FAULTS equally
+    often.
 
     Raises ValueError naming the field that cannot be used.
     """
@@ -108,7 +109,7 @@ def generate(slot: datetime, profile: Profile) -> Iterator[bytes]:
 
     A chunk is about 115 kB. The lines depend on the slot and the profile alone, and late_share
     and fault_share change only the lines that are late or broken. Lines of a session follow
-    each other in time; sessions are in no order.
+    each other in time; sessions are in no particular order.
     """
     make = _sessions if profile.mode == "sessions" else _independent_events
     breaker = _random(slot, profile, "faults")
@@ -128,7 +129,7 @@ _STAMP_SECOND = slice(len('{"timestamp": "'), len('{"timestamp": "2025-11-19T17:
 _TICK_US = 10_000
 _SLOT_US = SLOT // timedelta(microseconds=1)
 _SHORTEST_STEP_US = 1_000_000  # between two events of a session, on average
-_ORIGINAL_US = 718_325  # into the slot: the one timestamp of the original's objects
+_ORIGINAL_US = 718_325  # from the slot's start: the one timestamp in an object of the original
 
 _KIND = {kind: f'"event_type": "{kind}", ' for kind in WEIGHTS}
 _SEARCH_EVENTS = [
@@ -151,10 +152,11 @@ _CART_EVENTS = [  # what stands before the quantity, and after the price
 
 
 class _Script(NamedTuple):
-    """A script, ready to be filled from a session's texts.
+    """A script of `length` events, ready to be filled from a session's texts.
 
-    The texts are a view of each product, a search, and two for each product that is added:
-    its add, and what `ends` says becomes of it.
+    The texts are a view of each product, a search, and two for each product that is added: its
+    add, and its removal or purchase. `ends` has those products and, for each, the beginning of the
+    second text. `pick` takes the script's events, in order, from the texts.
     """
 
     length: int
@@ -212,7 +214,7 @@ def _sessions(slot: datetime, profile: Profile) -> Iterator[list[str]]:
             quantity = QUANTITIES[int(rand() * len(QUANTITIES))]
             cart = f"{before}{quantity}{prices[int(rand() * len(CENTS))]}{after}"
             texts += (_KIND["add_to_cart"] + cart, end + cart)
-        # One event at random in each of `length` equal steps: times increase.
+        # Each of `length` equal steps has one event, at a random time, so that times increase.
         step = _SHORTEST_STEP_US + int(rand() * (_SLOT_US // length - _SHORTEST_STEP_US))
         begin = int(rand() * (_SLOT_US - length * step))
         first_part = len(parts)

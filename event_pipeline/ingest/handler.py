@@ -23,7 +23,8 @@ from typing import Any, Literal, TypedDict
 from event_pipeline.bronze import folder_etag, manifest_key, object_key
 from event_pipeline.ingest.generator import SLOT, Profile, generate
 
-# gzip's level. 19 bytes an event; level 6 would save a fifth and take a third of the speed.
+# gzip's level. It gives 19 bytes an event; level 6 would save a fifth and cost a third of the
+# speed.
 COMPRESSION = 3
 
 LAKE_VARIABLE = "EVENT_PIPELINE_LAKE"
@@ -53,7 +54,7 @@ def slots_of_hour(hour_start: datetime) -> list[datetime]:
 
 
 class FolderStore:
-    """A lake in a folder. Readers see whole objects only, also if a writer is killed.
+    """A lake in a folder. Readers see whole objects only, even if a writer is killed.
 
     ETags are those of obstore's LocalStore, quotes included.
     """
@@ -63,11 +64,11 @@ class FolderStore:
         self._unfinished = self.root / ".tmp"  # in the same filesystem, but in no dataset
 
     def create(self, key: str, data: bytes) -> str | None:
-        """ETag of the new object, or None, and nothing changed, if there was one already."""
+        """Create an object and return its ETag; do nothing and return None if it exists."""
         path, unfinished = self._write(key, data)
         try:
             os.link(unfinished, path)
-            # Of the file that was linked: the path may be another's by now.
+            # Asked of the linked file, as another writer may have replaced the path by now.
             return folder_etag(unfinished.stat())
         except FileExistsError:
             return None
@@ -75,18 +76,18 @@ class FolderStore:
             unfinished.unlink()
 
     def put(self, key: str, data: bytes) -> str:
-        """Write an object, replacing any; its ETag."""
+        """Write an object, replacing any that is there; return its ETag."""
         path, unfinished = self._write(key, data)
         etag = folder_etag(unfinished.stat())
         unfinished.replace(path)
         return etag
 
     def delete(self, key: str) -> None:
-        """Delete an object, if there is one. No part of the pipeline does; a person may."""
+        """Delete an object, if there is one. The pipeline never does this; a person may."""
         (self.root / key).unlink(missing_ok=True)
 
     def keys(self, prefix: str) -> list[str]:
-        """Keys of the objects of a folder, whose prefix ends in a slash."""
+        """Keys of the objects in the folder `prefix`, which ends in a slash; sorted."""
         with suppress(FileNotFoundError):
             return sorted(f"{prefix}{path.name}" for path in (self.root / prefix).iterdir())
         return []
@@ -112,11 +113,11 @@ class FolderStore:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())  # or a power cut could leave an empty object
-            os.fchmod(file.fileno(), 0o644)  # a temporary file is its owner's only
+            os.fchmod(file.fileno(), 0o644)  # only its owner may read a temporary file
         return path, Path(file.name)
 
     def _sweep(self) -> None:
-        """Remove what writers left that were killed more than an hour ago."""
+        """Remove temporary files that are more than an hour old: killed writers left them."""
         for leftover in self._unfinished.iterdir():
             with suppress(FileNotFoundError):
                 if time.time() - leftover.stat().st_mtime > timedelta(hours=1).total_seconds():
@@ -127,7 +128,7 @@ class S3Store:
     """A lake in a bucket, below a prefix. ETags are as S3 gives them, quotes included.
 
     Errors are botocore's ClientError. Needs s3:PutObject, s3:GetObject, and s3:ListBucket,
-    without which S3 answers 403 where an object is missing.
+    without which S3 answers 403 if an object is missing.
     """
 
     MAX_CONFLICTS = 5
@@ -142,7 +143,7 @@ class S3Store:
         self.prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
 
     def create(self, key: str, data: bytes) -> str | None:
-        """ETag of the new object, or None, and nothing changed, if there was one already."""
+        """Create an object and return its ETag; do nothing and return None if it exists."""
         conflicts = 0
         while True:
             try:
@@ -154,15 +155,15 @@ class S3Store:
                 conflicts += 1
                 if _status(error) != HTTPStatus.CONFLICT or conflicts == self.MAX_CONFLICTS:
                     raise
-                # Another's write is under way and its outcome unknown.
+                # Somebody else is writing the object, and the outcome is unknown yet.
                 time.sleep(0.1 * 2**conflicts)
 
     def put(self, key: str, data: bytes) -> str:
-        """Write an object, replacing any; its ETag."""
+        """Write an object, replacing any that is there; return its ETag."""
         return str(self.client.put_object(**self._at(key), Body=data)["ETag"])
 
     def delete(self, key: str) -> None:
-        """Delete an object, if there is one. No part of the pipeline does; a person may."""
+        """Delete an object, if there is one. The pipeline never does this; a person may."""
         self.client.delete_object(**self._at(key))
 
     def keys(self, prefix: str) -> list[str]:
@@ -204,7 +205,8 @@ def open_store(
 ) -> FolderStore | S3Store:
     """The store at a folder or at `s3://bucket[/prefix]`.
 
-    `client` gives the client of a service; by default it is boto3's own.
+    `client` returns the client of a service by its name; the default is boto3's own. Raises
+    ValueError if the bucket has no name.
     """
     if not str(root).startswith("s3://"):
         return FolderStore(root)
@@ -217,9 +219,10 @@ def open_store(
 def ingest(slot: datetime, store: FolderStore | S3Store, profile: Profile) -> Result:
     """Write the slot's object and manifest, unless they are there.
 
-    A slot is written once: called again, at the same time or with another profile, nothing
-    changes and status is "exists". It is "repaired" if there was an object without a manifest,
-    as a crash between the two leaves; that manifest tells no profile, as the object does not.
+    A slot is written once. A second call, even at the same time or with another profile, changes
+    nothing and returns status "exists". The status is "repaired" if there was an object without
+    its manifest, which a crash between the two writes leaves. The new manifest then has nulls for
+    the profile, because the object does not tell it.
 
     Raises ValueError if no slot starts at `slot`, or if it is not over yet.
     """
@@ -265,15 +268,16 @@ def write_once(
     lines: int,
     about: Mapping[str, Any],
 ) -> dict[str, Any] | None:
-    """Write an object and its manifest; None, and nothing changed, if there was one already.
+    """Write an object and its manifest; do nothing and return None if the object exists.
 
-    `lines` is the number of lines in `data`; `about` goes into the manifest.
+    `lines` is the number of lines in `data`. Returns the manifest: `key`, `slot`, `lines`, `bytes`,
+    `sha256`, `etag`, and what is in `about`.
     """
     etag = store.create(key, data)
     if etag is None:
         return None
     entry = _manifest(key, slot, data, lines, etag) | dict(about)
-    # Replaces the one of a repair that saw the object before its manifest.
+    # Replaces the manifest of a repair that found the object before its manifest was written.
     store.put(manifest_key(key), _json(entry))
     return entry
 
@@ -287,7 +291,7 @@ def write_over(
     lines: int,
     about: Mapping[str, Any],
 ) -> bool:
-    """Write an object and its manifest, over any; False if both were there as they would be."""
+    """Write an object and its manifest, replacing any; False if both were already as wanted."""
     etag, found = store.create(key, data), None
     if etag is None:
         found = store.read(key)
@@ -303,7 +307,7 @@ def write_over(
 
 
 def handler(event: Mapping[str, Any], context: object = None) -> dict[str, list[Result]]:
-    """AWS Lambda: write the slots that the event asks for, and tell what became of each.
+    """AWS Lambda: write the slots that the event asks for; `results` tell what became of each.
 
     Slots: `slots` (a list) or `slot`, ISO 8601 with an offset; else the last whole slot before
     `time`, EventBridge's scheduled time; else before now. Lake and profile are in the
@@ -372,7 +376,7 @@ def _profile(environment: Mapping[str, str]) -> Profile:
 
 
 def _compressed(chunks: Iterable[bytes]) -> tuple[bytes, int]:
-    """A gzip file without name or time of the chunks, and its number of lines."""
+    """The chunks as a gzip file without name or time, and their number of lines."""
     compressor = zlib.compressobj(COMPRESSION, wbits=31)
     parts, lines = [], 0
     for chunk in chunks:

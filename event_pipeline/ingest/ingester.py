@@ -1,4 +1,4 @@
-"""The ingester as the graph sees it: makes the slots of an hour that are not there yet."""
+"""The graph's ingester, which makes the slots of an hour that are not there yet."""
 
 import json
 from abc import ABC, abstractmethod
@@ -12,7 +12,7 @@ from event_pipeline.ingest import handler
 from event_pipeline.ingest.generator import Profile
 from event_pipeline.partitions import HOURLY
 
-# The longest that AWS lets a Lambda run, and some more.
+# A little longer than AWS lets a Lambda run.
 LAMBDA_SECONDS = 910
 
 
@@ -21,7 +21,7 @@ class Ingester(dg.ConfigurableResource[Any], ABC):
 
     @abstractmethod
     def ingest_hour(self, key: str) -> list[handler.Result]:
-        """Writes the hour's slots that are over; slots that are there stay as they are."""
+        """Writes the hour's slots that are over; existing slots stay as they are."""
 
 
 class LocalIngester(Ingester):
@@ -55,7 +55,7 @@ class LambdaIngester(Ingester):
     function: str
 
     def ingest_hour(self, key: str) -> list[handler.Result]:
-        """Has the hour's slots that are over written, one call each, so that none takes too long.
+        """Calls the Lambda once for each of the hour's slots that is over, to keep calls short.
 
         Raises RuntimeError with the error that the Lambda raised.
         """
@@ -64,7 +64,7 @@ class LambdaIngester(Ingester):
         return [self._invoke(slot) for slot in slots if slot <= last]
 
     def _invoke(self, slot: datetime) -> handler.Result:
-        # A call that times out may have written its slot: a repeated one finds it, and says so.
+        # A call that times out may have written its slot. If so, a repeated call finds it there.
         answer = aws.client("lambda", read_timeout=LAMBDA_SECONDS).invoke(
             FunctionName=self.function, Payload=json.dumps({"slot": slot.isoformat()}).encode()
         )

@@ -32,11 +32,11 @@ def spark_reads_as_text(source: Json) -> bool:
 class Bronze:
     """The objects `sources`; Spark reads those also in `as_text` as text, Python the others whole.
 
-    Of a record that stands for several rows, by its array `each`, every element is a line.
-    `lines` is a DataFrame of `_line` and `_path`, without blank lines; `unreadable` are the path
-    and the error of each object that Python cannot read; `records` is the number of records, an
-    unreadable object being one, or None if it is that of the lines. Spark fails at an object that
-    it cannot read, but only when `lines` is computed.
+    If `each` is the path of an array in a record, every element of the array is a line. `lines` is
+    a DataFrame of `_line` and `_path`, without blank lines. `unreadable` are the path and the error
+    of each object that Python cannot read. `records` is the number of records, where an unreadable
+    object is one, or None if it equals the number of lines. Spark fails at an object that it cannot
+    read, but only when `lines` is computed.
     """
 
     lines: DataFrame
@@ -99,9 +99,9 @@ class Bronze:
         return pairs[F.col("_path")].cast("string").alias("source_object")
 
     def count(self) -> int:
-        """How many lines there are, an unreadable object being one.
+        """How many lines there are, where an unreadable object is one.
 
-        Apart from any judgement: by the producers' manifests, or counted where there is none.
+        It does not depend on the judgement: the producers' manifests tell it, or it is counted.
         """
         unreadable = {path for path, _ in self.unreadable}
         readable = [source for source in self._sources if source["uri"] not in unreadable]
@@ -119,8 +119,8 @@ def _lines_of_object(
 ) -> list[tuple[str | None, str, str | None, bool]]:
     """(line, path, error, whether it is its record's first line) of each line of an object.
 
-    For an object that cannot be read, one with its error. `spellings` says how the object of each
-    path is spelled.
+    An object that cannot be read gives one, with its error. `spellings` has the spelling of each
+    object, by path.
     """
     if not row.content:
         return []

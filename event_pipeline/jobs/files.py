@@ -35,7 +35,7 @@ def read_parquet(spark: SparkSession, like: DataFrame, prefix: str) -> DataFrame
 def join_parquet(
     spark: SparkSession, files: Sequence[str], to: str, columns: Sequence[str]
 ) -> None:
-    """Makes one Parquet file of some columns of several: copies their bytes, decodes no value."""
+    """Joins some columns of Parquet files into one file, by copying bytes without decoding them."""
     jvm, conf = _java(spark)
     parquet, hadoop = jvm.org.apache.parquet, jvm.org.apache.parquet.hadoop.util
     inputs = [

@@ -54,14 +54,14 @@ class Identity(Protocol):
 
 @dataclass
 class EachLineOnce:
-    """Without a key: of lines that are equal as texts one is taken, the others are duplicates."""
+    """Without a key: the table takes one of each set of equal lines; the others are duplicates."""
 
     work: Workspace
     columns: Sequence[str]
     needs_text: bool = False
 
     def split(self, staged: DataFrame, lines: DataFrame) -> Split:
-        """Rows whose hash is there twice are read again: only their lines tell if they are equal.
+        """Rows that share a hash are read again, because only their lines tell if they are equal.
 
         Repeats are rare, so the usual partition keeps no text of its rows.
         """
@@ -82,12 +82,12 @@ class EachLineOnce:
 
 @dataclass
 class OneRowPerKey:
-    """With a key: of rows that share it one is taken, the others are duplicates or conflicts.
+    """With a key: the table takes one row of each; the others are duplicates or conflicts.
 
-    Rows that are equal in all of `content` are one row and its duplicates; of their lines the least
-    is kept, and of equal lines the one of the least `source_object`. Of different rows that share
-    `key` the table takes the one with the latest `latest`, then with the greatest content, column
-    by column. The others are conflicts. So every run chooses the same rows, and quarantines the
+    Rows that are equal in all of `content` are one row and its duplicates: the one with the least
+    line is kept, then the one with the least `source_object`. Of different rows with the same
+    `key`, the table takes the one with the latest `latest`, then with the greatest content, column
+    by column; the others are conflicts. So every run chooses the same rows, and quarantines the
     same lines.
     """
 
@@ -103,7 +103,7 @@ class OneRowPerKey:
         return Split(staged)
 
     def choose(self, split: Split, exact: DataFrame) -> Choice:
-        """One row of each key, and the conflicts; of duplicates nothing is kept."""
+        """One row of each key, and the conflicts. Duplicates are dropped."""
         accepted = split.comparable.drop("_unknown").unionByName(exact, allowMissingColumns=True)
         ranked = self.work.persist(self._ranked(accepted))
         return Choice(

@@ -28,7 +28,7 @@ BRONZE_PER_FILE = 384 << 20
 PLAIN_PER_GZIPPED = 8
 # Ends the name of the folder, beside that of the rows, in which judged lines are staged.
 STAGED = "-staged"
-# Unknown fields that a report names, the most frequent first.
+# A report names at most this many unknown fields, the most frequent first.
 UNKNOWN_MOST = 50
 # How Spark says that an object is not text or not gzip, or that a line holds several records. It
 # does not say which object; finding that out takes a second try.
@@ -36,7 +36,10 @@ UNREADABLE = re.compile(rf"java\.(io|util\.zip|nio\.charset)\.|{JOINED}")
 
 
 def make_partition(spark: SparkSession, request: Json, partition: Json) -> Json:
-    """Writes the files of one partition; returns its report. Raises what Spark raises."""
+    """Writes the files of one partition. Raises what Spark raises.
+
+    Returns the fields of engines.PartitionReport, without `key`, `seconds`, `run` and `error`.
+    """
     sources = [] if request["each"] else partition["sources"]
     as_text = [source for source in sources if spark_reads_as_text(source)]
     with Workspace(spark, partition["rows_prefix"] + STAGED) as work:
@@ -51,10 +54,10 @@ def make_partition(spark: SparkSession, request: Json, partition: Json) -> Json:
 
 
 class _Judged(NamedTuple):
-    """Lines that the statement has judged; how many it accepted, how many are odd, or skipped.
+    """Lines that the statement has judged, and how many of them are accepted, odd or skipped.
 
-    A line that is read again counts once. An odd one has fields that the contract does not know. A
-    skipped one is not of the dataset, by its mapping.
+    A line that is read again counts once. An odd line has fields that the contract does not know. A
+    skipped line is one that the dataset's mapping leaves out.
     """
 
     lines: DataFrame
@@ -120,7 +123,10 @@ class _Making:
         return _Judged(staged, *counts)
 
     def _staged_columns(self, identity: Identity) -> Iterator[Column]:
-        """What is needed later of a judged line: the text of an accepted one only to compare it."""
+        """The columns of a judged line that are needed later.
+
+        An accepted line's text is among them only if rows are compared by it.
+        """
         accepted = F.col("reasons") == ""
         needs_text = F.lit(True) if identity.needs_text else ~accepted
         yield from map(F.col, self.columns)
@@ -145,7 +151,7 @@ class _Making:
         return _Judged(exact, *counts)
 
     def _judge(self, raw: DataFrame) -> DataFrame:
-        """The statement over `raw`: the table's columns, `reasons` (none: accepted) and CARRIED.
+        """The statement over `raw`: the table's columns, `reasons` ('' if accepted) and CARRIED.
 
         A line without `_unknown` is malformed, whatever the statement says.
         """

@@ -1,7 +1,7 @@
 """The view `raw` that a Silver statement reads: each line's fields, as text.
 
-There are two readers. Spark's own is fast, and is trusted with those lines that it can only read as
-`lake.fields` does. The other is `lake.fields` itself, in Python, for the lines that are left.
+There are two readers. Spark's own is fast, and is trusted only with lines that it cannot read
+differently from `lake.fields`. The other is `lake.fields` itself, in Python, for all other lines.
 """
 
 import secrets
@@ -18,7 +18,7 @@ from event_pipeline.lake.text import LONGEST_LINE, is_joined, one_line
 
 Json = dict[str, Any]
 
-# JSON as strict as Spark's reader can be told to be.
+# Options that make Spark's reader of JSON as strict as it can be.
 STRICT = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
 # A text that may have been a number in the line; Spark spells numbers in its own way.
 ODD_NUMBER = "^-?([0-9]+[.eE][-+.eE0-9]*|0)$"
@@ -28,7 +28,7 @@ JOINED = "a line holds several objects"
 
 
 def read_by_spark(lines: DataFrame, request: Json) -> DataFrame:
-    """`raw` of lines, as a request has it; `_unknown` is null where Spark is not to be trusted."""
+    """`raw` of lines, by Spark's own reader; `_unknown` is null where it is not to be trusted."""
     names, numbers = request["source"], request["numbers"]
     if request["is_nested"]:
         return _read_by_nobody(lines, names)
@@ -52,7 +52,7 @@ def read_by_spark(lines: DataFrame, request: Json) -> DataFrame:
 
 
 def _read_by_nobody(lines: DataFrame, names: Sequence[str]) -> DataFrame:
-    """`raw` of lines of which Spark's reader can be trusted with none, so that none is read."""
+    """`raw` of lines without their fields, because Spark's reader can be trusted with none."""
     return lines.select(
         *(F.lit(None).cast("string").alias(name) for name in names),
         "_line",
@@ -78,7 +78,7 @@ def _written_out(names: Sequence[str], numbers: Collection[str]) -> Column:
 def _other_names(names: Sequence[str], is_mapped: bool) -> Column:
     """A line's field names beside `names`; null if it is not one object or has a name twice.
 
-    Of mapped records none: a mapping chooses among their fields.
+    Mapped records have none, because a mapping chooses among their fields.
     """
     # Spark ignores what follows a value. So the line and a mark are put into one array: if both
     # are found there, nothing follows the line's value.
@@ -94,7 +94,7 @@ def _other_names(names: Sequence[str], is_mapped: bool) -> Column:
 
 
 def _doubts(names: Sequence[str], numbers: Collection[str]) -> Iterator[Column]:
-    """Conditions under each of which Spark may have read a line otherwise than it is written."""
+    """Conditions, any of which says that Spark may have misread a line."""
     line = F.col("_line")
     yield F.octet_length(line) > LONGEST_LINE
     # Spark replaces invalid UTF-8, so the line no longer holds the received bytes.

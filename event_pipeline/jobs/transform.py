@@ -36,8 +36,9 @@ CORES_PER_PARTITION = 4
 def run(spark: SparkSession, request: Json) -> Iterator[Json]:
     """Does what a request asks for, and yields the report of each partition when it is made.
 
-    A partition that fails has its `error` in its report, and the others go on. A failing
-    derivation raises what Spark raises.
+    A report has the fields of engines.PartitionReport, or those of QueryReport for a derivation. A
+    partition that fails has its `error` in its report, and the others go on. A failing derivation
+    raises what Spark raises.
     """
     configure(spark)
     if "tables" in request:
@@ -90,7 +91,7 @@ def _to_bucket() -> PipesS3MessageWriter:
 
 
 def _arguments(words: Sequence[str]) -> dict[str, str]:
-    """`--name value` and `--name=value`, among whatever else; Glue's getResolvedOptions does so."""
+    """The values of `--name value` and `--name=value`, as Glue's getResolvedOptions reads them."""
     found, waiting = {}, None
     for word in words:
         if waiting:

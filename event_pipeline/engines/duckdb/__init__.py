@@ -1,8 +1,8 @@
 """The embedded engine: DuckDB runs the Silver and Gold statements, translated by SQLGlot.
 
-A partition goes through in one stream: unzip, read lines, parse, judge, write. What the statement
-refuses is taken out of that stream on its way; duplicates and conflicts are looked for in the
-written file and removed by a second pass only if there are any, since there seldom are.
+A partition is made in one stream: unzip, read lines, parse, judge, write. Lines that the statement
+refuses leave the stream on the way. Duplicates and conflicts are rare. They are looked for in the
+written file, and only if there are any does a second pass remove them.
 """
 
 from event_pipeline.engines.duckdb.querier import DuckDBQuerier

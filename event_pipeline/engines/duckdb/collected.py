@@ -1,4 +1,4 @@
-"""What is taken out of the stream of lines as it passes by: the functions that SQL calls for it."""
+"""Functions that the engine's SQL calls to take lines out of the stream, or to note them."""
 
 import threading
 from collections import Counter
@@ -19,7 +19,11 @@ from event_pipeline.lake.text import is_joined
 
 
 def register_reader(connection: duckdb.DuckDBPyConnection, request: TransformRequest) -> None:
-    """Makes `read_fields(line)` known to SQL: the request's fields of it, null if it is none."""
+    """Registers `read_fields(line)` for SQL, which reads the request's fields of a line.
+
+    It returns a struct of `values` and `unknown`, or null if the line is not one JSON object. It
+    fails if the line holds several objects.
+    """
     kind = pa.struct([("values", pa.list_(pa.string())), ("unknown", pa.list_(pa.string()))])
 
     def read(lines: pa.Array) -> pa.Array:
@@ -27,7 +31,7 @@ def register_reader(connection: duckdb.DuckDBPyConnection, request: TransformReq
         found = [read_fields(line, request.paths) for line in texts]
         for line, fields in zip(texts, found, strict=True):
             if fields is None and is_joined(line):
-                raise ValueError("a line holds several objects")  # so objects are made readable
+                raise ValueError("a line holds several objects")  # the engine retries on copies
         if request.is_mapped:
             found = [fields and fields._replace(unknown=[]) for fields in found]
         return pa.array([fields and fields._asdict() for fields in found], kind)
@@ -57,7 +61,7 @@ def _register(
 
 
 class LineFile:
-    """A Parquet file of lines, written by the engine's threads as they come."""
+    """A Parquet file of lines, to which several threads of the engine may write."""
 
     def __init__(self, path: str, schema: pa.Schema) -> None:
         self.path = path
@@ -66,19 +70,23 @@ class LineFile:
         self._lock = threading.Lock()
 
     def write(self, columns: list[Any]) -> None:
-        """Adds rows: one array, or list, a column."""
+        """Adds rows, given as one array or list for each column."""
         with self._lock:
             table = pa.table(columns, schema=self._writer.schema)
             self._writer.write_table(table)
             self.rows += table.num_rows
 
     def close(self) -> None:
-        """Ends the file; a second time does nothing."""
+        """Ends the file. A second call does nothing."""
         self._writer.close()
 
 
 class Collected:
-    """Lines set aside for a second reading, lines refused, and the names of unknown fields."""
+    """Collects lines set aside for a second reading, refused lines, and names of unknown fields.
+
+    `reasons` counts refused lines by reason, `unknown` lines by unknown field, and `skipped` the
+    lines that a mapping leaves out.
+    """
 
     ASIDE = pa.schema([("line", pa.string()), ("filename", pa.string())])
     QUARANTINE = pa.schema(
@@ -116,7 +124,7 @@ class Collected:
         self.quarantine.close()
 
     def register(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Makes the functions known to SQL; those that collect tell whether a line stays."""
+        """Registers the functions for SQL. Those that collect return whether a line stays."""
         text, names = "VARCHAR", "VARCHAR[]"
         register_reader(connection, self._request)
         functions = (
@@ -132,14 +140,14 @@ class Collected:
         self._refuse([key], [reason], [line])
 
     def _set_aside(self, files: pa.Array, lines: pa.Array) -> pa.Array:
-        """Keeps lines for a second reading; false for each, which takes it out of the stream."""
+        """Keeps lines for a second reading. Returns false for each, so it leaves the stream."""
         self.aside.write([lines, files])
         return pa.repeat(pa.scalar(False), len(lines))
 
     def _quarantine(self, files: pa.Array, lines: pa.Array, reasons: pa.Array) -> pa.Array:
-        """Quarantines lines; false for each, which takes it out of the stream.
+        """Quarantines lines. Returns false for each, so that it leaves the stream.
 
-        Those that a mapping leaves out are counted and go nowhere.
+        Lines that a mapping leaves out are only counted.
         """
         is_refused = pc.not_equal(reasons, SKIPPED)
         files, refused = files.filter(is_refused), reasons.filter(is_refused)
@@ -151,7 +159,7 @@ class Collected:
         return pa.repeat(pa.scalar(False), len(lines))
 
     def _notice(self, names: pa.Array) -> pa.Array:
-        """Counts unknown fields; true for each line."""
+        """Counts unknown fields. Returns true for each line, so that it stays in the stream."""
         counts = pc.value_counts(pc.list_flatten(names)).to_pylist()
         with self._lock:
             self.unknown.update({each["values"]: each["counts"] for each in counts})

@@ -1,7 +1,7 @@
-"""Bronze objects as lines, and lines as judged rows: the files and the queries.
+"""The files and queries that read Bronze objects as lines and judge the lines as rows.
 
-A line goes one of two ways. DuckDB's own JSON reader is fast and is trusted with lines whose fields
-it can only read as `lake.fields` does; other lines, and those that are refused, are read again by
+There are two readers. DuckDB's own JSON reader is fast, and is trusted only with lines that it
+cannot read differently from `lake.fields`. All other lines, and all refused ones, are read again by
 `lake.fields` itself.
 """
 
@@ -18,30 +18,32 @@ from event_pipeline.lake.spelling import Spelling, make_readable
 from event_pipeline.lake.text import LONGEST_LINE, Unreadable
 from event_pipeline.scratch import plain_path
 
-# No JSON text holds this raw byte, so a line is one field; an object that has it is made readable.
+# The reader's delimiter. No JSON text holds this raw byte, so a line is one field. If an object
+# does hold it, the objects are copied without it.
 NOT_IN_JSON = "chr(1)"
-# Nearly every line begins with its brace, which is far cheaper to see than blanks are to trim.
+# Nearly every line begins with its brace, and looking for that is far cheaper than trimming.
 NOT_BLANK = "starts_with(line, '{') OR trim(line, ' ' || chr(9)) <> ''"
-# A line that is longer than others may be fails its object, which is then made readable.
+# A line that is longer than `max_line_size` fails the query. The objects are then copied with such
+# lines cut.
 LINE_READER = (
     "read_csv([{files}], delim={delim}, header=false, quote='', escape='', auto_detect=false,"
-    # Else a delimiter at the end of a line is a field without value to the reader, and dropped.
+    # Without it, the reader takes a delimiter at the end of a line for an empty field and drops it.
     " nullstr=chr(10), max_line_size=2100000,"
     " columns={{'line': 'VARCHAR'}}, filename=true, compression={compression})"
 )
-# What DuckDB's JSON reader would read otherwise than it is, or would admit: anything nested, a
-# comma before the brace, NaN and Infinity.
+# Lines that DuckDB's JSON reader would misread, or accept although they are not JSON: anything
+# nested, a comma before the closing brace, NaN and Infinity.
 ODD_LINE = r"^[^{]|.[{\[]|,[ \t]*\}|:[ \t]*-?(n[^u]|[NiI])"
-# A value that may have been a number which DuckDB spells in its own way.
+# A text that may have been a number in the line; DuckDB spells numbers in its own way.
 ODD_NUMBER = r"^-?([0-9]+[.eE][-+.eE0-9]*|0)$"
-# What travels beside a statement's columns: `_unknown` are the names of a line's other fields, or
-# null where the fields could not be read for sure.
+# Columns that travel through a statement beside its own: the line, its file, and the names of its
+# unknown fields, which are null if the fields could not be read for sure.
 CARRIED = ("_line", "_source", "_unknown")
 
 
 @dataclass(frozen=True)
 class BronzeFile:
-    """A file that the reader takes, and the Bronze object that it holds."""
+    """A file that DuckDB's line reader can read, and the key of the Bronze object in it."""
 
     path: str
     key: str
@@ -51,10 +53,11 @@ class BronzeFile:
 def readable(
     request: TransformRequest, partition: PartitionRequest, copied: AbstractSet[str], scratch: str
 ) -> tuple[list[BronzeFile], int, dict[str, str]]:
-    """Files that the reader takes, and by object key the errors of those that it never will.
+    """Makes a partition's objects readable for DuckDB's line reader.
 
-    Objects in `copied` are copied record by record, as the reader cannot take them as they lie; of
-    how many records the copies are stands between.
+    It copies the objects whose keys are in `copied`, record by record, into the folder `scratch`.
+    Returns the files to read, the number of records in the copies, and the errors of objects that
+    cannot be read, by key.
     """
     files: list[BronzeFile] = []
     records = 0
@@ -75,12 +78,12 @@ def readable(
 
 
 def as_it_lies(spelling: Spelling) -> bool:
-    """Whether the reader takes an object of this spelling without a copy."""
+    """Whether the line reader can read an object of this spelling without a copy."""
     return spelling.form == "lines"
 
 
 def lines_of(files: Sequence[BronzeFile]) -> str:
-    """A query of the lines of files, blank ones too; of no files, no lines."""
+    """A query for the lines of files, including blank ones: `line` and `filename`."""
     readers = [
         LINE_READER.format(
             files=literals([file.path for file in files if file.compression == compression]),
@@ -95,7 +98,7 @@ def lines_of(files: Sequence[BronzeFile]) -> str:
 
 
 def read_fast(request: TransformRequest, lines: str) -> str:
-    """`raw` of lines by DuckDB's own reader; `_unknown` is null where it is not to be trusted."""
+    """A query for `raw`, by DuckDB's own reader; `_unknown` is null if it is not to be trusted."""
     if request.is_nested:
         fields = ", ".join(f'CAST(NULL AS VARCHAR) AS "{name}"' for name in request.source)
         unread = "CAST(NULL AS VARCHAR[]) AS _unknown"
@@ -110,14 +113,14 @@ def read_fast(request: TransformRequest, lines: str) -> str:
         others = "[]::VARCHAR[]"
     texts = [f'fields."{name}"' for name in request.source if name not in request.numbers]
     doubtful = " OR ".join(
-        # Most texts begin above the digits.
+        # The comparison is cheap and rules out most texts: they start with a letter.
         f"({text} < ':' AND regexp_matches({text}, {literal(ODD_NUMBER)}))"
         for text in texts
     )
     return (
         "SELECT fields.*, line AS _line, filename AS _source, CASE"
         f" WHEN strlen(line) > {LONGEST_LINE} THEN CAST(error('a line is too long') AS VARCHAR[])"
-        # A line that is what its values are written as holds nothing else, and each once.
+        # A line that equals its own fields written out again has no other field, and none twice.
         f" WHEN line = {_as_written(request)} THEN []::VARCHAR[]"
         f" WHEN fields IS NULL OR regexp_matches(line, {literal(ODD_LINE)}) OR {doubtful or False}"
         " OR len(list_distinct(json_keys(line))) < len(json_keys(line)) THEN NULL"
@@ -128,13 +131,13 @@ def read_fast(request: TransformRequest, lines: str) -> str:
 
 
 def _as_written(request: TransformRequest) -> str:
-    """The line that the project's own producer writes of the fields: JSON as Python spells it."""
+    """An expression for the line that the project's own producer writes, as Python spells JSON."""
     pieces, constant = [], "{"
     for name in request.source:
         value, quoted = f'fields."{name}"', name not in request.numbers
         constant += f'"{name}": '
         if quoted and name in request.required:
-            # Where it is missing, the line is no such line.
+            # `concat` leaves a missing value out, so the result does not equal the line.
             pieces += [literal(constant + '"'), value]
             constant = '", '
         else:
@@ -146,7 +149,7 @@ def _as_written(request: TransformRequest) -> str:
 
 
 def read_exactly(request: TransformRequest, lines: str) -> str:
-    """`raw` of lines by `read_fields`; `_unknown` is null where a line is no object."""
+    """A query for `raw`, by `read_fields`; `_unknown` is null if a line is not an object."""
     fields = ", ".join(
         f'read."values"[{n}] AS "{name}"' for n, name in enumerate(request.source, 1)
     )
@@ -157,7 +160,10 @@ def read_exactly(request: TransformRequest, lines: str) -> str:
 
 
 def judged(request: TransformRequest, partition: PartitionRequest, raw: str) -> str:
-    """The statement over a query of `raw`: the table's columns, `reasons` and what is carried."""
+    """The statement over a query for `raw`: the table's columns, CARRIED and `reasons`.
+
+    `reasons` is empty for an accepted line.
+    """
     statement = carrying(request.statement, CARRIED).transform(_utc).sql(dialect="duckdb")
     typed = ", ".join(
         f'CAST({literal(partition.value)} AS {kind}) AS "{name}"'
@@ -173,7 +179,7 @@ def judged(request: TransformRequest, partition: PartitionRequest, raw: str) -> 
 
 
 def _utc(node: exp.Expr) -> exp.Expr:
-    """Instant to UTC timestamp without the calendar that DuckDB asks for other zones."""
+    """Converts an instant to a UTC timestamp, without the calendar that only other zones need."""
     if isinstance(node, exp.Anonymous) and node.name.lower() == "timestamp_micros":
         return exp.func("make_timestamp", *node.expressions)
     if (

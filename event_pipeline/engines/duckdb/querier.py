@@ -1,4 +1,4 @@
-"""Athena SQL over the live files of the lake's tables."""
+"""Runs Athena SQL over the live files of the lake's tables."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -57,7 +57,7 @@ class DuckDBQuerier(Querier):
 
 
 def _in(value: Any, zone: str) -> Any:
-    """An instant as the clock of a zone shows it."""
+    """An instant in a zone's time; any other value as it is."""
     return value.astimezone(ZoneInfo(zone)) if isinstance(value, datetime) else value
 
 

@@ -1,6 +1,6 @@
-"""Lines and keys that are there more than once: one row is kept.
+"""Keeps one row of lines, or of keys, that are there more than once.
 
-They are looked for in the written files, and only if there are any are these written anew.
+Repeats are looked for in the written files, which are written again only if there are any.
 """
 
 from collections.abc import Sequence
@@ -28,12 +28,12 @@ def drop_duplicates(
     rows: Sequence[str],
     collected: Collected,
 ) -> int:
-    """Keeps one row of lines that are the same text; returns the rows that are left.
+    """Keeps one row of each set of lines with equal text; returns how many rows are left.
 
-    Equal lines give equal rows, so where all rows differ, if only in their first columns, there is
-    nothing to look for. Otherwise lines are compared as texts, and only those that repeat are
-    parsed again: of each row that they give, as many copies go as its lines have repeats. Hashes
-    only narrow down; equality decides.
+    Equal lines give equal rows. So there is nothing to do if all rows differ, be it only in their
+    first columns. Otherwise lines are compared as text, and only those that repeat are parsed
+    again. A row loses as many copies as its lines have repeats. Hashes only narrow the search
+    down; equality decides.
     """
     lines = lines_of(collected.files)
     content = content_columns(request)
@@ -78,11 +78,11 @@ def drop_conflicts(
     rows: Sequence[str],
     collected: Collected,
 ) -> int:
-    """Keeps one row of each key; returns the rows that are left.
+    """Keeps one row of each key; returns how many rows are left.
 
-    Of rows that are the same in every column one is kept, the others are duplicates. Of those
-    that still have the same key the latest is kept, and of the latest the one with the greatest
-    content, column by column; the others go to quarantine.
+    Rows that are equal in every column are one row and its duplicates. Of different rows with the
+    same key, the latest is kept, then the one with the greatest content, column by column. The
+    others go to quarantine.
     """
     key = ", ".join(f'"{name}"' for name in request.key)
     content = content_columns(request)
@@ -100,7 +100,7 @@ def drop_conflicts(
     connection.execute(
         "CREATE TEMP TABLE ranked AS SELECT *,"
         f" row_number() OVER (PARTITION BY {key} ORDER BY {greatest}) AS place"
-        # Of equal rows the line that is told is the same in every run, wherever the files lie.
+        # Of equal rows, every run must quarantine the same line, wherever the files lie.
         f" FROM (SELECT *, row_number() OVER (PARTITION BY {', '.join(content)}"
         f" ORDER BY _line, list_position([{files}], _source)) AS copy"
         f" FROM ({accepted}) WHERE ({key}) IN ({repeated})) WHERE copy = 1"
@@ -117,7 +117,7 @@ def drop_conflicts(
 
 
 def _replace(connection: duckdb.DuckDBPyConnection, rows: Sequence[str], query: str) -> int:
-    """Writes the query's rows in place of files; returns their number."""
+    """Replaces files by one with the query's rows; returns how many rows it has."""
     folder = Path(rows[0]).parent
     kept = copy(connection, query, f"{folder}/distinct.parquet")
     for path in rows:

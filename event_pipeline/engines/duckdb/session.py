@@ -1,4 +1,4 @@
-"""Connections, and how files and texts are written in DuckDB's SQL."""
+"""DuckDB's connections, and how its SQL spells files and texts."""
 
 import re
 import time
@@ -12,13 +12,15 @@ from event_pipeline.engines import QueryReport
 from event_pipeline.errors import QueryError, first_line
 from event_pipeline.scratch import plain_path, scratch
 
-# Columns of many values gain nothing by a dictionary or a Bloom filter, and cost time and bytes.
+# Columns with many different values gain nothing from a dictionary or a Bloom filter, which cost
+# time and bytes.
 PARQUET = (
     "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, DICTIONARY_SIZE_LIMIT 1000,"
     " WRITE_BLOOM_FILTER false)"
 )
 
-# What an error of a statement's macros says (`sql/athena/functions.sql`), and what DuckDB adds.
+# An error that the macros in `sql/athena/functions.sql` raise, and the words that DuckDB puts
+# before any error.
 OURS = re.compile(r"Could not convert string 'athena: (.*)' to INT32", re.DOTALL)
 KIND = re.compile(r"^(?:[A-Z][\w ]*? Error: )+")
 ADVICE = {
@@ -38,7 +40,7 @@ def connect(
     connection.execute("SET TimeZone='UTC'")
     # `/` on integers is integer division in Trino and Spark's `div`; DuckDB would give a double.
     connection.execute("SET integer_division=true")
-    # Turns `IN (five literals)` into a hash join, which costs more than five comparisons.
+    # It turns `IN (five literals)` into a hash join, which costs more than five comparisons.
     connection.execute("SET disabled_optimizers='in_clause'")
     if threads:
         connection.execute(f"SET threads={threads}")
@@ -46,7 +48,7 @@ def connect(
 
 
 def quoted(text: str) -> str:
-    """A text as it stands within single quotes."""
+    """A text as it is written within single quotes."""
     return text.replace("'", "''")
 
 
@@ -62,14 +64,15 @@ def literals(texts: Sequence[str]) -> str:
 
 def parquet(files: Sequence[str], *, by_name: bool = False) -> str:
     """A table function that reads Parquet files; `by_name` if their columns may differ."""
-    # A folder called x=y above the lake must not become a column, nor one with a * a pattern.
+    # A folder above the lake may be called x=y, which must not become a column, or hold a *, which
+    # must not become a pattern.
     paths = literals([plain_path(file) for file in files])
     return f"read_parquet([{paths}], hive_partitioning=false, union_by_name={by_name})"
 
 
 @contextmanager
 def session(memory_mb: int, threads: int | None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection whose spilled data is gone afterwards."""
+    """A connection whose spilled data is deleted at the end."""
     with scratch() as folder, connect(memory_mb, threads, folder) as connection:
         yield connection
 
@@ -84,7 +87,7 @@ def clear_errors() -> Iterator[None]:
 
 
 def say(error: duckdb.Error) -> str:
-    """What is wrong, in a line and without what is DuckDB's own affair."""
+    """A DuckDB error in one line, without DuckDB's own prefixes and advice."""
     if told := OURS.search(str(error)):
         return told[1]
     if "Division by zero" in str(error):
@@ -110,12 +113,12 @@ def copy(connection: duckdb.DuckDBPyConnection, query: str, path: str) -> int:
 def make_view(
     connection: duckdb.DuckDBPyConnection, contract: Contract, files: Sequence[str]
 ) -> None:
-    """Makes a table that a statement names a view of files; of no files, a view without rows."""
+    """Makes a view of files, named as statements name the table; without files it has no rows."""
     names = ", ".join(f'"{name}"' for name in contract.column_names)
     columns = ", ".join(f'CAST(NULL AS {c.type}) AS "{c.name}"' for c in contract.columns)
     source = f"SELECT {columns} LIMIT 0"
     if files:
-        # A file that was written before a column was added reads as null in it.
+        # A file that was written before a column was added has null in it.
         source = f"({source}) UNION ALL BY NAME SELECT * FROM {parquet(files, by_name=True)}"
     schema, name = contract.identifier
     connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
@@ -129,7 +132,7 @@ def unload(
     where: tuple[str, str],
     to: str,
 ) -> QueryReport:
-    """Writes a query's rows of one date to one Parquet file."""
+    """Writes to one Parquet file the rows whose column `where[0]` is the date `where[1]`."""
     started = time.monotonic()
     column, day = where
     path = f"{to}/rows.parquet"

@@ -1,4 +1,4 @@
-"""Silver statements over Bronze objects, and Gold's that joins Silver tables."""
+"""Runs Silver statements over Bronze objects, and the Gold statement that joins Silver tables."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -86,8 +86,8 @@ class DuckDBTransformer(Transformer):
             except duckdb.Error:
                 if copied == every:
                     raise
-                # Some object is not UTF-8 lines of one record each. Which, and how much of it can
-                # be read, is worth finding out only now.
+                # Some object is not UTF-8 lines of one record each. To find out which one, and how
+                # much of it can be read, is slow: so it is done only now.
                 _empty(partition.rows_prefix)
                 _empty(partition.quarantine_prefix)
                 return self._attempt(request, partition, every, folder)
@@ -99,7 +99,7 @@ class DuckDBTransformer(Transformer):
         copied: AbstractSet[str],
         folder: str,
     ) -> PartitionReport:
-        """One try, in which the objects in `copied`, by key, are copied so that they are lines."""
+        """Tries to make the partition. Objects whose keys are in `copied` are copied as lines."""
         files, records, unreadable = readable(request, partition, copied, folder)
         report = PartitionReport(partition.key, bytes=sum(s.bytes for s in partition.sources))
         with (
@@ -131,7 +131,7 @@ def _write_rows(
     partition: PartitionRequest,
     collected: Collected,
 ) -> tuple[list[str], int]:
-    """Writes the rows of all lines, those that are there twice too; the files, and their rows."""
+    """Writes the rows of accepted lines, including duplicates; returns the files and row count."""
     names = column_list(request)
     fast, exact = (f"{partition.rows_prefix}/{name}.parquet" for name in ("rows", "others"))
     raw = read_fast(request, lines_of(collected.files))
@@ -162,7 +162,7 @@ def _write_rows(
 def _count_lines(
     connection: duckdb.DuckDBPyConnection, partition: PartitionRequest, files: Sequence[BronzeFile]
 ) -> int:
-    """Non-blank lines of the files: their producers' counts, or counted here."""
+    """How many lines the files have without blank ones: as their producers say, or counted here."""
     told = {source.key: source.lines for source in partition.sources}
     counted = sum(told[file.key] or 0 for file in files)
     uncounted = [file for file in files if told[file.key] is None]

@@ -10,7 +10,7 @@ from event_pipeline import aws
 
 Json = dict[str, Any]
 
-# The argument that names a run's request: another file for every run, so that it tells runs apart.
+# The argument that names a run's request. Every run has its own file, so this identifies the run.
 REQUEST = "--request"
 # The states of a run that has not ended. Any other state, known or not, is an end.
 GOING = {"STARTING", "RUNNING", "STOPPING", "WAITING"}
@@ -24,7 +24,7 @@ LOG_LINES = 200
 class GlueJob:
     """A Glue job by its name. Errors of its methods are botocore's.
 
-    `logs` begins the names of its two log groups, which end in /output and /error.
+    `logs` is the prefix of its two log groups, <logs>/output and <logs>/error.
     """
 
     name: str

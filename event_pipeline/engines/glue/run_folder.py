@@ -59,7 +59,7 @@ class RunFolder:
         aws.client("s3").put_object(Bucket=self.bucket, Key=key, Body=text)
 
     def new_reports(self) -> Iterator[Json]:
-        """The reports that are there since the last call; prints what the job printed.
+        """The reports that came since the last call. Also prints what the job printed.
 
         Dagster keeps a step's own output, so the job's is kept with it.
         """

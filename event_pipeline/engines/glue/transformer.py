@@ -20,9 +20,9 @@ from event_pipeline.errors import QueryError
 
 
 class GlueTransformer(Transformer):
-    """Runs Spark SQL by the Glue job `job`; requests and reports go through `bucket`.
+    """Runs Spark SQL in the Glue job `job`; requests and reports go through `bucket`.
 
-    `logs` begins the names of the job's two log groups, which end in /output and /error.
+    `logs` is the prefix of the job's two log groups, <logs>/output and <logs>/error.
     """
 
     job: str

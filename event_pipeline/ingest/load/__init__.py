@@ -1,6 +1,6 @@
-"""Bring your own files: read as they are, mapped by one SELECT, judged, then written to Bronze.
+"""Loads your own files: reads them as they are, maps them by one SELECT, judges and writes them.
 
-The way of a load: `sources` finds the files, `unpacking` and `reading` make of each the table
-`input` of texts, `mapping` maps it to a dataset's fields, `judging` says what Silver would say of
-the rows, `writing` writes them, and `ledger` remembers what was written.
+The steps of a load: `sources` finds the files. `unpacking` and `reading` turn each into the table
+`input`, whose columns are texts. `mapping` maps it to a dataset's fields. `judging` finds out what
+Silver would say of the rows. `writing` writes them to Bronze. `ledger` records what was written.
 """

@@ -1,4 +1,4 @@
-"""What the command `load` does: many sources by one order, and what a person is told."""
+"""The command `load`: loads all given sources with the same options, and reports on each."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -40,10 +40,12 @@ def run_loads(
     out: Console,
     err: Console,
 ) -> bool:
-    """Loads each source that the words name, by an order without its mapping.
+    """Loads each source that the words name.
 
-    A source that cannot be loaded does not stop the others. False if one was not loaded, or would
-    not be; raises LoadError if it is the only one.
+    `order` still lacks its mapping, which is read from the file `mapping`, and the files beside
+    `input`, which are named in `also`. A source that cannot be loaded does not stop the others.
+    Returns False if one was not loaded or, in a dry run, would not be. If it is the only source,
+    raises its LoadError.
     """
     _check(settings, words, order)
     sources = find_sources(words)
@@ -73,7 +75,7 @@ def run_loads(
 
 
 def _check(settings: Settings, words: Sequence[str], order: Order) -> None:
-    """Raises UsageError for options that do not go together, or that no file could be loaded by."""
+    """Raises UsageError or LoadError for options that exclude each other or fit no file."""
     dataset = order.contract.identifier[1]
     drops = {
         "--drop": order.drop,
@@ -100,7 +102,7 @@ def _check(settings: Settings, words: Sequence[str], order: Order) -> None:
 
 
 def _tables(also: Sequence[str]) -> dict[str, Source]:
-    """The files that a mapping may read beside `input`, by the names of their tables."""
+    """The files that a mapping may read beside `input`, by table name."""
     tables = {}
     for word in also:
         name, _, path = word.partition("=")
@@ -118,7 +120,7 @@ def _say(console: Console, text: object) -> None:
 
 
 def _tell(loaded: Loaded, order: Order, err: Console, *, many: bool) -> None:
-    """What a person should know of one load beyond its numbers."""
+    """Prints what a person should know about one load beyond its numbers."""
     prefix = f"{loaded.source}: " if many else ""
     found, judgement = loaded.found, loaded.judgement
     for note in found.notes:
@@ -170,7 +172,7 @@ def _sum_up(done: Sequence[Loaded], order: Order, out: Console) -> None:
 
 
 class _Shown:
-    """Progress on a terminal; elsewhere nothing is shown."""
+    """Shows progress on a terminal, and nothing elsewhere."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -178,7 +180,7 @@ class _Shown:
         self._name = ""
 
     def begin(self, name: str) -> None:
-        """Goes on to another source."""
+        """Moves on to another source."""
         self._name = name
 
     def tell(self, doing: str, done: int, total: int) -> None:

@@ -1,7 +1,8 @@
-"""Delimited text: RFC 4180 first, then what the file really is.
+"""Delimited text: read by RFC 4180, or in another common way if that fits the file better.
 
-Python's reader, in its strict mode, says what RFC 4180 does not allow. A bad record ends where its
-first line does, so that a quote which is never closed costs a line and not all that follows it.
+Python's csv reader, in its strict mode, reports what RFC 4180 does not allow. A bad record ends
+with its first line, so that a quote which is never closed costs one line and not the rest of the
+file.
 """
 
 import csv
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DELIMITERS = (",", ";", "\t", "|")
-# Lines by which the delimiter, the header and what stands above it are told.
+# How many lines are sampled to find the delimiter, the header and what stands above it.
 SAMPLE = 500
 LONGEST_SAMPLE = 1 << 20  # characters
-# By how much larger a share of the sample must be readable for another way to be taken.
+# Another way to read is taken only if the share of the sample that it can read is so much larger.
 SLIGHTLY, CLEARLY = 0.001, 0.02
-# Excel's own first line, which tells the delimiter.
+# The first line `sep=;` in which Excel names the delimiter.
 _SEP = re.compile(r'"?sep=(.)"?\r?\n?$', re.I)
-# What is a value rather than the name of a column.
+# A text that looks like a value rather than like the name of a column.
 _VALUE = re.compile(
     r"[+-]?[0-9]+([.,:/ T-]?[0-9]+)*( ?(Z|UTC|GMT))?|[0-9a-f]{8}-[0-9a-f-]{27}|.+@.+[.].+", re.I
 )
@@ -43,7 +44,10 @@ HEADERLESS = "column"
 
 
 def batches(text: IO[str], name: str, spelling: Spelling, found: Found) -> Iterator["pa.Table"]:
-    """The records of a delimited text, in batches of columns of texts; an empty field is null."""
+    """Yields the records of a delimited text in batches, as tables of text columns.
+
+    An empty field is null. Records that cannot be read, and notes, are added to `found`.
+    """
     csv.field_size_limit(LONGEST_LINE)
     sample = _sample(text)
     if not any(line.strip() for line in sample):
@@ -59,7 +63,7 @@ def batches(text: IO[str], name: str, spelling: Spelling, found: Found) -> Itera
         )
     if "escapechar" in format_:
         found.notes.append(f"{name}: a backslash before a letter or quote is read as an escape")
-    # Of a line without end not more is read at once.
+    # The limit bounds what is read at once of a line that does not end.
     rest = iter(partial(text.readline, LONGEST_LINE), "")
     records = _Records(itertools.chain(sample[above:], rest), above, format_, found)
     header = None
@@ -86,7 +90,7 @@ def batches(text: IO[str], name: str, spelling: Spelling, found: Found) -> Itera
 
 
 class _Records:
-    """The records of lines, each bad one named and passed over."""
+    """The records in lines. Bad ones are added to `found` and skipped."""
 
     def __init__(
         self, lines: Iterator[str], above: int, format_: dict[str, Any], found: Found
@@ -97,7 +101,7 @@ class _Records:
         self._again: list[str] = []  # lines to be read once more, the next one last
 
     def rows(self, width: int | None) -> Iterator[list[str]]:
-        """The records that have so many fields; with None the next one, however many it has."""
+        """Yields the records that have `width` fields; with None only the next, of any width."""
         held = self._held
         while True:
             try:
@@ -110,7 +114,7 @@ class _Records:
                             count = f"{len(row)} fields where the header has {width}"
                             if len(held) > 1:
                                 self._lose(f"a quote that is not closed, or {count}")
-                                break  # to read what follows its first line
+                                break  # reading goes on after its first line
                             self._lose(count)
                             continue
                     held.clear()
@@ -134,7 +138,7 @@ class _Records:
             yield line
 
     def _lose(self, why: str) -> None:
-        """Names the first line that is held; those after it are read again."""
+        """Reports the first held line as lost. The lines after it are read again."""
         first, *rest = self._held or [""]
         self.number -= len(rest)
         self._again += reversed(rest)
@@ -143,7 +147,7 @@ class _Records:
 
 
 def _fits(row: list[str], width: int) -> bool:
-    """Whether a record has so many fields but for empty ones at its end, which are taken off."""
+    """Whether a record has `width` fields. Removes surplus empty fields from its end first."""
     while len(row) > width and not row[-1]:
         row.pop()
     return len(row) == width
@@ -200,7 +204,7 @@ def _sample(text: IO[str]) -> list[str]:
 
 
 def _lines_above(sample: Sequence[str], spelling: Spelling, name: str) -> int:
-    """Lines that are surely not read: those to skip, or Excel's line that tells the delimiter."""
+    """How many lines at the top are certainly not data: those to skip, or Excel's `sep=` line."""
     if spelling.skip is not None:
         if spelling.skip >= len(sample) and len(sample) < SAMPLE:
             raise LoadError(f"{name}: --skip {spelling.skip} leaves no line")
@@ -211,10 +215,11 @@ def _lines_above(sample: Sequence[str], spelling: Spelling, name: str) -> int:
 def _format(
     sample: Sequence[str], name: str, spelling: Spelling
 ) -> tuple[dict[str, Any], int, int]:
-    """The reader's parameters, the width of most records, and the lines above the header.
+    """How to read the sample: the csv reader's parameters, and what they show.
 
-    Of the ways to read the sample the one is taken by which most of its lines are records of one
-    width, RFC 4180's where others do no better.
+    Also returns the width of most records, and the number of lines above the header. The parameters
+    are those that read most of the sample's lines as records of one width. Another way than RFC
+    4180's is taken only if it is clearly better.
     """
     if spelling.delimiter:
         delimiters: tuple[str, ...] = (spelling.delimiter,)
@@ -243,7 +248,11 @@ def _format(
 def _fit(
     sample: Sequence[str], format_: dict[str, Any], spelling: Spelling
 ) -> tuple[float, int, int]:
-    """The share of the sample's lines that are records of one width, that width, lines above."""
+    """How well parameters fit the sample.
+
+    Returns the share of its lines that are records of the commonest width, that width, and the
+    number of lines above the header.
+    """
     found = Found()
     records = _Records(iter(sample), 0, format_, found)
     rows: list[tuple[int, list[str]]] = []  # each record, and the line at which it ends
@@ -259,26 +268,26 @@ def _fit(
 
 
 def _header(rows: Sequence[Sequence[str]], width: int) -> int:
-    """Which record is the header: those before it are titles, which have few fields."""
+    """The index of the header's record. Those before it are titles, which have few fields."""
     wide = [n for n, row in enumerate(rows) if len(row) == width]
-    # A title in a spreadsheet's first cell has as many as all, most of them blank.
+    # A title in a spreadsheet's first cell has as many fields as other rows, but most are blank.
     named = (n for n in wide if sum(bool(each.strip()) for each in rows[n]) > width // 2)
     whole = next(named, wide[0])
     if not _are_values(rows[whole]):
         return whole
-    # A header that has not as many fields as the records below it is one nevertheless.
+    # The header may have fewer fields than the records below it.
     return next(n for n, row in enumerate(rows) if len(row) > width // 2)
 
 
 def _comments(sample: Sequence[str]) -> int:
-    """Lines at the beginning that are comments: `#`, where the header is below."""
+    """How many lines at the top are comments: they begin with `#`, and the header is below."""
     count = 0
     for line in sample:
         if not line.startswith("#") and line.strip():
             break
         count += 1
     while count and not sample[count - 1].strip():
-        count -= 1  # blank lines are passed over anyway
+        count -= 1  # blank lines are skipped anyway
     # A header may begin with `#` too: then values follow it.
     last = sample[count - 1] if count else ""
     after = sample[count] if count < len(sample) else ""

@@ -1,7 +1,7 @@
-"""JSON, read exactly: lines, arrays, or objects one after the other, each a record.
+"""JSON, read exactly: JSON Lines, an array, or objects one after the other. Each is a record.
 
-Numbers keep the spelling that they have, whatever their length, and a key that first shows in the
-last record is a column like any other. Nested values are JSON text.
+Numbers keep their spelling, whatever their length. A key that first appears in the last record is
+a column like any other. Nested values are JSON text.
 """
 
 import json
@@ -15,7 +15,7 @@ from event_pipeline.lake.text import LONGEST_TOKEN, elements, records
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# What Python and others write for numbers that JSON has no word for.
+# What Python and others write for numbers that JSON cannot express.
 NO_VALUES = ("NaN", "Infinity", "-Infinity")
 
 Record = dict[str, str | None]
@@ -30,7 +30,10 @@ class _Bad(Exception):
 
 
 def batches(text: IO[str], start: str, found: Found) -> Iterator["pa.Table"]:
-    """The records of a JSON text that begins with `start`, in batches of columns of texts."""
+    """Yields the records of a JSON text in batches, as tables of text columns.
+
+    `start` is how the text begins. Records that cannot be read are added to `found`.
+    """
     columns: dict[str, str] = {}  # the column of each key
     rows: list[Record] = []
     lines: list[tuple[int, str]] = []
@@ -59,12 +62,12 @@ def _records(text: IO[str], start: str) -> Iterator[str]:
     except RecursionError:
         return records(text, array=False)
     except json.JSONDecodeError as error:
-        # Of a long object that is laid out in lines only the beginning is at hand.
+        # If the object is long and laid out in lines, `start` holds only its beginning.
         goes_on = error.msg.startswith("Unterminated") or len(first) - error.pos < LONGEST_TOKEN
         return elements(text) if goes_on and "\n" in first else records(text, array=False)
     after = first[end:].lstrip(" \t,")
     if "\n" in first[:end] or "\r" in first[:end] or after[:1] == "{":
-        # Laid out for people, or one after the other without a line's end.
+        # Objects are laid out in lines for people, or follow each other within a line.
         return elements(text)
     return records(text, array=False)
 

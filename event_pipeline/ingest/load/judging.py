@@ -1,7 +1,7 @@
-"""What Silver would say of a load, before a byte of it is written.
+"""Finds out what Silver would say of a load, before a byte of it is written.
 
-The contract's own statement judges the very lines that would lie in Bronze, by the code that the
-engine runs: fast where lines are plain, exactly where they are not or are refused.
+The contract's own statement judges the very lines that would lie in Bronze, with the engine's own
+code: the fast reader for plain lines, the exact one for all others and for refused lines.
 """
 
 import json
@@ -21,14 +21,14 @@ from event_pipeline.ingest.load import times
 from event_pipeline.lake.text import LONGEST_LINE
 from event_pipeline.partitions import HOURLY, Cadence
 
-# Of a load of which more than this is bad nothing is written.
+# If more than this share of a load is bad, nothing of it is written.
 MOST_BAD = 0.5
 SHOWN = 120
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """One reason for which Silver would refuse rows: how many, one of them, and what to do."""
+    """A reason why Silver would refuse rows: how many rows, an example, and what to do."""
 
     reason: str
     meaning: str
@@ -39,7 +39,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Outside:
-    """Rows that no partition can hold, as they are: how many, why, one of them, what to do."""
+    """Rows that fit no partition as they are: how many, why, an example, and what to do."""
 
     rows: int
     why: str
@@ -49,7 +49,10 @@ class Outside:
 
 @dataclass
 class Judgement:
-    """What would become of a load's rows: `refused` are rows, each counted once, whatever broke."""
+    """What would become of a load's rows.
+
+    `refused` counts each refused row once, however many reasons it has.
+    """
 
     rows: int = 0
     refused: int = 0
@@ -58,11 +61,11 @@ class Judgement:
 
     @property
     def left_out(self) -> int:
-        """The rows that lie outside, which are not written."""
+        """How many rows fit no partition. They are not written."""
         return sum(each.rows for each in self.outside)
 
     def is_mostly_bad(self, unreadable: int) -> bool:
-        """Whether more is bad than good, records that could not be read counted with it."""
+        """Whether more is bad than good. Records that could not be read count as bad."""
         bad = self.refused + self.left_out + unreadable
         return bad > MOST_BAD * (self.rows + unreadable)
 
@@ -71,7 +74,7 @@ class Judgement:
 class Place:
     """Where rows go: all of them to one partition, or each by its own time or day.
 
-    `given` is the key of the one partition; `day` the mapping's column that tells a drop's day.
+    `given` is the key of the one partition. `day` is the mapping's column with a drop's day.
     """
 
     given: str | None = None
@@ -79,7 +82,7 @@ class Place:
 
 
 def event_time(contract: SilverContract) -> str:
-    """The column of a stream's table that holds the time by which a row has its slot."""
+    """The column of a stream's table whose time decides a row's slot."""
     return next(
         c.name for c in contract.columns if c.type == "timestamp" and c.name != contract.partition
     )
@@ -92,11 +95,11 @@ def judge(
     place: Place,
     first: datetime,
 ) -> Judgement:
-    """Makes of the table `mapped` the view `judged`, and says what would come of it.
+    """Turns the table `mapped` into the view `judged`, and returns what would come of its rows.
 
-    `judged` has each row's `line`, its `slot` (a stream's moment, or a drop's day; null where the
-    row has none), `outside` (null, or why no partition holds it), and `reasons`. `first` is the
-    start of the first partition. Raises LoadError if no row has a place.
+    `judged` has each row's `line`, its `slot` (a stream's moment, or a drop's day; null if the row
+    has none), `outside` (null, or why no partition holds it), and `reasons`. `first` is the start
+    of the first partition.
     """
     _judge_lines(connection, contract)
     now = datetime.now(UTC)
@@ -115,7 +118,7 @@ def judge(
 
 
 def _judge_lines(connection: duckdb.DuckDBPyConnection, contract: SilverContract) -> None:
-    # Which partition is judged makes no difference to what the statement says.
+    # The statement says the same of a line in every partition, so any will do.
     partition = PartitionRequest("", "2000-01-01", "", (), "", "")
     request = TransformRequest.of(contract, ())
     time = event_time(contract) if contract.cadence is HOURLY else "NULL"
@@ -158,7 +161,7 @@ def _give_places(
     elif cadence is HOURLY:
         slot = "time_bucket(INTERVAL 5 minutes, time)"
     else:
-        # A time with an offset is of the day that it is in UTC.
+        # A time with an offset belongs to its day in UTC.
         slot = (
             "CASE WHEN regexp_matches(day, '^[0-9]{4}-[0-9]{2}-[0-9]{2}')"
             " THEN CAST(CAST(make_timestamp(epoch_us(try_cast(day AS TIMESTAMPTZ))) AS DATE)"
@@ -229,7 +232,7 @@ def _refusal(
     if name and not reason.endswith("_missing"):
         value = json.loads(line)[name]
         example = f"{name} is {json.dumps(value, ensure_ascii=False)[:SHOWN]}"
-        # The time of a stream's rows has another name in its table.
+        # In a stream's table, the time has another name.
         kind = dict(contract.typed_columns).get(name, "timestamp")
         if kind in ("timestamp", "date"):
             advice = times.advice(connection, sql, name, reason, kind)
@@ -237,7 +240,7 @@ def _refusal(
 
 
 def _conflicts(connection: duckdb.DuckDBPyConnection, contract: SilverContract) -> list[Refusal]:
-    """Rows that Silver would refuse as they have another's key in the same partition."""
+    """Rows that Silver would refuse because another row of the partition has their key."""
     keys = ", ".join(f"key_{n}" for n in range(len(contract.key)))
     row = connection.execute(
         "SELECT sum(lines - 1), min(example) FROM (SELECT count(DISTINCT line) AS lines,"
@@ -252,7 +255,7 @@ def _conflicts(connection: duckdb.DuckDBPyConnection, contract: SilverContract) 
 
 
 def check_some_place(judgement: Judgement) -> None:
-    """Raises LoadError if no row of a load can go anywhere, and says why of most."""
+    """Raises LoadError if no row of a load fits a partition; its message gives the main reason."""
     if judgement.rows and judgement.left_out == judgement.rows:
         most = max(judgement.outside, key=lambda each: each.rows)
         advice = f": {most.advice}" if most.advice else ""

@@ -1,8 +1,8 @@
-"""What was loaded: a small file for each load, in Bronze beside the manifests.
+"""Records what was loaded: a small file for each load, in Bronze beside the manifests.
 
-A load is known by its dataset, its source's name and the partition that it was given, or else by
-its content. What it wrote can be replaced by giving the same source again, and taken back: a
-person's own act on what a person loaded, and on nothing else in Bronze.
+A load is recognised by its dataset, the partition that it was given and its source's name, or else
+its content. Loading the same source again replaces what the load wrote, and a load can be taken
+back. Only a person does either, to what a person loaded, and to nothing else in Bronze.
 """
 
 import json
@@ -20,16 +20,17 @@ from event_pipeline.ingest.handler import FolderStore, S3Store, open_store
 from event_pipeline.ingest.load.sources import STDIN
 
 AT_ONCE = 8
-# As many letters as tell loads apart in the names of their objects.
+# Letters of a load's id: enough to tell loads apart in the names of their objects.
 LETTERS = 12
 
 
 @dataclass
 class Load:
-    """One load. `fingerprint` stands for all that it was made of: content, mapping and options.
+    """The record of one load.
 
-    `place` is the partition that it was given, if it was. While `complete` is false it may have
-    written some of its `objects` only: given again, it is completed.
+    `fingerprint` is a digest of all that it was made of: content, mapping and options. `place` is
+    the key of the partition that it was given, or empty. `at` is its time, in UTC. While `complete`
+    is false, perhaps only some of its `objects` are written; giving it again completes it.
     """
 
     id: str
@@ -59,7 +60,7 @@ class Loads:
         return sorted(self._there.values(), key=lambda load: (load.at, load.id), reverse=True)
 
     def find(self, dataset: str, source: str, place: str, sha256: str) -> Load | None:
-        """The load of a source of this name, or else of this content, to the same place."""
+        """The load to the same place of a source with this name, or else with this content."""
         alike = [
             load for load in self._there.values() if (load.dataset, load.place) == (dataset, place)
         ]
@@ -68,7 +69,10 @@ class Loads:
         return next(by_name, None) or next(by_content, None)
 
     def named(self, word: str) -> Load:
-        """The load that a person calls by its id, the id's beginning, or its source."""
+        """The load that a person names by its id, the beginning of the id, or its source.
+
+        Raises LoadError if there is none, or more than one.
+        """
         found = [load for load in self.all() if load.id.startswith(word) or load.source == word]
         if len(found) != 1:
             said = "several loads" if found else "no load"
@@ -76,7 +80,7 @@ class Loads:
         return found[0]
 
     def put(self, load: Load) -> None:
-        """Records a load, in place of what was recorded of it."""
+        """Writes the record of a load, in place of any earlier one."""
         self.store.put(_key(load.id), json.dumps(asdict(load)).encode() + b"\n")
         self._there[load.id] = load
 
@@ -87,13 +91,16 @@ class Loads:
             return [key for key, found in zip(load.objects, there, strict=True) if not found]
 
     def remove(self, keys: Iterable[str], told: Callable[[int], None] = lambda done: None) -> None:
-        """Removes objects and their manifests; those that are gone are no matter."""
+        """Removes objects and their manifests, if they are there.
+
+        `told` is called with the number of objects that are done.
+        """
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for done, _ in enumerate(pool.map(self._remove, keys), 1):
                 told(done)
 
     def take_back(self, load: Load) -> None:
-        """Removes what a load wrote, and then what is known of it."""
+        """Removes what a load wrote, and then its record."""
         self.remove(load.objects)
         self.store.delete(_key(load.id))
         self._there.pop(load.id, None)
@@ -104,7 +111,7 @@ class Loads:
 
     @cached_property
     def store(self) -> FolderStore | S3Store:
-        """Where the loads and their objects lie."""
+        """The store in which records of loads and their objects lie."""
         return open_store(self._root, aws.client)
 
     @cached_property
@@ -116,7 +123,11 @@ class Loads:
 
 
 def loads_records(loads: Loads) -> list[dict[str, Any]]:
-    """Every load as a person reads it, the latest first."""
+    """Every load as a person reads it, the latest first.
+
+    The keys are `load`, `dataset`, `source`, `loaded`, `rows`, `refused`, `objects`, `partitions`
+    and `state`.
+    """
     return [
         {
             "load": each.id,
@@ -134,14 +145,14 @@ def loads_records(loads: Loads) -> list[dict[str, Any]]:
 
 
 def take_back(loads: Loads, word: str) -> Load:
-    """Removes what a load wrote. Raises LoadError if there is no such load."""
+    """Removes what the load named by `word` wrote; returns it. Raises LoadError as `named` does."""
     found = loads.named(word)
     loads.take_back(found)
     return found
 
 
 def load_id(dataset: str, source: str, place: str, sha256: str) -> str:
-    """Name of a new load. What is read from a pipe has no name but its content."""
+    """The id of a new load. What is read from a pipe has no name, so its content names it."""
     name = sha256 if source == STDIN else source
     return short_digest(f"{dataset}\n{name}\n{place}")[:LETTERS]
 

@@ -1,4 +1,4 @@
-"""One load from its source to Bronze: what is judged first, written then, and remembered."""
+"""One load from its source to Bronze: it is read, mapped, judged, written and recorded."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -22,20 +22,20 @@ from event_pipeline.partitions import HOURLY
 from event_pipeline.scratch import scratch
 from event_pipeline.settings import Settings
 
-# Told what is being done, how much of it is done, and how much there is (0: nobody knows).
+# Called with what is being done, how much of it is done, and how much there is (0 if unknown).
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a person wants of a load, the same for each of its sources.
+    """The options that a person gives for a load, the same for each of its sources.
 
-    `sql` is the mapping's text; `also` the files that it may read beside `input`, by the names of
-    their tables. A stream's rows go to the slot of their own time or to the hour `arrival_hour`;
-    a drop's to the day `drop`, or that of the column `drop_from`, or the one that the source's
-    name tells, by strptime's form `drop_from_name` or as YYYY-MM-DD. `name` is another name for
-    the source. With `anyway` what is mostly bad is written too; with `dry_run` nothing is. With
-    `replace` a drop's other loads of the dataset are taken back.
+    `sql` is the mapping's text. `also` has the files that it may read beside `input`, by table
+    name. A stream's rows go to the slot of their own time, or to the hour `arrival_hour`. A drop's
+    rows go to the day `drop`, to the day in the column `drop_from`, or to the day in the source's
+    name, which is written in strptime's form `drop_from_name` or as YYYY-MM-DD. `name` is another
+    name for the source. `anyway` writes even what is mostly bad; `dry_run` writes nothing.
+    `replace` takes back the other loads of the dataset to the same drop.
     """
 
     contract: SilverContract
@@ -54,10 +54,10 @@ class Order:
 
 @dataclass
 class Loaded:
-    """What a load did, or would do. `stopped`: it is mostly bad, and nothing was written.
+    """What a load did, or would do in a dry run.
 
-    `judgement` is None where the very same load is there already. `replaced` is the time of the
-    load that this one replaces.
+    `stopped` says that it is mostly bad, so that nothing was written. `judgement` is None if the
+    very same load is there already. `replaced` is the time of the load that this one replaces.
     """
 
     source: str
@@ -94,7 +94,7 @@ def load(
 ) -> Loaded:
     """Loads one source into the settings' lake. Raises LoadError with one clear line.
 
-    Killed at any instant it leaves whole objects, and given again it goes on to the same end.
+    If it is killed, every object is whole, and loading the source again completes the load.
     """
     with scratch() as folder:
         try:
@@ -128,7 +128,7 @@ class _Loading:
         self._loaded = Loaded(source.given)
 
     def run(self) -> Loaded:
-        """The whole way, as far as it goes."""
+        """Goes through all steps, and stops early if nothing is to be written."""
         self._progress("fetch", 0, 0)
         file = fetch(self._source, self._folder("source"))
         also = {
@@ -193,12 +193,12 @@ class _Loading:
 
     def _old(self, file: LocalFile) -> Load | None:
         if self._order.dry_run:
-            return None  # and the lake need not even be there
+            return None  # so the lake need not even be there
         dataset, place = self._contract.identifier[1], self._place.given or ""
         return self._loads.find(dataset, self._name, place, file.sha256)
 
     def _is_there(self, old: Load, fingerprint: str) -> bool:
-        # What was left out may have a partition by now.
+        # Rows that were left out may fit a partition by now.
         same = old.complete and old.fingerprint == fingerprint and not old.left_out
         return same and not self._order.replace and not self._loads.missing(old)
 
@@ -208,7 +208,7 @@ class _Loading:
 
         tables = {}
         for name, each in also.items():
-            # How the one file is spelled says nothing of the others.
+            # The order's spelling is that of the source, not of the other files.
             given = self._order.also[name].file_name
             folder = self._scratch / f"also-{name}"
             tables[name], found = read(
@@ -273,7 +273,7 @@ class _Loading:
             partitions=sorted({cadence.key(slot.start) for slot in slots}),
             objects=sorted({*planned, *(old.objects if old else ())}),
         )
-        # All that may come to lie there is on record before any of it does.
+        # Every object that may be written is on record before the first one is.
         self._loads.put(load)
         keys, done = writing.write(
             connection,

@@ -1,7 +1,7 @@
 """The mapping: one SELECT over the table `input` that gives the fields of a dataset's records.
 
-It reads `input` and the tables that are named beside it, and nothing else: the connection has no
-access to files, so that all that a load was made of is known.
+It can read only `input` and the tables that are named beside it: the connection has no access to
+files. So everything that a load was made of is known.
 """
 
 import re
@@ -18,22 +18,23 @@ from event_pipeline.errors import LoadError, first_line
 from event_pipeline.settings import Settings
 
 INPUT = "input"
-# Of the memory that the engine may use; the rest is what else this process holds.
+# The share of the engine's memory that a mapping may use. This process needs the rest.
 SHARE_OF_MEMORY = 0.5
 NESTED = ("STRUCT", "MAP", "UNION", "JSON", "VARIANT")
-# A number of JSON that every reader holds exactly; a longer one is kept as a text.
+# A JSON number. Every reader holds it exactly if it has at most DIGITS digits; a longer one is kept
+# as text.
 NUMBER = r"^-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][-+]?[0-9]+)?$"
 DIGITS = 15
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """What a mapping gives: its columns (name and type, in lower case), and the fields' texts."""
+    """The columns that a mapping gives: DuckDB's types by name, in lower case."""
 
     columns: dict[str, str]
 
     def text(self, name: str) -> str:
-        """An expression of a column's value as text."""
+        """An SQL expression for a column's value as text."""
         column, kind = f'm."{name}"', self.columns[name]
         nested = kind.startswith(NESTED) or kind.endswith("]")
         return f"CAST({f'to_json({column})' if nested else column} AS VARCHAR)"
@@ -60,7 +61,7 @@ def read_mapping(path: Path) -> str:
 def mapping_session(
     settings: Settings, tables: Mapping[str, Sequence[str]], scratch: Path
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with the tables, each of Parquet files in `scratch`, and no access beyond."""
+    """A connection with a view of each table's Parquet files, and no access outside `scratch`."""
     memory = int(settings.memory_mb * SHARE_OF_MEMORY)
     with connect(memory, settings.threads, str(scratch), database=f"{scratch}/load.db") as opened:
         # The rows of a file have an order, and a mapping may number them by it.
@@ -77,10 +78,10 @@ def mapping_session(
 def map_records(
     connection: duckdb.DuckDBPyConnection, sql: str, request: TransformRequest, day: str | None
 ) -> None:
-    """Makes the table `mapped`: each record's `line`, and the text of its column `day`.
+    """Makes the table `mapped`: each record's `line`, and the text of its column `day` as `day`.
 
-    A field's value is its text; a number of a field that is one stays a number of JSON where no
-    digit is lost by that. Raises LoadError for a mapping that does not fit the dataset.
+    Fields are written as texts. A number in a numeric field stays a JSON number if it loses no
+    digit by that. Raises LoadError for a mapping that does not fit the dataset.
     """
     try:
         connection.execute(f"CREATE TEMP VIEW mapping AS {sql}")
@@ -113,7 +114,7 @@ def _check_columns(mapped: Mapped, fields: Sequence[str], day: str | None) -> No
 
 
 def _line(mapped: Mapped, request: TransformRequest) -> str:
-    """An expression of a record's line, spelled as the project's own producers do."""
+    """An SQL expression for a record's line, spelled as the project's own producers do."""
     pieces = []
     for n, name in enumerate(request.source):
         pieces.append(literal(f'{"{" if n == 0 else ", "}"{name}": '))
@@ -136,9 +137,9 @@ def _value(mapped: Mapped, name: str, *, is_number: bool) -> str:
 
 
 def expression_of(sql: str, name: str) -> str | None:
-    """What a mapping computes a field by, in its own words; None where it takes a column as it is.
+    """The expression that gives a field in a mapping; None if none has its name, as with `*`.
 
-    Of a mapping that cannot be told apart, the field's own name.
+    If the mapping cannot be parsed, the field's own name.
     """
     import sqlglot
     from sqlglot import exp

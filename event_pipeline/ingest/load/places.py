@@ -1,4 +1,4 @@
-"""Where a load's rows go: a given hour or drop, a drop that the file's name tells, or a column."""
+"""Where a load's rows go: to a given hour or drop, or to the drop that the file's name tells."""
 
 import re
 from datetime import UTC, date, datetime
@@ -14,7 +14,7 @@ from event_pipeline.settings import Settings
 if TYPE_CHECKING:
     from event_pipeline.ingest.load.loading import Order
 
-# A day in a name: 2026-11-24, 2026_11_24, 20261124, with no more digits beside it.
+# A day in a name: 2026-11-24, 2026_11_24 or 20261124, without further digits beside it.
 _DAY = re.compile(r"(?<![0-9])([0-9]{4})([-_.]?)([01][0-9])\2([0-3][0-9])(?![0-9])")
 _LETTERS = {
     "%Y": "[0-9]{4}",
@@ -29,7 +29,7 @@ _LETTERS = {
 
 
 def given_hour(text: str) -> str:
-    """An arrival hour's key. Raises LoadError with one clear line."""
+    """The key of an arrival hour that a person gives. Raises LoadError with one clear line."""
     try:
         return HOURLY.key(HOURLY.start(text))
     except ValueError:
@@ -37,7 +37,10 @@ def given_hour(text: str) -> str:
 
 
 def given_drop(settings: Settings, text: str) -> datetime:
-    """The day of a drop (YYYY-MM-DD) that has a partition. Raises LoadError with one clear line."""
+    """The start of a drop's day, given as YYYY-MM-DD, in UTC.
+
+    Raises LoadError with one clear line if it is no such day, or has no partition.
+    """
     try:
         day = DAILY.start(text)
     except ValueError:
@@ -54,7 +57,7 @@ def given_drop(settings: Settings, text: str) -> datetime:
 
 
 def drop_of(settings: Settings, contract: SilverContract, source: Source, order: "Order") -> str:
-    """The day of the drop that a source goes to: as given, or as its name tells.
+    """The day (YYYY-MM-DD) of the drop that a source goes to: as given, or as its name tells.
 
     Raises LoadError with one clear line if there is none, or if it has no partition.
     """
@@ -71,9 +74,10 @@ def drop_of(settings: Settings, contract: SilverContract, source: Source, order:
 
 
 def drop_of_name(source: Source, form: str | None) -> str | None:
-    """The day that a source's name tells, by strptime's `form` or as YYYY-MM-DD; None if none.
+    """The day in a source's name, in strptime's form `form` or as YYYY-MM-DD; None if none.
 
-    The file's own name tells it before its folders do, the nearest first.
+    The file's own name is looked at first, then its folders, the nearest first. Raises LoadError if
+    one of them tells two days.
     """
     if source.name == STDIN:
         return None

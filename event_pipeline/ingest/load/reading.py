@@ -1,8 +1,7 @@
-"""A file as the table `input`: every field is the text that stands in the file, or null.
+"""Reads a file as the table `input`: every field is the text that stands in the file, or null.
 
 Rows are spooled to Parquet files in their order, a batch at a time, so that memory is bounded. No
-type is guessed. A record that cannot be read costs itself: it is counted and named, and the others
-are read.
+type is guessed. A record that cannot be read is counted and shown, and the others are read.
 """
 
 import codecs
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 BATCH = 10_000
 SHOWN_OF_A_RECORD = 200
 NAMED_MOST = 1_000
-START = 1 << 16  # bytes by which a text is told from others
+START = 1 << 16  # first bytes of a file that tell its encoding and kind of text
 MARKS = {
     b"\xff\xfe\x00\x00": "utf-32",
     b"\x00\x00\xfe\xff": "utf-32",
@@ -37,21 +36,21 @@ MARKS = {
     b"\xfe\xff": "utf-16",
 }
 DAMAGED = (EOFError, OSError, zlib.error, BadGzipFile, LZMAError)
-# The texts that begin an object or an array of objects: such a file is JSON by any name.
+# How an object or an array of objects begins. Such a file is JSON, whatever its name.
 _JSON = re.compile(r'\s*(\{\s*["}]|\[\s*[\[{\]])')
 _JSON_NAMES = (".json", ".jsonl", ".ndjson")
 
-# Told how many bytes of a file are read.
+# Called with how many bytes of a file are read.
 Watch = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """How a file is spelled, where a person says it; what is None is found out.
+    """How a file is spelled, as far as a person says it; what is None is found out.
 
-    `skip` is the number of lines above the header; without `header` columns are called column0,
-    column1 and so on. `quote` may be empty: then no quote means anything. `sheet` is a workbook's,
-    `*` for all.
+    `skip` is the number of lines above the header. Without `header`, columns are called column0,
+    column1 and so on. If `quote` is empty, quotes have no meaning. `sheet` is the name of a
+    workbook's sheet, or `*` for all. Raises LoadError for an option that cannot be used.
     """
 
     delimiter: str | None = None
@@ -80,10 +79,11 @@ class Spelling:
 
 @dataclass
 class Found:
-    """What came of reading: records read, those that cannot be read, and what a person should know.
+    """What came of reading a file.
 
-    `unreadable` are the first of them: (line or record number, text, reason). `nulls` counts NaN
-    and Infinity, which are no values and are read as null.
+    `records` counts the records read, and `lost` those that cannot be read. `unreadable` has the
+    first of the lost ones: (line or record number, text, reason). `nulls` counts values NaN and
+    Infinity, which are read as null. `notes` are lines that a person should see.
     """
 
     records: int = 0
@@ -100,12 +100,12 @@ class Found:
 
 
 def printable(text: str) -> str:
-    """A text in which bytes that could not be decoded are escapes, as `\\xe9`."""
+    """The text, with escapes such as `\\xe9` in place of bytes that could not be decoded."""
     return text.strip("\r\n").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 class Spool:
-    """Parquet files of texts in a folder; a batch with other columns begins another file."""
+    """Writes tables of texts to Parquet files in a folder; other columns begin another file."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.paths: list[str] = []
@@ -119,7 +119,7 @@ class Spool:
         if self._writer is None or self._writer.schema != table.schema:
             self.close()
             path = self._folder / f"{self._name}-{len(self.paths)}.parquet"
-            # They are read once and thrown away: what makes them small costs more than it gives.
+            # The files are read once and thrown away, so it does not pay to make them small.
             self._writer = pq.ParquetWriter(
                 path, table.schema, use_dictionary=False, write_statistics=False
             )
@@ -127,7 +127,7 @@ class Spool:
         self._writer.write_table(table)
 
     def close(self) -> None:
-        """Ends the file at hand."""
+        """Ends the current file."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -136,7 +136,7 @@ class Spool:
 def read(
     file: LocalFile, name: str, spelling: Spelling, *, table: str, scratch: Path, watch: Watch
 ) -> tuple[list[str], Found]:
-    """Spools a file's records; the Parquet files, and what was found.
+    """Spools a file's records; returns the paths of the Parquet files, and what was found.
 
     Raises LoadError if the file as a whole cannot be read, or no record of it.
     """
@@ -160,7 +160,7 @@ def read(
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """No search for cycles, of which records have none: it takes half of the time to read them."""
+    """Turns garbage collection off: it takes half the reading time, and records have no cycles."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -192,14 +192,14 @@ def _batches(part: Part, spelling: Spelling, scratch: Path, found: Found) -> Ite
     text, start = _text(part.stream, part.name, spelling.encoding)
     lower = part.name.lower()
     if _JSON.match(start) or (lower.endswith(_JSON_NAMES) and start.strip()):
-        text.reconfigure(newline=None)  # JSON's texts hold no line's end
+        text.reconfigure(newline=None)  # JSON's strings hold no raw line ends
         yield from documents.batches(text, start, found)
     else:
         yield from delimited.batches(text, part.name, spelling, found)
 
 
 def _text(stream: BufferedStream, name: str, encoding: str | None) -> tuple[io.TextIOWrapper, str]:
-    """A part's text, whose bytes that are none become lone surrogates, and how it begins."""
+    """A part's text, and how it begins. Bytes that cannot be decoded become lone surrogates."""
     head = stream.peek(START)[:START]
     used = (encoding or _encoding(head)).lower().replace("_", "-")
     if used in ("utf-8", "utf8"):
@@ -212,7 +212,7 @@ def _text(stream: BufferedStream, name: str, encoding: str | None) -> tuple[io.T
         )
     errors = "surrogatepass" if wide else "surrogateescape"
     start = codecs.getincrementaldecoder(used)("ignore").decode(head)
-    # As they are, since a line's end within quotes is a value's.
+    # Line ends stay as they are, because within quotes they belong to a value.
     return io.TextIOWrapper(stream, used, errors=errors, newline=""), start
 
 
@@ -220,7 +220,7 @@ def _encoding(head: bytes) -> str:
     for mark, encoding in MARKS.items():
         if head.startswith(mark):
             return encoding
-    # ASCII in two bytes each, without a mark.
+    # ASCII characters of two bytes each, without a byte order mark.
     match [byte != 0 for byte in head[:4]]:
         case [True, False, True, False]:
             return "utf-16-le"
@@ -230,7 +230,7 @@ def _encoding(head: bytes) -> str:
 
 
 def undecodable(text: str) -> str | None:
-    """Why a record is no text: the byte that is none in the file's encoding; None if it is."""
+    """Why a record is no text, naming the byte that could not be decoded; None if it is text."""
     for letter in text:
         if "\ud800" <= letter <= "\udfff":
             if "\udc80" <= letter <= "\udcff":
@@ -243,7 +243,7 @@ def undecodable(text: str) -> str | None:
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """Column names that differ in more than case, as SQL needs them: a, A is a, A_1."""
+    """Column names that differ in more than case, as SQL needs them: a, A become a, A_1."""
     taken: set[str] = set()
     unique = []
     for n, given in enumerate(names):
@@ -258,7 +258,7 @@ def unique_names(names: Sequence[str]) -> list[str]:
 
 
 def texts(columns: Mapping[str, Sequence[str | None]]) -> "pa.Table":
-    """A batch of columns of texts. Raises UnicodeEncodeError if one is no text."""
+    """A table of text columns. Raises UnicodeEncodeError if a value holds a lone surrogate."""
     import pyarrow as pa
 
     return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})

@@ -1,6 +1,7 @@
-"""What is to be loaded, as a person names it: files, folders, patterns, `-`, s3:// and https://.
+"""Finds what a person wants to load: files, folders, patterns, `-`, s3:// and https://.
 
-Whatever is not a file here is copied to one first, since a file can be hashed before it is read.
+Anything that is not a local file is copied to one first, so that it can be hashed before it is
+read.
 """
 
 import glob
@@ -21,28 +22,28 @@ STDIN = "-"
 PIPE = "standard input"
 REMOTE = ("s3://", "http://", "https://")
 READ_AT_ONCE = 1 << 20
-# Nothing is said for so many seconds: the connection is given up.
+# Seconds of silence after which a connection is given up.
 PATIENCE = 60
-# Files that programs leave beside data, by the beginnings of their names.
+# Prefixes of the names of files that programs leave beside data.
 ASIDE = (".", "_")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One thing to load: `given` as a person names it, `name` as a load is known by it."""
+    """One thing to load: `given` is what a person typed, `name` is what a load is known by."""
 
     given: str
     name: str
 
     @property
     def file_name(self) -> str:
-        """The last part of its name, by which its day and its kind may be told."""
+        """The last part of its name, which may tell its day and its kind."""
         return PurePosixPath(self.name).name
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A source as a file: where it lies, the SHA-256 of its bytes, and how many they are."""
+    """A source as a local file: its path, the SHA-256 of its bytes in hex, and its size."""
 
     path: Path
     sha256: str
@@ -50,7 +51,7 @@ class LocalFile:
 
 
 def find_sources(words: Sequence[str]) -> list[Source]:
-    """What the words name, each source once. Raises LoadError for a word that names nothing."""
+    """The sources that the words name, each once. Raises LoadError if a word names nothing."""
     found = [source for word in words for source in _found(word)]
     return list({source.name: source for source in found}.values())
 
@@ -71,7 +72,7 @@ def _found(word: str) -> Iterator[Source]:
         yield from _found_in_s3(word)
     elif word.startswith(REMOTE):
         parts = urlsplit(word)
-        # A signature in a URL is a secret, and another one tomorrow.
+        # The name leaves out the query: a signature in it is a secret, and changes soon.
         yield Source(word, urlunsplit((parts.scheme, parts.hostname or "", parts.path, "", "")))
     elif path.is_dir():
         files = [p for p in sorted(path.rglob("*")) if p.is_file()]
@@ -92,7 +93,7 @@ def _found(word: str) -> Iterator[Source]:
 
 
 def _local(path: Path) -> Source:
-    # What a shell makes of `<(command)` has no name of its own.
+    # The pipe that a shell makes for `<(command)` has no lasting name.
     return Source(str(path), str(path.absolute()) if path.is_file() else STDIN)
 
 
@@ -116,7 +117,7 @@ def _found_in_s3(word: str) -> Iterator[Source]:
 
 
 def _s3() -> Any:
-    """The process's S3 client; without credentials one that does not sign, for public data."""
+    """The process's S3 client or, without credentials, one that signs nothing, for public data."""
     import boto3
     from botocore import UNSIGNED
     from botocore.config import Config
@@ -132,7 +133,7 @@ def _s3() -> Any:
 
 
 def fetch(source: Source, scratch: Path) -> LocalFile:
-    """The source as a file, copied into `scratch` if it is none. Raises LoadError."""
+    """The source as a local file, copied into `scratch` if it is not one. Raises LoadError."""
     try:
         path = Path(source.given)
         if source.name != STDIN and not source.name.startswith(REMOTE):

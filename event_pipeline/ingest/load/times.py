@@ -1,4 +1,4 @@
-"""What to write for a time in another form than ISO 8601: an expression of DuckDB, tried out."""
+"""Finds a DuckDB expression for times that are not in ISO 8601, and tries it on the values."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from event_pipeline.ingest.load.mapping import expression_of
 
 ISO = "%Y-%m-%dT%H:%M:%SZ"
 TRIED = 1_000
-# Forms by strptime's letters, the likelier first; a fraction or zone is written as it is found.
+# Forms of times in strptime's letters, the likelier first.
 FORMS = (
     "%Y-%m-%d %H:%M:%S UTC",
     "%Y-%m-%d %H:%M:%S GMT",
@@ -75,12 +75,13 @@ FORMS = (
     "%d-%b-%Y %H:%M:%S",
     "%d-%b-%Y",
     "%d-%b-%y",
-    # As ISO 8601 but for zeros that are left out.
+    # ISO 8601, but without leading zeros.
     "%Y-%m-%d %H:%M:%S",
     "%Y-%m-%dT%H:%M:%S",
     "%Y-%m-%dT%H:%M:%SZ",
 )
-# Numbers since 1970, by the digits of their whole part in our days, and how each becomes a time.
+# Numbers that count from 1970: the digits that their whole part has in our days, the unit, and the
+# expression that makes a time of one.
 EPOCHS = {
     range(9, 11): (
         "seconds",
@@ -97,7 +98,7 @@ _NUMBER = re.compile(r"-?([0-9]+)([.][0-9]+)?")
 def advice(
     connection: duckdb.DuckDBPyConnection, sql: str, name: str, reason: str, kind: str
 ) -> str:
-    """What to write for the times of a field that are refused; empty if their form is unknown."""
+    """Advice on what to write for a field whose times are refused; empty if the form is unknown."""
     path = literal(f"$.{json.dumps(name)}")
     found = connection.execute(
         f"SELECT DISTINCT json_extract_string(line, {path}) FROM judged WHERE outside IS NULL"
@@ -135,7 +136,7 @@ def _expression(
 
 
 def _epoch(values: list[str]) -> str | None:
-    """What makes most of the values times, if they are numbers since 1970."""
+    """The expression that makes times of most values if they count from 1970; else None."""
     matches = [match for value in values if (match := _NUMBER.fullmatch(value.strip()))]
     for digits, (_, expression) in EPOCHS.items():
         fitting = sum(len(match[1]) in digits for match in matches)
@@ -145,7 +146,7 @@ def _epoch(values: list[str]) -> str | None:
 
 
 def _form(connection: duckdb.DuckDBPyConnection, values: list[str]) -> str | None:
-    """The form that most of the values have, if it is that of more than half."""
+    """The form that fits the most values, if it fits more than half of them; else None."""
     counts = ", ".join(
         f'count(try_strptime(trim(v), {literal(form)})) AS "{n}"' for n, form in enumerate(FORMS)
     )
@@ -157,7 +158,7 @@ def _form(connection: duckdb.DuckDBPyConnection, values: list[str]) -> str | Non
 
 
 def _is_open(connection: duckdb.DuckDBPyConnection, values: list[str], form: str) -> bool:
-    """Whether the values are as well times with day and month exchanged."""
+    """Whether the values are times too if day and month are exchanged."""
     if not re.match(r"%[dm][/.-]%[dm]", form):
         return False
     other = form.replace("%d", "%?").replace("%m", "%d").replace("%?", "%m")

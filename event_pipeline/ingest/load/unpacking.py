@@ -1,4 +1,4 @@
-"""What is inside a file: unzipped and unpacked by its content, whatever its name says."""
+"""Unzips and unpacks a file by its content, whatever its name says."""
 
 import bz2
 import gzip
@@ -20,7 +20,7 @@ PARQUET = b"PAR1"
 ZIP = b"PK\x03\x04"
 EMPTY_ZIP = b"PK\x05\x06"
 OLD_OFFICE = b"\xd0\xcf\x11\xe0"
-# Members of a zip that are no data.
+# Prefixes of the names of zip members that are not data.
 NO_MEMBERS = ("__MACOSX/", ".")
 
 Kind = Literal["text", "parquet", "workbook"]
@@ -31,7 +31,7 @@ BufferedStream: TypeAlias = "io.BufferedReader[Any]"
 class Part:
     """One file of data: its name without the endings of compression, and its bytes.
 
-    Text is a stream, that can be read once; a Parquet file or a workbook lies at a path.
+    Text has a `stream` that can be read once. A Parquet file or a workbook has a `path`.
     """
 
     name: str
@@ -41,10 +41,10 @@ class Part:
 
 
 def unpack(stream: BufferedStream, name: str, scratch: Path) -> Iterator[Part]:
-    """The parts of a file, one after the other: each is to be read before the next is asked for.
+    """Yields the parts of a file. Each must be read before the next is asked for.
 
-    Raises LoadError for a container that cannot be opened; reading a stream that is damaged
-    raises one of `DAMAGED`.
+    Raises LoadError for a container that cannot be opened. Reading a damaged stream raises one of
+    `reading.DAMAGED`.
     """
     head = stream.peek(HEAD)[:HEAD]
     for mark, opener in _COMPRESSIONS.items():
@@ -63,7 +63,7 @@ def unpack(stream: BufferedStream, name: str, scratch: Path) -> Iterator[Part]:
 
 
 def without_ending(name: str) -> str:
-    """A file's name without an ending that tells of compression."""
+    """A file's name without an ending for compression, such as .gz."""
     path = PurePosixPath(name)
     return path.stem if path.suffix.lower() in ENDINGS else path.name
 
@@ -93,7 +93,7 @@ def _unzipped(path: Path, name: str, scratch: Path) -> Iterator[Part]:
 
 
 def _as_file(stream: BufferedStream, scratch: Path) -> Path:
-    """The file that a stream reads, or a copy of what it reads."""
+    """The path of the file that a stream reads, or of a copy of what it reads."""
     if isinstance(stream.raw, io.FileIO):
         return Path(str(stream.raw.name))
     count = sum(1 for _ in scratch.glob("unpacked-*"))
@@ -106,7 +106,7 @@ def _as_file(stream: BufferedStream, scratch: Path) -> Path:
 def _zstd(stream: IO[bytes]) -> Any:
     import pyarrow as pa
 
-    # It says so where a file ends early, as the package zstandard does not.
+    # PyArrow reports a file that ends early; the package zstandard does not.
     return pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd")
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 NESTED = ("STRUCT", "MAP", "UNION", "JSON", "VARIANT")
 EVERY_SHEET = "*"
-# Whole numbers below it are held by a double with all their digits.
+# A double holds whole numbers below it with all their digits.
 EXACT = 1e15
 
 
@@ -23,7 +23,7 @@ def parquet_batches(path: Path, name: str, scratch: Path, found: Found) -> Itera
     import duckdb
     import pyarrow as pa
 
-    # A path is a pattern to DuckDB, and a folder called x=y a column: this one is neither.
+    # DuckDB takes a path for a pattern, and a folder called x=y for a column. This link is neither.
     link = scratch / f"parquet-{sum(1 for _ in scratch.glob('parquet-*'))}"
     link.symlink_to(path.absolute())
     source = f"read_parquet('{link}', hive_partitioning=false, binary_as_string=true)"
@@ -64,9 +64,10 @@ def _quoted(name: str) -> str:
 
 
 def sheet_batches(path: Path, name: str, spelling: Spelling, found: Found) -> Iterator["pa.Table"]:
-    """The rows of a workbook's first sheet, or of the one, or all, that are asked for.
+    """Yields the rows of a workbook's first sheet, or of the sheets that the spelling names.
 
-    The first row that is as wide as most is the header; a sheet is at most a million rows.
+    The first row with values in more than half of its cells is the header. A whole sheet is in
+    memory: it has a million rows at most.
     """
     from python_calamine import CalamineError, CalamineWorkbook
 
@@ -102,7 +103,7 @@ def _sheet(
     rest = (row for row in islice(cells, spelling.skip or 0, None) if any(row))
     if spelling.header:
         above, header = 0, next(rest, None)
-        # A title has a cell or two where the header has many.
+        # A title fills a cell or two, the header many.
         while spelling.skip is None and header and sum(map(bool, header)) <= len(header) // 2:
             above, header = above + 1, next(rest, None)
         if above:

@@ -1,8 +1,8 @@
-"""Judged rows as Bronze objects: a stream's by slot, a drop's one dataset by day.
+"""Writes judged rows as Bronze objects: those of a stream by slot, those of a drop by day.
 
-An object's name carries the load's id, so that a load writes over what it wrote itself and over
-nothing else. Rows lie sorted, as a mapping need not keep an order: the same rows are the same
-bytes. A large object is cut into several.
+An object's name carries the load's id, so that a load overwrites what it wrote itself and nothing
+else. Rows are sorted, because a mapping need not keep an order: so the same rows always give the
+same bytes. A large object is cut into several.
 """
 
 import posixpath
@@ -22,7 +22,7 @@ from event_pipeline.errors import LoadError
 from event_pipeline.ingest.handler import COMPRESSION, FolderStore, S3Store, write_over
 from event_pipeline.partitions import HOURLY
 
-# Bytes of text in one object, about; each that is being written is in memory.
+# About how many bytes of text one object holds. Every object that is being written is in memory.
 OBJECT_BYTES = 32 << 20
 WRITERS = 4
 ROWS_AT_ONCE = 50_000
@@ -32,7 +32,7 @@ Store = FolderStore | S3Store
 
 @dataclass
 class Written:
-    """The objects that a load consists of: those that had to be written, and those there."""
+    """How many of a load's objects had to be written, and how many were there already."""
 
     written: int = 0
     there: int = 0
@@ -40,7 +40,10 @@ class Written:
 
 @dataclass(frozen=True)
 class Slot:
-    """Where some of a load's rows go: the start of a slot or of a drop's day, and their bytes."""
+    """Where some of a load's rows go.
+
+    `start` is that of a slot or of a drop's day, in UTC. `bytes` is the size of the rows.
+    """
 
     start: datetime
     bytes: int
@@ -52,7 +55,7 @@ class Slot:
 
 
 def key_of(contract: SilverContract, start: datetime, load: str, part: int = 0) -> str:
-    """Key of an object of a load. Raises LoadError for a dataset that no file can be loaded to."""
+    """Key of an object of a load. Raises LoadError if no file can be loaded to the dataset."""
     suffix = f"-{load}p{part + 1}" if part else f"-{load}"
     if contract.bronze.produced:
         return object_key(start).replace(".jsonl.gz", f"{suffix}.jsonl.gz")
@@ -74,7 +77,7 @@ def key_of(contract: SilverContract, start: datetime, load: str, part: int = 0) 
 
 
 def slots(connection: duckdb.DuckDBPyConnection) -> list[Slot]:
-    """Where the rows of `judged` go. A row that has no time goes where the earliest go."""
+    """Where the rows of `judged` go. Rows without a time go where the earliest go."""
     found = connection.execute(
         f"SELECT slot, sum(strlen(line) + 1) FROM ({_placed(connection)})"
         " GROUP BY slot ORDER BY slot"
@@ -83,12 +86,12 @@ def slots(connection: duckdb.DuckDBPyConnection) -> list[Slot]:
 
 
 def _placed(connection: duckdb.DuckDBPyConnection) -> str:
-    """A query of the rows that are written, of which a stream's may have no time of their own."""
+    """A query for the rows that are written: `slot` and `line`."""
     first = "SELECT min(slot) FROM judged WHERE outside IS NULL"
     [(earliest,)] = connection.execute(first).fetchall()
     if earliest is None:
         return "SELECT slot, line FROM judged LIMIT 0"
-    # A row whose time cannot be told lies with the earliest: Silver will say what is wrong.
+    # A row without a readable time goes with the earliest; Silver will say what is wrong.
     return (
         f"SELECT coalesce(slot, TIMESTAMP '{earliest:%Y-%m-%d %H:%M:%S}') AS slot, line FROM judged"
         " WHERE outside IS NULL"
@@ -104,9 +107,10 @@ def write(
     about: dict[str, str],
     told: Callable[[int], None],
 ) -> tuple[list[str], Written]:
-    """Writes the rows of `judged`; the objects' keys, and what had to be done.
+    """Writes the rows of `judged`; returns the objects' keys, and how many had to be written.
 
-    At any instant each object is a whole one, of this load as it was or as it is now.
+    At any instant each object is whole, and is the load's earlier version or the new one. `told` is
+    called with the number of objects that are done, and `about` goes into their manifests.
     """
     keys: list[str] = []
     done = Written()
@@ -142,7 +146,7 @@ def write(
 def _objects(
     connection: duckdb.DuckDBPyConnection,
 ) -> Iterator[tuple[datetime, int, list[str]]]:
-    """The rows in order: of each slot its start, the number of the part, and the part's lines."""
+    """Yields the rows in order, by object: the slot's start, the part's number and its lines."""
     reader = connection.sql(
         f"SELECT CAST(epoch(slot) AS BIGINT) AS slot, line FROM ({_placed(connection)})"
         " ORDER BY slot, line"
@@ -162,7 +166,7 @@ def _objects(
 
 
 def _runs(reader: Iterable[Any]) -> Iterator[tuple[int, list[str]]]:
-    """The lines of each batch that follow each other in one slot."""
+    """Yields each slot (Unix seconds) and the lines that follow each other in it, by batch."""
     import pyarrow.compute as pc
 
     for batch in reader:
@@ -174,7 +178,7 @@ def _runs(reader: Iterable[Any]) -> Iterator[tuple[int, list[str]]]:
 
 
 def _compressed(lines: list[str]) -> bytes:
-    """A gzip file without name or time of the lines."""
+    """The lines as a gzip file without name or time."""
     compressor = zlib.compressobj(COMPRESSION, wbits=31)
     data = "\n".join((*lines, "")).encode()
     return compressor.compress(data) + compressor.flush()

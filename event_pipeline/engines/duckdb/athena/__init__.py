@@ -1,11 +1,11 @@
-"""Athena's SQL as DuckDB's, so that a query has the same answer on both, or is refused.
+"""Translates Athena's SQL for DuckDB. A query has the same answer on both, or is refused.
 
-A query is parsed with its functions as they are written (`grammar`); what is not known to mean the
-same is refused. Then it is rewritten in two steps:
+A query is parsed with its functions as they are written (`grammar`). Anything that is not known to
+mean the same on both is refused. Then the query is rewritten in two steps:
 
-1. What the text alone decides: functions (`functions`, and `sql/athena/functions.sql`) and times in
-   a zone (`zones`).
-2. What the types of operands decide (`types`, `casts`): division, sums, casts and so on.
+1. by its text alone: functions (`functions`, and `sql/athena/functions.sql`) and times in a zone
+   (`zones`);
+2. by the types of operands (`types`, `casts`): division, sums, casts and so on.
 """
 
 from event_pipeline.engines.duckdb.athena.translation import Translation, translated

@@ -1,4 +1,7 @@
-"""Casts that judge and round as Trino's. DuckDB takes more texts, and rounds doubles to even."""
+"""Casts that accept and round values as Trino does.
+
+DuckDB itself accepts more texts, and rounds half a unit of a double to the even neighbour.
+"""
 
 import re
 from collections.abc import Callable
@@ -17,13 +20,13 @@ from event_pipeline.engines.duckdb.athena.nodes import (
 )
 from event_pipeline.errors import QueryError
 
-# Digits of the integers, which are decimals without a fraction beside decimals.
+# The digits of each integer type. Beside a decimal, an integer is a decimal without a fraction.
 INTEGERS = {"TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 19}
 DECIMAL = re.compile(r"DECIMAL\((\d+),\s*(\d+)\)")
 DOUBLES = ("DOUBLE", "FLOAT")
 TIME, INSTANT = "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"
 MICROSECONDS = 6  # digits of a second, at most
-# What Trino takes for a date or time: DuckDB takes more.
+# The texts that Trino accepts as a date or time. DuckDB accepts more.
 DATE_TEXT = re.compile(r"\s*\d{4}-\d{1,2}-\d{1,2}\s*")
 TIME_TEXT = re.compile(
     r"\s*\d{4}-\d{1,2}-\d{1,2}(?: \d{1,2}:\d{1,2}(?::\d{1,2}(?:\.(?P<fraction>\d{1,12}))?)?)?\s*"
@@ -32,7 +35,7 @@ TIME_TEXT = re.compile(
 
 @dataclass(frozen=True)
 class Value:
-    """What is cast, its type as DuckDB names it, and the type that it is cast to."""
+    """A cast: the value `node`, its type `kind` as DuckDB names it, and the target type `to`."""
 
     node: Node
     kind: str
@@ -40,7 +43,7 @@ class Value:
 
     @property
     def size(self) -> int | None:
-        """The number behind the type: letters of a varchar, digits of a timestamp's second."""
+        """The n of varchar(n), in characters, or of timestamp(n), in digits of a second."""
         found = [each for each in self.to.expressions if isinstance(each, exp.DataTypeParam)]
         return int(found[0].name) if found else None
 
@@ -51,7 +54,7 @@ class Value:
 
 
 def decimal(kind: str) -> tuple[int, int] | None:
-    """Digits and scale of an exact number's type, as of a decimal."""
+    """Digits and scale of a decimal or integer type; None for any other type."""
     if found := DECIMAL.fullmatch(kind):
         return int(found[1]), int(found[2])
     return (INTEGERS[kind], 0) if kind in INTEGERS else None
@@ -62,7 +65,7 @@ def _is_number(kind: str) -> bool:
 
 
 def converted(node: exp.Cast, kind: str) -> Node:
-    """A cast of a value of this type. Raises QueryError if there is none."""
+    """The cast of a value of type `kind` as Trino does it. Raises QueryError if it is unknown."""
     value = Value(node.this, kind, node.to)
     target = value.to.this
     if kind == "JSON" and target not in (exp.DType.JSON, *NESTED):
@@ -98,7 +101,7 @@ def _boolean(value: Value) -> Node | None:
 
 
 def _varchar(value: Value) -> Node | None:
-    """As Trino spells it; of varchar(n) a text's beginning, or an error for what is longer."""
+    """Spells a value as Trino does. varchar(n) cuts longer texts; other values must fit."""
     node, kind = value.node, value.kind
     spelled: Node | None = None
     if kind == "VARCHAR":
@@ -126,7 +129,7 @@ def _date(value: Value) -> Node | None:
 
 
 def _timestamp(value: Value) -> Node | None:
-    """To as many digits of a second as the type has, 3 by default."""
+    """Rounds to as many digits of a second as the type has, 3 by default."""
     node, digits = value.node, 3 if value.size is None else value.size
     rounded = {0: "_whole_seconds", 3: "_whole_milliseconds"}.get(digits)
     if value.kind == "VARCHAR":
@@ -164,7 +167,7 @@ def _nested(value: Value) -> Node | None:
 
 
 def _written_out(value: Value, pattern: re.Pattern[str]) -> re.Match[str] | None:
-    """A text that is written out in the query, if Trino takes it."""
+    """The match of a literal that Trino accepts; None for any other value."""
     return pattern.fullmatch(value.node.name) if isinstance(value.node, exp.Literal) else None
 
 

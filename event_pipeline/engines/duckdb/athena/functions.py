@@ -1,4 +1,4 @@
-"""The functions of Athena that a query may call, and how DuckDB is asked for them."""
+"""The functions of Athena that a query may call, and how each is written for DuckDB."""
 
 import inspect
 import re
@@ -60,7 +60,7 @@ RENAMED = {
     "from_hex": "unhex",
     "from_utf8": "decode",
     "geometric_mean": "geomean",
-    # DuckDB's max_by passes over the rows in which x is null.
+    # DuckDB's max_by skips rows in which x is null.
     "max_by": "arg_max_null",
     "min_by": "arg_min_null",
     "rand": "random",
@@ -68,7 +68,7 @@ RENAMED = {
     "to_hex": "hex",
     "to_utf8": "encode",
 }
-# Where DuckDB would take other numbers of arguments, and mean something else.
+# How many arguments a function may have, if DuckDB would take other numbers to mean other things.
 ARGUMENTS = {
     **dict.fromkeys(names("pi rand random row_number uuid"), (0,)),
     **dict.fromkeys(
@@ -85,7 +85,7 @@ ARGUMENTS = {
     "array_join": (2, 3),
     "count": (0, 1),
 }
-# What else is in the list of functions of Trino's documentation: only Athena can answer.
+# The other functions of Trino's documentation. Only target aws has them.
 ELSEWHERE = names(
     """
     approx_most_frequent approx_set array_except array_first array_histogram array_intersect
@@ -110,7 +110,7 @@ ELSEWHERE = names(
 )
 UNITS = ("millisecond", "second", "minute", "hour", "day", "week", "month", "quarter", "year")
 TIME_UNITS = UNITS[:4]
-# Steps of DuckDB's, and by how much a step is to be multiplied.
+# For each unit: DuckDB's function for an interval, the type of its argument, and a factor.
 STEPS = {
     "millisecond": ("to_milliseconds", "BIGINT", 1),
     "second": ("to_seconds", "BIGINT", 1),
@@ -128,7 +128,7 @@ FIELDS = names(
     year_of_week yow
     """
 )
-# Functions that read a clock, and so the clock of a time's zone.
+# Functions that read a clock. Of a time in a zone, they read the clock of that zone.
 CLOCK_READERS = FIELDS | {
     "date", "date_format", "format_datetime", "last_day_of_month", "millisecond", "week_of_year",
 }  # fmt: skip
@@ -136,7 +136,7 @@ PARAMETERS = re.compile(r"\(([\w ,]*)\) AS\b")
 
 
 def function(node: exp.Anonymous) -> Node:
-    """A call of Athena's as DuckDB's. Raises QueryError for what cannot be called here."""
+    """A call of an Athena function, for DuckDB. Raises QueryError if it cannot be called here."""
     name, arguments = node.name.lower(), node.expressions
     _check(name, len(arguments))
     if name in CLOCK_READERS:
@@ -153,7 +153,7 @@ def function(node: exp.Anonymous) -> Node:
 
 
 def _check(name: str, count: int) -> None:
-    """Raises QueryError if there is no such function, or not with so many arguments."""
+    """Raises QueryError if the function does not exist here, or not with so many arguments."""
     if name in ELSEWHERE or name.startswith(("st_", "bing_")):
         raise QueryError(f"{name}() is not there on target local; target aws has it")
     if name not in functions():
@@ -181,7 +181,7 @@ def functions() -> frozenset[str]:
 
 @cache
 def _arities() -> dict[str, set[int]]:
-    """How many arguments the macros take that a query may call."""
+    """How many arguments each macro takes that a query may call."""
     return {
         name: {len(list(filter(None, each.split(",")))) for each in PARAMETERS.findall(statement)}
         for name, statement in macros().items()
@@ -190,7 +190,7 @@ def _arities() -> dict[str, set[int]]:
 
 
 def _written_out(node: Node, what: str) -> str:
-    """A text that must be written out in the query."""
+    """The text of an argument that must be a literal. Raises QueryError if it is not."""
     if not isinstance(node, exp.Literal) or not node.is_string:
         raise QueryError(f"{what} must be written out on target local: {duckdb_sql(node)}")
     return node.name
@@ -204,15 +204,16 @@ def _unit(node: Node) -> str:
 
 
 def _by_unit(name: str, unit: str) -> str:
-    """A macro of which there are two: a date has no hours."""
+    """The macro's name for a unit. There are two macros, because a date has no hours."""
     return f"_{name}_time" if unit in TIME_UNITS else f"_{name}"
 
 
-# Functions that are put together. Each gets the call as it is written, and its arguments.
+# Functions that are built from parts. Each builder gets the call as it is written, and its
+# arguments.
 
 
 def _concat(_: Node, first: Node, second: Node, *more: Node) -> Node:
-    """Of DuckDB's, concat passes over nulls."""
+    """Null if one is null; DuckDB's concat skips nulls."""
     joined: Node = exp.DPipe(this=first, expression=second)
     for each in more:
         joined = exp.DPipe(this=joined, expression=each)
@@ -220,12 +221,12 @@ def _concat(_: Node, first: Node, second: Node, *more: Node) -> Node:
 
 
 def _count_if(_: Node, condition: Node) -> Node:
-    """Of no rows it is 0; DuckDB's count_if is null."""
+    """0 for no rows; DuckDB's count_if gives null."""
     return call("count", exp.Case(ifs=[exp.If(this=condition, true=number(1))]))
 
 
 def _extreme(node: exp.Anonymous, *values: Node) -> Node:
-    """Null if one is null; DuckDB's passes over nulls."""
+    """Null if one is null; DuckDB's functions skip nulls."""
     if not values:
         raise QueryError(f"{node.name}() takes at least one argument")
     nulls = [exp.Is(this=exp.paren(each), expression=exp.null()) for each in values]
@@ -236,12 +237,12 @@ def _extreme(node: exp.Anonymous, *values: Node) -> Node:
 
 
 def _approx_distinct(_: Node, value: Node, error: Node | None = None) -> Node:
-    """Exact, so within any error."""
+    """Counts exactly, which is within any error that is allowed."""
     return call("count", exp.Distinct(expressions=[value]))
 
 
 def _approx_percentile(_: Node, value: Node, share: Node) -> Node:
-    """Exact: the smallest value that the share is not above."""
+    """Exact: the smallest value that at least this share of the values does not exceed."""
     return call("quantile_disc", value, share)
 
 
@@ -317,7 +318,7 @@ def _to_iso8601(_: Node, time: Node) -> Node:
         return _concat(time, shown, macro("_offset_of", instant.copy(), zone.copy()))
     is_literal = isinstance(time, exp.Cast) and isinstance(time.this, exp.Literal)
     if is_literal and time.args["to"].this == exp.DType.TIMESTAMP and "." not in time.name:
-        # Written without a fraction, it has none.
+        # A time that is written without a fraction has none.
         return call("strftime", time, text("%Y-%m-%dT%H:%M:%S"))
     return macro("to_iso8601", time)
 
@@ -371,7 +372,7 @@ def _reduce(_: Node, array: Node, start: Node, step: Node, end: Node) -> Node:
     reduced = call("list_reduce", array, step, start)
     name = end.expressions[0].name.lower()
     body = exp.paren(end.this.copy(), copy=False)
-    # A lambda's own parameters are no columns, but bare names.
+    # A lambda's parameters are parsed as bare names, not as columns.
     for each in [n for n in body.find_all(exp.Identifier) if n.name.lower() == name]:
         if not isinstance(each.parent, exp.Column | exp.Dot):
             each.replace(reduced.copy())

@@ -1,6 +1,6 @@
-"""Which SQL a query may consist of: what is the same in Athena and DuckDB, or is rewritten.
+"""The SQL that a query may use: what means the same in Athena and DuckDB, or is rewritten.
 
-DuckDB understands much more than Athena. What is not named here is refused.
+DuckDB understands much more than Athena. Anything that is not listed here is refused.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from sqlglot.dialects.trino import Trino
 from event_pipeline.engines.duckdb.athena.nodes import Node, cast, excerpt, names
 from event_pipeline.errors import QueryError
 
-# Nodes of a parsed query, with all that they may carry.
+# Nodes of a parsed query that are allowed with any parts.
 WHOLE = names("""
     Add Alias All And Anonymous Any AtTimeZone Boolean CTE Case Column ColumnDef Cube CurrentDate
     CurrentTimestamp DPipe DataType DataTypeParam Div Dot EQ Escape Exists Extract Filter From GT
@@ -21,7 +21,7 @@ WHOLE = names("""
     Window WindowSpec
     """)
 SETS = "with_ this expression distinct order limit offset"
-# Nodes of which Athena, or DuckDB, understands a part.
+# Nodes that are allowed with these parts only: Athena or DuckDB does not understand the others.
 IN_PART = {
     "Array": "expressions",
     "Between": "this low high",
@@ -56,19 +56,19 @@ JOINS = frozenset({("", ""), ("CROSS", ""), ("INNER", ""), ("OUTER", ""), ("", "
 
 
 def _decimal_literal(written: Node) -> Node:
-    """DECIMAL '1.50', whose type has as many digits as it is written with."""
+    """DECIMAL '1.50': its type has as many digits as the literal."""
     whole, _, fraction = written.name.lstrip("+-").partition(".")
     digits = max(len(whole.lstrip("0")) + len(fraction), 1)
     return cast(written, f"DECIMAL({digits}, {len(fraction)})")
 
 
 class AthenaSQL(Trino):
-    """Trino's SQL, whose functions and subscripts stay as they are written."""
+    """Trino's SQL, but functions and subscripts stay as they are written."""
 
     INDEX_OFFSET = 0
 
     class Parser(Trino.Parser):  # type: ignore[misc, valid-type]
-        """Knows as functions only those that have words between their arguments."""
+        """Gives a meaning only to functions that have words between their arguments."""
 
         FUNCTIONS: Any = {}  # noqa: RUF012
         FUNCTION_PARSERS: Any = {  # noqa: RUF012

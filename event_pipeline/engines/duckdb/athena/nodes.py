@@ -1,4 +1,4 @@
-"""Parts of a query that is being rewritten, its text for DuckDB, and the macros that it calls."""
+"""Helpers that make parts of a rewritten query, write it for DuckDB, and add its macros."""
 
 import re
 from functools import cache
@@ -11,7 +11,7 @@ from sqlglot.errors import ErrorLevel, UnsupportedError
 from event_pipeline.errors import QueryError
 
 Node = exp.Expr
-WRITTEN = "written"  # in the meta of nodes that are the query's own
+WRITTEN = "written"  # in the meta of nodes that come from the query itself
 
 MACRO = re.compile(r"^CREATE MACRO athena\.(\w+)\b.*?;$", re.DOTALL | re.MULTILINE)
 USED = re.compile(r"\bathena\.(\w+)\(")
@@ -43,12 +43,12 @@ def number(value: int) -> Node:
 
 
 def names(listed: str) -> frozenset[str]:
-    """Names that are listed with blanks between them."""
+    """The names in a text, split at its blanks."""
     return frozenset(listed.split())
 
 
 def grouped(node: Node) -> Node:
-    """A node that can stand beside any operator."""
+    """The node, in parentheses if it needs them beside an operator."""
     return exp.paren(node, copy=False) if isinstance(node, exp.Binary | exp.Unary) else node
 
 
@@ -66,7 +66,7 @@ def excerpt(node: Node, most: int = 60) -> str:
 
 
 def duckdb_sql(query: Node) -> str:
-    """The text for DuckDB. Raises QueryError for what it has no words for."""
+    """The query's text for DuckDB. Raises QueryError for what DuckDB cannot express."""
     try:
         return query.sql(
             dialect="duckdb",
@@ -86,7 +86,7 @@ def macros() -> dict[str, str]:
 
 
 def add_macros(connection: duckdb.DuckDBPyConnection, sql: str, there: set[str]) -> None:
-    """Makes the macros that a statement calls, and notes them among those that are there."""
+    """Makes the macros that a statement calls and that are not `there`; adds them to `there`."""
     needed: set[str] = set()
     left = set(USED.findall(sql)) & macros().keys()
     while left:

@@ -1,11 +1,11 @@
-"""Patterns that Athena's functions take, as DuckDB's take them."""
+"""Converts the patterns that Athena's functions take to those that DuckDB's take."""
 
 import re
 from collections.abc import Mapping
 
 from event_pipeline.errors import QueryError
 
-# MySQL's, of date_format and date_parse. Trino refuses %D %U %u %V %w %X, too.
+# MySQL's letters, for date_format and date_parse. Trino too refuses %D %U %u %V %w %X.
 MYSQL = {
     "a": "%a", "b": "%b", "c": "%-m", "d": "%d", "e": "%-d", "f": "%f", "H": "%H", "h": "%I",
     "I": "%I", "i": "%M", "j": "%j", "k": "%-H", "l": "%-I", "M": "%B", "m": "%m", "p": "%p",
@@ -13,7 +13,7 @@ MYSQL = {
     "Y": "%Y", "y": "%y", "%": "%%",
 }  # fmt: skip
 MYSQL_REFUSED = "DUuVwX"
-# Joda's, of format_datetime and parse_datetime: a letter as often as it is repeated.
+# Joda's letters, for format_datetime and parse_datetime. Repeating a letter changes its meaning.
 JODA = {
     "y": "%Y", "yy": "%y", "yyyy": "%Y", "Y": "%Y", "YY": "%y", "YYYY": "%Y", "M": "%-m",
     "MM": "%m", "MMM": "%b", "MMMM": "%B", "d": "%-d", "dd": "%d", "H": "%-H", "HH": "%H",
@@ -24,11 +24,12 @@ JODA = {
 JODA_PART = re.compile(
     r"(?P<letters>([A-Za-z])\2*)|'(?P<quoted>(?:[^']|'')*)'|(?P<other>[^A-Za-z'])"
 )
-# What opens, or closes, a group, apart from escaped letters and classes.
+# What opens, separates or closes groups. It also matches escaped letters and classes, to skip them.
 GROUPING = re.compile(
     r"\\.|\[\^?\]?(?:\\.|[^\]])*\]|\((?:\?(?:P?<\w+>|[a-zA-Z-]*:))?|[)|]", re.DOTALL
 )
-# The inside of a group that begins or ends with a letter or class that must be there.
+# The inside of a group that cannot match an empty text: a letter or class at its beginning or end
+# must be there.
 NEVER_EMPTY = re.compile(
     r"(?:\\.|\[[^\]]+\]|[^\\()\[\]|?*+{}^$])(?![?*{])[^|]*|[^|]*?(?:\\.|\[[^\]]+\]|[^\\()\[\]|?*+{}^$])\+?",
     re.DOTALL,
@@ -38,7 +39,7 @@ JSON_STEP = re.compile(r"""\.([^.\[\]"'*@]+)|\["([^"]+)"\]|\['([^']+)'\]|\[(\d+)
 
 
 def mysql(pattern: str) -> str:
-    """DuckDB's format for one of MySQL's. Raises QueryError for what Trino does not have."""
+    """DuckDB's format for one of MySQL's. Raises QueryError for letters that Trino refuses."""
 
     def letter(found: re.Match[str]) -> str:
         if found[1] in MYSQL_REFUSED or not found[1]:
@@ -69,7 +70,7 @@ def joda(pattern: str, more: Mapping[str, str] | None = None) -> str:
 
 
 def replacement(text: str) -> str:
-    r"""What regexp_replace puts in: groups are $1 in Trino, \1 in RE2."""
+    r"""Trino's replacement text for RE2, where the group $1 is \1. Raises QueryError."""
 
     def part(found: re.Match[str]) -> str:
         if found["group"]:
@@ -82,12 +83,12 @@ def replacement(text: str) -> str:
 
 
 def left_out(pattern: str, nth: int) -> str | None:
-    """Whether a group may take no part in a match, which RE2 tells as an empty text.
+    """Whether a group may take no part in a match, which RE2 reports as an empty text.
 
-    None: it always takes part. `never_empty`: an empty text means that it took none. `either`:
-    nobody can tell.
+    Returns None if the group always takes part, `never_empty` if an empty text means that it took
+    no part, and `either` if an empty text may mean that or an empty match.
     """
-    # Of each group, its number, its ends, and whether there are alternatives right within it.
+    # For each group: its number, start and end, and whether it has alternatives at its top level.
     opened = [[0, 0, len(pattern), False]]
     closed: dict[int, list[int]] = {}
     above: dict[int, list[list[int]]] = {}

@@ -1,4 +1,4 @@
-"""A query of Athena's, for DuckDB."""
+"""Translates a whole Athena query for DuckDB."""
 
 import re
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ NAMED = (exp.Alias, exp.Column, exp.Dot, exp.Star)
 class Translation:
     """A query for DuckDB, the tables that it reads, and how its answer is shown.
 
-    `zones` are those in which columns of times are shown, by place.
+    `zones` has, by position (from 0), the zones in which result columns of times are shown.
     """
 
     sql: str
@@ -50,16 +50,16 @@ class Translation:
 
     def prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Makes a connection ready for the query."""
-        # What `/` means is written out.
+        # The translation itself says what each `/` means.
         connection.execute("SET integer_division=false")
         add_macros(connection, self.sql, set())
 
 
 def translated(statement: str) -> Translation:
-    """A query of Athena's for DuckDB. Raises QueryError with one clear line."""
+    """An Athena query, translated for DuckDB. Raises QueryError with one clear line."""
     known = _translated(statement)
     if known.tables != tuple(table_of(each.table) for each in known.tables):
-        # A contract is another since.
+        # A contract was replaced after the translation was cached.
         _translated.cache_clear()
         known = _translated(statement)
     return known
@@ -72,7 +72,7 @@ def _translated(statement: str) -> Translation:
         tables = tables_of(query)
         check(query)
         _name_columns(query)
-        # From the leaves: what a function gets is rewritten already.
+        # From the leaves upwards, so that a function's arguments are rewritten before the function.
         nodes = list(query.walk(bfs=False))
         for node in nodes:
             node.meta[WRITTEN] = True
@@ -88,14 +88,14 @@ def _translated(statement: str) -> Translation:
 
 
 def _name_columns(query: exp.Query) -> None:
-    """Gives the columns that have no name the one that Athena gives them."""
+    """Names the columns that have no name as Athena does: _col0, _col1 and so on."""
     for n, each in enumerate(query.selects):
         if not isinstance(each.unnest(), NAMED):
             each.replace(exp.alias_(each.copy(), f"_col{n}", quoted=True))
 
 
 def _rewritten(node: Node) -> Node:  # noqa: PLR0911
-    """A node as the text alone decides, its parts being so already."""
+    """Rewrites a node by its text alone. Its parts are rewritten already."""
     match node:
         case exp.Anonymous():
             return function(node)
@@ -113,7 +113,7 @@ def _rewritten(node: Node) -> Node:  # noqa: PLR0911
             kept: Node = node.this
             return kept
         case exp.IgnoreNulls(this=exp.Anonymous() as called):
-            # DuckDB has the words behind the last argument.
+            # DuckDB writes the words after the last argument.
             *first, last = called.expressions
             return call(called.name, *first, exp.Var(this=f"{duckdb_sql(last)} IGNORE NULLS"))
         case exp.Interval():
@@ -124,7 +124,7 @@ def _rewritten(node: Node) -> Node:  # noqa: PLR0911
 
 
 def _with_words(node: Node) -> Node:
-    """Functions that have words between their arguments."""
+    """Rewrites a function that has words between its arguments."""
     if isinstance(node, exp.Extract):
         if node.name.lower() not in FIELDS:
             raise QueryError(f"EXTRACT({node.name} ...) is not there on target local")
@@ -147,7 +147,7 @@ def _interval(node: exp.Interval) -> Node:
 
 
 def _cast(node: exp.Cast) -> Node:
-    """A cast of, or to, a time in a zone; types decide the others."""
+    """Rewrites a cast from or to a time in a zone. The others are rewritten by type, later."""
     for kind in node.to.find_all(exp.DataType):
         if kind.this == exp.DType.DECIMAL and not kind.expressions:
             kind.set("expressions", [exp.DataTypeParam(this=number(n)) for n in (38, 0)])

@@ -1,7 +1,8 @@
-"""What the types of operands decide.
+"""Rewrites what depends on the types of operands.
 
-DuckDB tells the types: when it refuses a call, it says of what types the arguments are, wherever
-in a query the call stands. The query is bound over tables without rows.
+DuckDB itself reports the types. When it refuses a call, its error names the types of the arguments,
+wherever in the query the call stands. So a call that must fail is put in a node's place, and the
+query is bound over tables without rows.
 """
 
 import re
@@ -40,7 +41,8 @@ LITERALS = {"INTEGER_LITERAL": "INTEGER", "STRING_LITERAL": "VARCHAR", "HUGEINT"
             "UBIGINT": "BIGINT", '"NULL"': "NULL"}  # fmt: skip
 SPELLED = {"INT": "INTEGER", "TEXT": "VARCHAR", "TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
 DIGITS = 38  # of a decimal, at most
-# Functions that are made from the types of their arguments, and under what name they wait.
+# Functions whose translation depends on the types of their arguments, and the DuckDB names that
+# they have until then.
 TYPED = {
     "array_join": "array_to_string",
     "avg": "avg",
@@ -60,7 +62,7 @@ RETURNS = dict.fromkeys(
     "BIGINT",
 )
 NO_NUMBERS = ("VARCHAR", "BOOLEAN", "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
-# Macros of which there is another for some types, and which of their operands decides.
+# Macros that have variants by type, and the position of the operand that decides if it is not 0.
 DECIDES = {"truncated": 1, "truncated_time": 1, "moved": 1, "moved_time": 1, "elapsed_time": 1}
 VARIANTS = {"DATE": "date", "TIMESTAMP WITH TIME ZONE": "instant"}
 TOLD = re.compile(r"argument types 'strlen\((.*), \"?NULL\"?\)'\. You", re.DOTALL)
@@ -69,7 +71,7 @@ FIRST = {"with_": 0, "from_": 1, "joins": 2}
 
 
 def resolve(query: exp.Query, tables: Sequence[Contract]) -> None:
-    """Rewrites what types decide. Raises QueryError with one clear line."""
+    """Rewrites in the query what depends on types. Raises QueryError with one clear line."""
     with ExitStack() as stack:
         types = _Types(query, tables, stack)
         for node in _inside_out(query):
@@ -80,7 +82,7 @@ def resolve(query: exp.Query, tables: Sequence[Contract]) -> None:
 
 
 def _inside_out(query: Node) -> list[Node]:
-    """Each node after those from whose types its own follows."""
+    """All nodes, each after those on which its own type depends."""
     found, left = [], [query]
     while left:
         node = left.pop()
@@ -94,7 +96,7 @@ def _inside_out(query: Node) -> list[Node]:
 
 
 class _Types:
-    """What types the expressions of one query have."""
+    """Finds the types of the expressions of one query."""
 
     def __init__(self, query: exp.Query, tables: Sequence[Contract], stack: ExitStack) -> None:
         self._query = query
@@ -124,7 +126,7 @@ class _Types:
         place = outermost(node)
         attempts: list[list[Node]] = [
             [each.copy() for each in operands],
-            # Where rows are grouped, a column stands in an aggregate alone.
+            # In a grouped query, a column may only stand inside an aggregate.
             [call("any_value", each.copy()) for each in operands],
         ]
         if node.name in ("avg", "sum") and not isinstance(place, exp.Window):
@@ -161,12 +163,12 @@ class _Types:
 
 
 def _place(column: Node) -> tuple[int, str]:
-    """Where a column has one type: in one SELECT."""
+    """Identifies a column by its SELECT, within which it has one type, and its text."""
     return id(column.parent_select), column.sql()
 
 
 def _known_type(node: Node) -> str | None:
-    """The type of an expression that tells it by itself."""
+    """The type of an expression that shows its type by itself; None for any other."""
     match node:
         case exp.Paren():
             return _known_type(node.this)
@@ -192,7 +194,7 @@ def _literal_type(node: exp.Literal) -> str:
 
 
 def _split(types: str) -> list[str]:
-    """Types that stand beside each other."""
+    """Splits a list of types at the commas between them, not at those within a type."""
     found, depth, start = [], 0, 0
     for n, letter in enumerate(types):
         depth += {"(": 1, ")": -1}.get(letter, 0)
@@ -228,7 +230,7 @@ def _resolve(node: Node, types: _Types) -> None:
 
 
 def _resolve_macro(node: exp.Anonymous, types: _Types) -> None:
-    """Takes the macro for the type of its operand, if there is one."""
+    """Replaces a macro by its variant for the operand's type, if there is one."""
     name = node.name.removeprefix("athena.").removeprefix("_")
     if not any(f"_{name}_{kind}" in macros() for kind in (*VARIANTS.values(), "list")):
         return
@@ -241,7 +243,7 @@ def _resolve_macro(node: exp.Anonymous, types: _Types) -> None:
 
 
 def _divided(a: Node, b: Node, left: str, right: str) -> Node:
-    """a / b: truncated for integers, rounded half up for decimals, else of doubles.
+    """a / b: truncated for integers, rounded half up for decimals, else divided as doubles.
 
     A decimal's digits and scale are those of Trino's documentation, "Decimal functions".
     """
@@ -257,7 +259,7 @@ def _divided(a: Node, b: Node, left: str, right: str) -> Node:
 
 
 def _exact(a: Node, b: Node, digits: int, scale: int) -> Node:
-    """The decimal whose digits are those of a / b, of whole numbers."""
+    """a / b of whole numbers, as a decimal whose last `scale` digits are its fraction."""
     quotient = cast(macro("_divided", a, b), f"DECIMAL({DIGITS}, 0)")
     if not scale:
         return cast(quotient, f"DECIMAL({digits}, 0)")
@@ -266,16 +268,16 @@ def _exact(a: Node, b: Node, digits: int, scale: int) -> Node:
 
 
 def _shifted(node: Node, scale: int, places: int) -> Node:
-    """A decimal as a whole number, its point moved to the right."""
+    """A decimal with this scale, times 10**places, as a whole number."""
     if not places:
         return cast(node, "HUGEINT")
-    # Of all digits that a decimal can have, since DuckDB gives a product those of its factors.
+    # Cast to the most digits first: DuckDB gives a product only as many as its factors have.
     wide = cast(node, f"DECIMAL({DIGITS}, {scale})")
     return cast(exp.Mul(this=wide, expression=number(10**places)), "HUGEINT")
 
 
 def _resolve_sum(node: exp.Binary, types: _Types) -> None:
-    """a + b and a - b, where one is a date: DuckDB makes a time, or a number, of it."""
+    """Rewrites a + b and a - b if one is a date: DuckDB would give a timestamp or a number."""
     a, b = node.this, node.expression
     if _is_number(a) or _is_number(b):
         node.meta["number"] = True
@@ -314,7 +316,7 @@ def _compare(node: Node, types: _Types) -> None:
     try:
         kinds = types.of(node, *operands)
     except QueryError:
-        return  # What is wrong is said when the query is bound.
+        return  # Binding the query will say what is wrong.
     first, *rest = kinds
     for kind in rest:
         if (a := _family(first)) and (b := _family(kind)) and a != b:
@@ -326,7 +328,7 @@ def _compare(node: Node, types: _Types) -> None:
 
 
 def _family(kind: str) -> str | None:
-    """What Trino compares with each other; none for what is not known here."""
+    """The kind of types that Trino compares with each other; None for types unknown here."""
     if decimal(kind) or kind in DOUBLES:
         return "a number"
     if kind in ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"):
@@ -346,7 +348,7 @@ def _resolve_subscript(node: exp.Bracket, types: _Types) -> None:
 
 
 def _resolve_unnest(node: exp.Unnest, types: _Types) -> None:
-    """A map gives two columns, which DuckDB does not make of it."""
+    """Rewrites UNNEST of a map, which gives two columns in Trino but not in DuckDB."""
     alias = node.args.get("alias")
     if not alias or len(alias.columns) < 2:  # noqa: PLR2004
         return
@@ -359,7 +361,7 @@ def _resolve_unnest(node: exp.Unnest, types: _Types) -> None:
 
 
 def columns_of(lists: Sequence[Node], unnest: exp.Unnest) -> Node:
-    """What UNNEST of several arrays gives: a column of each, the shorter filled with nulls."""
+    """UNNEST of several arrays: a column for each, where shorter ones are filled with nulls."""
     selected: list[Node] = [call("unnest", each) for each in lists]
     alias, offset = unnest.args.get("alias"), unnest.args.get("offset")
     if offset:
@@ -371,7 +373,7 @@ def columns_of(lists: Sequence[Node], unnest: exp.Unnest) -> Node:
 
 
 def _function(name: str, operands: list[Node], kinds: Sequence[str]) -> Node | None:
-    """A function of operands of these types; none if it is as it waits."""
+    """The function for operands of these types; None if the call is right as it is."""
     first, kind = operands[0], kinds[0]
     is_list = kind.endswith("[]")
     match name:
@@ -404,7 +406,7 @@ def _joined_with(operands: Sequence[Node], kinds: Sequence[str]) -> Node | None:
 
 
 def _rounded(name: str, operands: list[Node], kind: str) -> Node | None:
-    """round, truncate, ceil, floor, sign: of the type that Trino gives them."""
+    """round, truncate, ceil, floor, sign: with the types that Trino gives their results."""
     found = DECIMAL.fullmatch(kind)
     called = call(TYPED[name], *operands)
     if name == "sign":
@@ -420,7 +422,7 @@ def _rounded(name: str, operands: list[Node], kind: str) -> Node | None:
 
 
 def _resolve_aggregate(node: exp.Anonymous, name: str, types: _Types) -> None:
-    """sum and avg: of integers a bigint and a double, of decimals a decimal."""
+    """sum of integers is a bigint, avg of integers a double, and both of decimals a decimal."""
     [operand] = node.expressions
     argument = operand.expressions[0] if isinstance(operand, exp.Distinct) else operand
     [kind] = types.of(node, argument)

@@ -1,7 +1,7 @@
-"""Times in a zone. DuckDB has instants, and times without a zone.
+"""Times in a zone, which DuckDB does not have: it has instants, and times without a zone.
 
-While a query is rewritten, `zoned(instant, zone)` stands for a time in a zone. What reads its clock
-gets the time that the zone's clock shows; all else gets the instant.
+While a query is rewritten, `zoned(instant, zone)` stands for a time in a zone. Functions that read
+its clock get the time that the zone's clock shows; everything else gets the instant.
 """
 
 import re
@@ -16,7 +16,7 @@ ZONED = "zoned"
 # Functions of DuckDB that keep a time's zone, and those that ask only for the instant.
 KEEPERS = frozenset({"any_value", "arg_max_null", "arg_min_null", "coalesce", "max", "min"})
 INSTANT_READERS = frozenset({"count"})
-# What stands between a time and the column that it becomes.
+# Nodes that may stand between a time and the result column that it becomes.
 BETWEEN = (exp.Alias, exp.Case, exp.If, exp.Paren, exp.Window)
 ZONE = re.compile(r"\d:\d\d(?::\d\d(?:\.\d+)?)?\s*(?P<zone>[A-Za-z+-]\S*)\s*$")
 UTC = frozenset({"UTC", "Z", "GMT", "+00:00", "-00:00"})
@@ -33,7 +33,7 @@ def is_zoned(node: Node) -> bool:
 
 
 def clock(node: Node) -> Node:
-    """What a time's clock shows."""
+    """What the zone's clock shows at a time in a zone; any other node as it is."""
     if not is_zoned(node):
         return node
     instant, zone = node.expressions
@@ -46,7 +46,7 @@ def at_timezone(time: Node, zone: Node) -> Node:
 
 
 def in_zone_of(time: Node, change: Callable[[Node], Node]) -> Node:
-    """A time whose clock is changed, and that stays in its zone."""
+    """Changes what a time's clock shows; a time in a zone stays in its zone."""
     if not is_zoned(time):
         return change(time)
     zone: Node = time.expressions[1]
@@ -55,7 +55,10 @@ def in_zone_of(time: Node, change: Callable[[Node], Node]) -> Node:
 
 
 def zoned_literal(node: exp.Cast) -> Node | None:
-    """TIMESTAMP '2026-01-01 00:00:00 Europe/Berlin'; none if it names no zone but UTC."""
+    """A literal such as TIMESTAMP '2026-01-01 00:00:00 Europe/Berlin'.
+
+    None if it names no zone, or UTC. Raises QueryError if it names an offset.
+    """
     found = ZONE.search(node.this.name) if isinstance(node.this, exp.Literal) else None
     if not found or found["zone"] in UTC:
         return None
@@ -68,7 +71,10 @@ def zoned_literal(node: exp.Cast) -> Node | None:
 
 
 def without_zones(query: exp.Query) -> Iterator[tuple[int, str]]:
-    """Makes instants of the times in a zone; yields the places of columns that show a zone."""
+    """Replaces times in a zone by their instants.
+
+    Yields the position and the zone of each result column that shows a zone.
+    """
     for time in [each for each in query.find_all(exp.Anonymous) if is_zoned(each)]:
         instant, zone = time.expressions
         node: Node = time

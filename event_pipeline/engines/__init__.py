@@ -12,7 +12,6 @@ from typing import Any
 import dagster as dg
 
 from event_pipeline.contracts import SilverContract
-from event_pipeline.contracts.mapping import reading_of
 from event_pipeline.lake.objects import Source
 
 # A report names at most this many unknown fields, the most frequent first.
@@ -76,6 +75,8 @@ class TransformRequest:
         cls, contract: SilverContract, partitions: tuple[PartitionRequest, ...]
     ) -> "TransformRequest":
         """The request to make partitions of a Silver table."""
+        from event_pipeline.contracts.mapping import reading_of  # SQLGlot is slow to import
+
         reading = reading_of(contract)
         is_mapped = bool(contract.bronze.mapping)
         return cls(

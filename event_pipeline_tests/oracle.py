@@ -73,7 +73,9 @@ def silver(objects: Mapping[str, bytes]) -> Hour:
 
 def lines_of(data: bytes) -> list[str]:
     """The records of an object: its lines that are not blank, of which some hold several."""
-    text = gzip.decompress(data).decode("utf-8", "backslashreplace").removeprefix("\ufeff")
+    # What is not gzipped is text, whatever its name says.
+    whole = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+    text = whole.decode("utf-8", "backslashreplace").removeprefix("\ufeff")
     lines = [line for line in re.split("\r\n|\r|\n", text) if line.strip(" \t")]
     return [each for line in lines for each in _apart(line)]
 

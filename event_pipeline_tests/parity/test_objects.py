@@ -139,7 +139,7 @@ def test_unreadable_objects_beside_good_ones(pair: Pair) -> None:
     found = pair.build()
     # Three are whole though odd: one has its lines twice, and one is no gzip, whatever its name.
     assert ledger(found)[1:3] == (4 + 4 + 4 + 2, 4)
-    assert found.receipt["rejected"]["object_unreadable"] == 7
+    assert found.receipt["rejected"]["object_unreadable"] == 8
 
 
 def test_nothing_but_an_unreadable_object(pair: Pair) -> None:

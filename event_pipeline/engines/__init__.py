@@ -12,10 +12,9 @@ from typing import Any
 import dagster as dg
 
 from event_pipeline.contracts import SilverContract
+from event_pipeline.jobs import UNKNOWN_MOST
 from event_pipeline.lake.objects import Source
 
-# A report names at most this many unknown fields, the most frequent first.
-UNKNOWN_MOST = 50
 # Exceptions by which Dagster or the user interrupts a step; remote work must then be cancelled.
 INTERRUPTS = (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)
 

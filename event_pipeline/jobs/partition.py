@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from event_pipeline.jobs import CARRIED, SKIPPED
+from event_pipeline.jobs import CARRIED, SKIPPED, UNKNOWN_MOST
 from event_pipeline.jobs.bronze import Bronze, spark_reads_as_text
 from event_pipeline.jobs.files import join_parquet, plain_path, read_parquet, write_parquet
 from event_pipeline.jobs.identity import Choice, EachLineOnce, Identity, OneRowPerKey, Split
@@ -28,8 +28,6 @@ BRONZE_PER_FILE = 384 << 20
 PLAIN_PER_GZIPPED = 8
 # Ends the name of the folder, beside that of the rows, in which judged lines are staged.
 STAGED = "-staged"
-# A report names at most this many unknown fields, the most frequent first.
-UNKNOWN_MOST = 50
 # How Spark says that an object is not text or not gzip, or that a line holds several records. It
 # does not say which object; finding that out takes a second try.
 UNREADABLE = re.compile(rf"java\.(io|util\.zip|nio\.charset)\.|{JOINED}")

@@ -13,6 +13,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from event_pipeline.jobs import ODD_NUMBER
 from event_pipeline.lake.fields import DEEPEST, read_fields
 from event_pipeline.lake.text import LONGEST_LINE, is_joined, one_line
 
@@ -20,8 +21,6 @@ Json = dict[str, Any]
 
 # Options that make Spark's reader of JSON as strict as it can be.
 STRICT = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
-# A text that may have been a number in the line; Spark spells numbers in its own way.
-ODD_NUMBER = "^-?([0-9]+[.eE][-+.eE0-9]*|0)$"
 # Java may spell a double with a digit too many, which makes it longer than this.
 LONGEST_NUMBER = 15
 JOINED = "a line holds several objects"

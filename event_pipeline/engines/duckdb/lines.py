@@ -14,6 +14,7 @@ from sqlglot import exp
 from event_pipeline.engines import PartitionRequest, TransformRequest
 from event_pipeline.engines.duckdb.session import literal, literals
 from event_pipeline.engines.statement import carrying
+from event_pipeline.jobs import ODD_NUMBER
 from event_pipeline.lake.spelling import Spelling, make_readable
 from event_pipeline.lake.text import LONGEST_LINE, Unreadable
 from event_pipeline.scratch import plain_path
@@ -34,8 +35,6 @@ LINE_READER = (
 # Lines that DuckDB's JSON reader would misread, or accept although they are not JSON: anything
 # nested, a comma before the closing brace, NaN and Infinity.
 ODD_LINE = r"^[^{]|.[{\[]|,[ \t]*\}|:[ \t]*-?(n[^u]|[NiI])"
-# A text that may have been a number in the line; DuckDB spells numbers in its own way.
-ODD_NUMBER = r"^-?([0-9]+[.eE][-+.eE0-9]*|0)$"
 # Columns that travel through a statement beside its own: the line, its file, and the names of its
 # unknown fields, which are null if the fields could not be read for sure.
 CARRIED = ("_line", "_source", "_unknown")

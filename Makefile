@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
+# Commands and tests start many processes; without bytecode each compiles all that it imports.
+export PYTHONDONTWRITEBYTECODE =
 export EVENT_PIPELINE_HOME ?= $(CURDIR)/.event_pipeline
 export DAGSTER_HOME = $(EVENT_PIPELINE_HOME)/dagster
 
@@ -23,7 +25,7 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@# uv installs in a fifth of pip's time; pip knows every company's index. Both check the hashes.
 	awk '/^[a-z]/ { found = /^uv==/ } found' requirements.lock > $(VENV)/uv.lock
 	$(PIP) --require-hashes -r $(VENV)/uv.lock
-	$(BIN)/uv pip install -q -p $(BIN)/python --require-hashes -r requirements.lock \
+	$(BIN)/uv pip install -q --compile-bytecode -p $(BIN)/python --require-hashes -r requirements.lock \
 		|| $(PIP) --require-hashes -r requirements.lock
 	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@

@@ -44,7 +44,18 @@ IDS = (
 )  # fmt: skip
 
 # These take minutes: at the end, one of two workers would have them for itself.
-FIRST = tuple(f"event_pipeline_tests/{path}" for path in ("twin/test_graph.py", "parity/", "jobs/"))
+FIRST = tuple(
+    f"event_pipeline_tests/{path}"
+    for path in (
+        "twin/test_graph.py",
+        "parity/",
+        "jobs/",
+        "torture/",
+        "test_datasets.py",
+        "test_promotion.py",
+        "test_sync.py",
+    )
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

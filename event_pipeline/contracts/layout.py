@@ -7,7 +7,7 @@ such as `events_{yyyy}{MM}{dd}*`.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -62,8 +62,17 @@ class Layout:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        text = "/".join(part.pattern for part in self._folders)
-        return re.compile(f"{text}/" if text else "", re.ASCII)
+        """Matches a path under the prefix; the group `name` is what follows the folders."""
+        end = self.template.rfind("/") + 1
+        seen: set[str] = set()
+        folders = _pattern_of(self.template[:end], seen)
+        name = _pattern_of(self.template[end:], seen) or ".*"
+        return re.compile(f"{folders}(?P<name>{name})", re.ASCII | re.DOTALL)
+
+    @cached_property
+    def _finer(self) -> frozenset[str]:
+        """The fields that tell a finer time than a partition has."""
+        return frozenset({"mm"} if self.cadence is HOURLY else {"HH", "mm"})
 
     def split(self, path: str) -> tuple[str | None, str]:
         """The key of the partition that a path under the prefix lies in, and the rest of the path.
@@ -71,17 +80,9 @@ class Layout:
         If it lies in no partition: None, and the whole path. A time that does not exist, such as
         hour=99, gives a key that no day has.
         """
-        found = self._pattern.match(path)
-        if found is None:
-            return None, path
-        fields, name = found.groupdict(), path[found.end() :]
-        if not self.template.endswith("/"):
-            named = self._parts[-1].match(name)
-            if named is None:
-                return None, path
-            fields |= named
-        key = self._key(fields)
-        return (key, name) if key else (None, path)
+        found = self._pattern.fullmatch(path)
+        key = self._key(found.groupdict()) if found else None
+        return (key, found["name"]) if found and key else (None, path)
 
     def _key(self, fields: dict[str, str]) -> str | None:
         day = _day_of(fields)
@@ -91,19 +92,21 @@ class Layout:
 
     def folder(self, key: str) -> str:
         """Folder of a partition, in which `*` stands for any text."""
-        return "".join(f"{part.filled(self.cadence.start(key))}/" for part in self._folders)
+        start = self.cadence.start(key)
+        return "".join(f"{part.filled(start, self._finer)}/" for part in self._folders)
 
     def where(self, key: str, list_folder: ListFolder) -> Iterator[str]:
         """The paths under which all of a partition's objects lie; others may lie there too.
 
         Folders whose names contain `*` are looked up with `list_folder`.
         """
-        yield from self._under("", self.cadence.start(key), self._parts, list_folder, "HH")
+        start = self.cadence.start(key)
+        yield from self._under("", start, self._parts, list_folder, self._finer)
 
     def where_day(self, day: date, list_folder: ListFolder) -> Iterator[str]:
         """The paths under which all objects of a day's partitions lie; others may lie there too."""
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        yield from self._under("", start, self._parts, list_folder, "dd")
+        yield from self._under("", start, self._parts, list_folder, frozenset({"HH", "mm"}))
 
     def _under(
         self,
@@ -111,14 +114,13 @@ class Layout:
         start: datetime,
         parts: list["_Part"],
         list_folder: ListFolder,
-        finest: str,
+        finer: frozenset[str],
     ) -> Iterator[str]:
         if not parts:
             yield path
             return
         part, *below = parts
         is_name = not below and not self.template.endswith("/")
-        finer = {"mm"} | ({"HH"} if finest == "dd" else set())
         if part.fields & finer or is_name:
             # This part tells a finer time than is asked for, or is an object's name: list all
             # that begins like this.
@@ -126,10 +128,10 @@ class Layout:
         elif part.is_any:
             for name in list_folder(path)[0]:
                 if part.fits(name, start):
-                    yield from self._under(f"{path}{name}/", start, below, list_folder, finest)
+                    yield from self._under(f"{path}{name}/", start, below, list_folder, finer)
         else:
             filled = f"{path}{part.filled(start)}/"
-            yield from self._under(filled, start, below, list_folder, finest)
+            yield from self._under(filled, start, below, list_folder, finer)
 
     def days(self, list_folder: ListFolder, first: date | None = None) -> Iterator[date]:
         """The days that have a folder or an object, in order, starting at `first`.
@@ -199,42 +201,52 @@ class _Part:
         self.is_any = any(each[2] for each in found)
 
     @cached_property
-    def pattern(self) -> str:
-        """The part as a regular expression with a group for each field."""
-        texts, at, seen = [], 0, set[str]()
-        for each in _FIELD.finditer(self.text):
-            texts.append(re.escape(self.text[at : each.start()]))
-            if each[2]:
-                texts.append("[^/]*")
-            elif each[1] in seen:
-                texts.append(f"(?P={each[1]})")
-            else:
-                texts.append(f"(?P<{each[1]}>{FIELDS[each[1]]})")
-                seen.add(each[1])
-            at = each.end()
-        return "".join((*texts, re.escape(self.text[at:])))
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(_pattern_of(self.text, set()), re.ASCII)
 
     def match(self, name: str) -> dict[str, str] | None:
         """The fields of a name; None if it does not fit this part."""
-        found = re.fullmatch(self.pattern, name, re.ASCII)
+        found = self._pattern.fullmatch(name)
         return found.groupdict() if found else None
 
-    def filled(self, start: datetime) -> str:
-        """The part with its fields filled in for a time; `*` stays as it is."""
-        return _FIELD.sub(lambda each: each[2] or _text(each[1], start), self.text)
+    def filled(self, start: datetime, unknown: Collection[str] = ()) -> str:
+        """The part filled in for a time; `*` stays as it is, and stands for `unknown` fields."""
+        return _FIELD.sub(
+            lambda each: "*" if each[2] or each[1] in unknown else _text(each[1], start), self.text
+        )
 
     def fits(self, name: str, start: datetime) -> bool:
         """Whether a name fits the part filled in for a time."""
         found = self.match(name)
         return found is not None and all(_text(n, start) == value for n, value in found.items())
 
-    def beginning(self, start: datetime, finer: set[str]) -> str:
+    def beginning(self, start: datetime, finer: Collection[str]) -> str:
         """The part filled in for a time, up to the first `*` or field that is in `finer`."""
         at = next(
             (each.start() for each in _FIELD.finditer(self.text) if each[2] or each[1] in finer),
             len(self.text),
         )
         return _Part(self.text[:at]).filled(start)
+
+
+def _pattern_of(template: str, seen: set[str]) -> str:
+    """A template as a regular expression with a group for each field, at its first place.
+
+    `seen` are the fields that have a group already; those of the template are added.
+    """
+    texts, at = [], 0
+    for each in _FIELD.finditer(template):
+        field = each[1]
+        texts.append(re.escape(template[at : each.start()]))
+        if each[2]:
+            texts.append("[^/]*")
+        elif field in seen:
+            texts.append(f"(?P={field})")
+        else:
+            texts.append(f"(?P<{field}>{FIELDS[field]})")
+            seen.add(field)
+        at = each.end()
+    return "".join((*texts, re.escape(template[at:])))
 
 
 def _text(field: str, start: datetime) -> str:

@@ -24,7 +24,7 @@ from event_pipeline.errors import NAMED, UsageError
 from event_pipeline.lake.fields import object_of
 from event_pipeline.lake.listing import BronzeObject, NoObject, list_under
 from event_pipeline.lake.objects import Source, open_object, owner, tops_of
-from event_pipeline.lake.spelling import Spelling, records_of, sniff
+from event_pipeline.lake.spelling import BLANKS, Spelling, records_of, sniff
 from event_pipeline.lake.text import DAMAGED
 from event_pipeline.scratch import scratch
 from event_pipeline.settings import Settings
@@ -129,7 +129,7 @@ def check_feed(
 ) -> FeedReport:
     """Looks at a dataset's prefix under a root. Raises UsageError if nothing lies there."""
     report = FeedReport()
-    read: list[tuple[str, BronzeObject]] = []
+    read: list[BronzeObject] = []
     prefix = contract.bronze.prefix
     for item in list_under(root, prefix):
         report.objects += 1
@@ -146,13 +146,12 @@ def check_feed(
             report.unread.append(f"{item.key}: its name is no object's of {contract.table}")
         else:
             report.partitions[key] += 1
-            read.append((key, item))
+            read.append(item)
     if not report.objects:
         raise UsageError(f"nothing lies under {root}/{prefix}")
     if read:
         # Spread over all of it: what came first and last may differ.
-        step = max(1, len(read) // sample)
-        chosen = [item for _, item in read[::step][:sample]]
+        chosen = read[:: max(1, len(read) // sample)][:sample]
         with scratch() as folder:
             _judge(settings, root, contract, chosen, report=report, folder=Path(folder))
     return report
@@ -216,7 +215,7 @@ def _names(file: Any, spelling: Spelling) -> Iterator[set[str]]:
     """The fields of the first records of an object, nested ones by path; none of no record."""
     try:
         for record in islice(records_of(file, spelling), RECORDS_READ):
-            if record.strip():
+            if record.strip(BLANKS):
                 yield set(_paths(object_of(record) or (), 1))
     except DAMAGED:
         return

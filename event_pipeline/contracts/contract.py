@@ -62,6 +62,16 @@ class Bronze:
     root: str = ""
     produced: bool = False
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """The root and the prefix, by which datasets that lie together are told."""
+        return self.root, self.prefix
+
+    @property
+    def mapping_path(self) -> Path:
+        """The file of the mapping, if there is one."""
+        return SQL / self.mapping
+
     def mistakes(self) -> Iterator[str]:
         """What is wrong with the declaration, one line each."""
         if not re.fullmatch(rf"bronze/{NAME.pattern}", self.asset, re.ASCII):
@@ -80,8 +90,8 @@ class Bronze:
         else:
             if not fits and (self.expected or self.names != ANY_NAME):
                 yield f"bronze.expected {self.expected!r}: does not match names {self.names!r}"
-        if self.mapping and not (SQL / self.mapping).is_file():
-            yield f"bronze.mapping {self.mapping!r}: there is no file {SQL / self.mapping}"
+        if self.mapping and not self.mapping_path.is_file():
+            yield f"bronze.mapping {self.mapping!r}: there is no file {self.mapping_path}"
         if self.root and not re.fullmatch(r"s3://[^/]+|/.*[^/]", self.root):
             yield f"bronze.root {self.root!r}: must be s3://bucket, or a folder from / on"
         own = self.prefix == EVENTS and not (self.root or self.layout or self.mapping)
@@ -322,7 +332,7 @@ class SilverContract(MadeContract):
     @property
     def mapping_sql(self) -> str:
         """Text of the mapping; empty if the lines have the dataset's own fields."""
-        return (SQL / self.bronze.mapping).read_text() if self.bronze.mapping else ""
+        return self.bronze.mapping_path.read_text() if self.bronze.mapping else ""
 
     def _judged_by(self) -> tuple[object, ...]:
         mapped = ((self.mapping_sql, self.bronze.each),) if self.bronze.mapping else ()

@@ -12,10 +12,9 @@ from functools import cache
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
+from event_pipeline.contracts.carrying import carrying
 from event_pipeline.contracts.contract import SilverContract
-from event_pipeline.errors import first_line
 from event_pipeline.jobs import SKIPPED
 
 RAW = "raw"
@@ -39,11 +38,6 @@ class Reading:
     paths: tuple[str, ...]
     numbers: frozenset[str]
 
-    @property
-    def is_nested(self) -> bool:
-        """Whether a field is read that lies within another field."""
-        return self.columns != self.paths
-
 
 @cache
 def reading_of(contract: SilverContract) -> Reading:
@@ -52,7 +46,8 @@ def reading_of(contract: SilverContract) -> Reading:
     if not contract.bronze.mapping:
         numbers = frozenset(name for name in contract.source if kinds.get(name))
         return Reading(contract.sql, contract.source, contract.source, numbers)
-    select = _select(contract.mapping_sql)
+    select = sqlglot.parse_one(contract.mapping_sql, read=DIALECT)
+    assert isinstance(select, exp.Select)  # check_statement has seen to that
     paths = paths_of(select)
     columns = tuple(_column(path) for path in paths)
     used = Counter(_path(each) for each in _references(select))
@@ -68,12 +63,8 @@ def reading_of(contract: SilverContract) -> Reading:
 
 
 def mapping_mistakes(contract: SilverContract) -> Iterator[str]:
-    """What is wrong with a dataset's mapping, one line each."""
-    try:
-        query = sqlglot.parse_one(contract.mapping_sql, read=DIALECT)
-    except SqlglotError as error:
-        yield f"mapping: {first_line(error)}"
-        return
+    """What is wrong with a dataset's mapping, a line each. Raises SqlglotError if it is no SQL."""
+    query = sqlglot.parse_one(contract.mapping_sql, read=DIALECT)
     if not isinstance(query, exp.Select):
         yield "mapping: must be one SELECT ... FROM raw"
         return
@@ -100,12 +91,6 @@ def mapping_mistakes(contract: SilverContract) -> Iterator[str]:
 def paths_of(select: exp.Select) -> tuple[str, ...]:
     """The paths of the fields that a mapping reads, in order of their names."""
     return tuple(sorted({_path(each) for each in _references(select)}))
-
-
-def _select(text: str) -> exp.Select:
-    select = sqlglot.parse_one(text, read=DIALECT)
-    assert isinstance(select, exp.Select)
-    return select
 
 
 def _references(node: exp.Expr) -> Iterator[exp.Expr]:
@@ -136,11 +121,7 @@ def _composed(contract: SilverContract, mapping: exp.Select) -> str:
     kept = where.this if where else exp.true()
     skip = exp.case().when(kept, exp.false()).else_(exp.true())
     mapping.select(exp.alias_(skip, SKIP), copy=False)
-    statement = sqlglot.parse_one(contract.sql, read=DIALECT)
-    assert isinstance(statement, exp.Select)
-    for select in statement.find_all(exp.Select):
-        if not any(isinstance(each, exp.Star) for each in select.expressions):
-            select.select(SKIP, copy=False)
+    statement = carrying(contract.sql, [SKIP])
     for table in statement.find_all(exp.Table):
         if table.name.lower() == RAW:
             table.set("this", exp.to_identifier(MAPPED))

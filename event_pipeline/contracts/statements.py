@@ -6,6 +6,7 @@ it is done once: when the graph is put together or a command runs an engine.
 
 from collections.abc import Collection, Iterator
 from functools import cache
+from pathlib import Path
 
 import sqlglot
 from sqlglot import exp
@@ -36,8 +37,17 @@ def check_statement(contract: MadeContract) -> None:
     The statement must read the tables that the contract names, and give the contract's columns and
     no others. A Silver statement must give exactly the names of the contract's rules as reasons.
     """
-    for mistake in _mistakes(contract):
-        raise ContractError(contract.asset, mistake, str(contract.sql_path))
+    if isinstance(contract, SilverContract) and contract.bronze.mapping:
+        _check(contract, "mapping", contract.bronze.mapping_path, mapping_mistakes(contract))
+    _check(contract, "statement", contract.sql_path, _mistakes(contract))
+
+
+def _check(contract: MadeContract, what: str, file: Path, mistakes: Iterator[str]) -> None:
+    try:
+        for mistake in mistakes:
+            raise ContractError(contract.asset, mistake, str(file))
+    except SqlglotError as error:
+        raise ContractError(contract.asset, f"{what}: {first_line(error)}", str(file)) from None
 
 
 def _mistakes(contract: MadeContract) -> Iterator[str]:
@@ -53,24 +63,15 @@ def _mistakes(contract: MadeContract) -> Iterator[str]:
             wanted = set(contract.column_names)
         case _:
             return
-    try:
-        query = sqlglot.parse_one(contract.sql, read=dialect)
-    except SqlglotError as error:
-        yield f"statement: {first_line(error)}"
-        return
+    query = sqlglot.parse_one(contract.sql, read=dialect)
     if not isinstance(query, exp.Query):
         yield "statement: must be one SELECT"
         return
     if isinstance(contract, SilverContract):
-        yield from mapping_mistakes(contract) if contract.bronze.mapping else ()
         yield from _shape_mistakes(query)
     yield from _table_mistakes(contract, query)
-    try:
-        # Names are not quoted, since the tables' columns do not depend on case.
-        found = qualify(query, schema=schema, dialect=dialect, quote_identifiers=False)
-    except SqlglotError as error:
-        yield f"statement: {first_line(error)}"
-        return
+    # Names are not quoted, since the tables' columns do not depend on case.
+    found = qualify(query, schema=schema, dialect=dialect, quote_identifiers=False)
     names = [name.lower() for name in found.named_selects]
     yield from _column_mistakes(names, wanted)
     if isinstance(contract, SilverContract):

@@ -6,8 +6,8 @@ from typing import Any
 from sqlglot import exp, parse_one
 
 from event_pipeline.contracts import TABLES
+from event_pipeline.contracts.carrying import carrying
 from event_pipeline.engines import DeriveRequest, TransformRequest
-from event_pipeline.engines.statement import carrying
 from event_pipeline.jobs import CARRIED
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections.abc import Sequence
 
 import sqlglot
 from sqlglot import exp
@@ -118,17 +117,3 @@ def _no_table(name: str) -> str:
     ]
     choices = ", ".join(alike or sorted(TABLES))
     return f"there is no table {name}; there {'is' if len(alike) == 1 else 'are'}: {choices}"
-
-
-def carrying(statement: str, columns: Sequence[str]) -> exp.Select:
-    """A Spark SQL statement, changed so that each row also has these columns of `raw`.
-
-    Raises QueryError if it is not one SELECT.
-    """
-    parsed = sqlglot.parse_one(statement, read="spark")
-    if not isinstance(parsed, exp.Select):
-        raise QueryError(f"not one SELECT: {statement[:80]}")
-    for select in parsed.find_all(exp.Select):
-        if not any(isinstance(each, exp.Star) for each in select.expressions):
-            select.select(*columns, copy=False)
-    return parsed

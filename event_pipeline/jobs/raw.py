@@ -139,9 +139,7 @@ def read_by_python(lines: DataFrame, request: Json) -> DataFrame:
 def _fields(paths: Sequence[str], is_mapped: bool, data: bytes) -> tuple[str, Any, Any]:
     """A line as quarantine keeps it, its values and its unknown fields."""
     line = one_line(bytes(data).decode("utf-8", "backslashreplace"))
-    found = read_fields(line, paths)
+    found = read_fields(line, paths, others=not is_mapped)
     if found is None and is_joined(line):
         raise ValueError(JOINED)
-    if found and is_mapped:
-        found = found._replace(unknown=[])
     return (line, *(found or (None, None)))

@@ -52,8 +52,10 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def read_fields(line: str, names: Sequence[str]) -> Fields | None:
+def read_fields(line: str, names: Sequence[str], *, others: bool = True) -> Fields | None:
     """The fields of a line that is one JSON object (RFC 8259); None if the line is refused.
+
+    Without `others`, the names of other fields are not told, as where a mapping chooses its own.
 
     Text is returned as it is, null as None, a number in digits without an exponent, and any other
     value as compact JSON. A name with dots, such as `context.page.path`, is the path of a nested
@@ -70,7 +72,7 @@ def read_fields(line: str, names: Sequence[str]) -> Fields | None:
         ]
     except ValueError:
         return None
-    return Fields(values, [n for n in found if n not in names])
+    return Fields(values, [n for n in found if n not in names] if others else [])
 
 
 def object_of(line: str) -> tuple[tuple[str, Any], ...] | None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache, cached_property, lru_cache
-from io import SEEK_SET, BufferedReader, RawIOBase
+from io import SEEK_SET, BufferedReader
 from typing import IO, TYPE_CHECKING, Any
 
 import dagster as dg
@@ -28,7 +28,7 @@ from event_pipeline.lake.listing import (
     shown,
 )
 from event_pipeline.lake.manifests import Deviation, Manifest, compare, sha256_of
-from event_pipeline.lake.spelling import GZIPPED_LINES, Spelling, sniff
+from event_pipeline.lake.spelling import GZIPPED_LINES, Readable, Spelling, sniff
 from event_pipeline.lake.uploads import READ_AT_ONCE, Verdict, judge
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Objects(dg.ConfigurableResource[Any]):
 
     def everything(self) -> Iterator[BronzeObject | NoObject]:
         """Everything under Bronze and under other prefixes of datasets, objects or not."""
-        places = {(c.bronze.root, c.bronze.prefix) for c in SILVER}
+        places = {c.bronze.place for c in SILVER}
         elsewhere = {(root, p) for root, p in places if root or not p.startswith(BRONZE)}
         for root, prefix in (("", BRONZE), *sorted(elsewhere)):
             yield from self._under(root, prefix)
@@ -130,9 +130,7 @@ class Objects(dg.ConfigurableResource[Any]):
         # What lies in a day but in none of its hours is listed with the first hour.
         found = self._listings(contract, paths, keys[0], keys)
         # If folders do not tell the day, objects of other days are listed too, and left out here.
-        return {
-            key: each for key, each in found.items() if key[: len("2026-11-24")] == keys[0][:10]
-        }
+        return {key: each for key, each in found.items() if key.startswith(day.isoformat())}
 
     def partition(self, contract: SilverContract, key: str) -> Listing:
         """What arrived in one partition."""
@@ -173,7 +171,7 @@ class Objects(dg.ConfigurableResource[Any]):
         A hidden name that may concern several partitions is listed with each of them in `keys`.
         What lies in no partition is listed with the partition `default`.
         """
-        root, prefix, sharing = contract.bronze.root, contract.bronze.prefix, _sharing(contract)
+        (root, prefix), sharing = contract.bronze.place, _sharing(contract)
         found: dict[str, tuple[list[BronzeObject], list[str], list[NoObject]]] = {}
         for item in (item for path in paths for item in self._list(root, prefix + path)):
             key, name = contract.layout.split(item.key.removeprefix(prefix))
@@ -345,22 +343,15 @@ def open_object(root: str, key: str) -> IO[bytes]:
     return BufferedReader(_Reader(open_reader(_store_at(root), key)), READ_AT_ONCE)
 
 
-class _Reader(RawIOBase):
-    """An object as a file: adds what Python's wrappers need and obstore's reader lacks."""
+class _Reader(Readable):
+    """An object as a seekable file: adds what obstore's reader lacks."""
 
     def __init__(self, reader: "ReadableFile") -> None:
+        super().__init__(lambda size: bytes(reader.read(size)))
         self._reader = reader
-
-    def readable(self) -> bool:
-        return True
 
     def seekable(self) -> bool:
         return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._reader.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
     def seek(self, offset: int, whence: int = SEEK_SET) -> int:
         return self._reader.seek(offset, whence)
@@ -383,10 +374,8 @@ Names = dict[SilverContract, re.Pattern[str]]
 @cache
 def _sharing(contract: SilverContract) -> Names:
     """The datasets under the same prefix, this one first, each with its objects' name pattern."""
-    place = (contract.bronze.root, contract.bronze.prefix)
-    others = (
-        c for c in SILVER if (c.bronze.root, c.bronze.prefix) == place and c.asset != contract.asset
-    )
+    place = contract.bronze.place
+    others = (c for c in SILVER if c.bronze.place == place and c.asset != contract.asset)
     return {c: re.compile(c.bronze.names, re.ASCII) for c in (contract, *others)}
 
 

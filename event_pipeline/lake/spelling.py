@@ -10,7 +10,7 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -53,9 +53,11 @@ _WHITE = " \t\r\n"
 
 @dataclass(frozen=True)
 class Spelling:
-    """How an object is spelled: `compression` is "", "gzip" or "zstd", and `form` one of FORMS.
+    """How an object is spelled.
 
-    `delimiter` is that of a CSV; empty for other forms.
+    `compression` is "", "gzip" or "zstd". `form` is "lines" (JSON Lines), "array" (one JSON array),
+    "objects" (JSON objects in any layout), "csv" (with a header; `delimiter` is its), "parquet", or
+    "unknown", of which nothing is read.
     """
 
     compression: str = ""
@@ -65,8 +67,6 @@ class Spelling:
 
 # As the pipeline's own producers write them.
 GZIPPED_LINES = Spelling("gzip")
-# JSON Lines; one array; objects in any layout; CSV with a header; Parquet; nothing that is read.
-FORMS = ("lines", "array", "objects", "csv", "parquet", "unknown")
 
 
 def sniff(raw: IO[bytes], fields: Collection[str] = ()) -> Spelling:
@@ -130,43 +130,39 @@ def open_binary(raw: IO[bytes], compression: str) -> IO[bytes]:
     """The uncompressed bytes of an object. Reading damaged data raises one of DAMAGED."""
     if compression == "gzip":
         return io.BufferedReader(gzip.GzipFile(fileobj=raw))
-    return io.BufferedReader(_Zstd(raw) if compression == "zstd" else _Lent(raw))
+    # A reader of its own, which leaves the file open when it is done with it.
+    return io.BufferedReader(Readable(_zstd(raw) if compression == "zstd" else raw.read))
 
 
-class _Lent(io.RawIOBase):
-    """A view of a file that leaves the file open when the view is closed."""
+class Readable(io.RawIOBase):
+    """A file of what a function reads: that many bytes or fewer, none at the end."""
 
-    def __init__(self, raw: IO[bytes]) -> None:
-        self._raw = raw
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._raw.read(len(buffer))
+        data = self._read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
 
-class _Zstd(io.RawIOBase):
-    """The content of a zstd stream. Reading damaged data raises EOFError."""
+def _zstd(raw: IO[bytes]) -> Callable[[int], bytes]:
+    """Reads the content of a zstd stream. What it returns raises EOFError for damaged data."""
+    import pyarrow as pa
 
-    def __init__(self, raw: IO[bytes]) -> None:
-        import pyarrow as pa
+    # PyArrow reports a file that ends early; the package zstandard does not.
+    stream = pa.CompressedInputStream(pa.PythonFile(Readable(raw.read), "r"), "zstd")
 
-        # PyArrow reports a file that ends early; the package zstandard does not.
-        self._stream = pa.CompressedInputStream(pa.PythonFile(_Lent(raw), "r"), "zstd")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
+    def read(size: int) -> bytes:
         try:
-            data = self._stream.read(len(buffer))
+            return bytes(stream.read(size))
         except OSError as error:
             raise EOFError(f"damaged zstd: {error}") from None
-        buffer[: len(data)] = data
-        return len(data)
+
+    return read
 
 
 def make_readable(source: str, target: str, spelling: Spelling, each: str = "") -> int:
@@ -200,8 +196,9 @@ def records_of(raw: IO[bytes], spelling: Spelling) -> Iterator[str]:
     if spelling.form == "parquet":
         return map(one_line, _parquet(binary))
     if spelling.form == "unknown":
-        mark = binary.read(START)
-        kind = next((kind for each, kind in OTHERS.items() if mark.startswith(each)), "binary file")
+        start = binary.read(START)
+        kinds = (kind for mark, kind in OTHERS.items() if start.startswith(mark))
+        kind = next(kinds, "a file that has changed meanwhile")
         raise EOFError(f"no JSON, CSV or Parquet, but {kind}")
     newline = "" if spelling.form == "csv" else None
     text = io.TextIOWrapper(binary, "utf-8-sig", errors="backslashreplace", newline=newline)

@@ -6,7 +6,6 @@ here turns it into something that is not JSON, so it ends in quarantine, where i
 """
 
 import gzip
-import io
 import itertools
 import json
 import re
@@ -47,15 +46,6 @@ _DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
 
 class Unreadable(Exception):
     """An object that is not gzip or is damaged; the message says how."""
-
-
-def open_text(raw: IO[bytes], *, gzipped: bool) -> io.TextIOWrapper:
-    """The text of an object; bytes that are not UTF-8 become escapes such as `\\xff`.
-
-    Reading a damaged gzip stream raises one of DAMAGED.
-    """
-    data: IO[bytes] = io.BufferedReader(gzip.GzipFile(fileobj=raw)) if gzipped else raw
-    return io.TextIOWrapper(data, "utf-8-sig", errors="backslashreplace", newline=None)
 
 
 def one_line(text: str) -> str:

@@ -46,8 +46,8 @@ def in_one_line(refused: Mapping[str, str], parts: int = 1) -> str:
 def judge(raw: IO[bytes], key: Sequence[str], names: Collection[str] = ()) -> Verdict:
     """Judges a seekable file whose records are identified by the fields `key`.
 
-    The file must have one of `spelling.FORMS`, and at least one of its first ten records must have
-    all fields of the key. `names` are all fields of the dataset; a CSV is recognised by them. A
+    The file must have a form that `spelling` reads, and one of its first ten records must have all
+    fields of the key. `names` are all fields of the dataset; a CSV is recognised by them. A
     compressed file is read to its end, since only the end shows that it is whole.
     """
     spelling = sniff(raw, names or key)

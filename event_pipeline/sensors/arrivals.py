@@ -87,10 +87,10 @@ def arrival_sensor(
 
 
 def _sharing(contracts: Iterable[SilverContract]) -> list[list[SilverContract]]:
-    """Groups of datasets that share a prefix of Bronze, and are looked at together."""
-    groups: dict[str, list[SilverContract]] = {}
+    """Groups of datasets that lie in the same place, and are looked at together."""
+    groups: dict[tuple[str, str], list[SilverContract]] = {}
     for contract in contracts:
-        groups.setdefault(contract.bronze.prefix, []).append(contract)
+        groups.setdefault(contract.bronze.place, []).append(contract)
     return list(groups.values())
 
 
@@ -193,8 +193,8 @@ class _Tick:
         most, first = self.settings.audit_days_per_tick, self.settings.first_day
         if most is None or not window:
             return []
-        prefix = contract.bronze.prefix
-        start = _date(self.state.audited.get(prefix, "")) or first
+        place = " ".join(contract.bronze.place).strip()
+        start = _date(self.state.audited.get(place, "")) or first
         if not first <= start < window[0]:
             start = first
         lying = itertools.takewhile(lambda d: d < window[0], self.objects.days(contract, start))
@@ -203,7 +203,7 @@ class _Tick:
         days = {*itertools.islice(lying, most), *(d for d in on_record if start <= d < window[0])}
         found = sorted(days)[:most]
         following = found[-1] + timedelta(1) if len(found) == most else first
-        self.state.audited[prefix] = following.isoformat()
+        self.state.audited[place] = following.isoformat()
         return found
 
     def look_at(

@@ -28,12 +28,11 @@ def register_reader(connection: duckdb.DuckDBPyConnection, request: TransformReq
 
     def read(lines: pa.Array) -> pa.Array:
         texts = lines.to_pylist()
-        found = [read_fields(line, request.paths) for line in texts]
+        others = not request.is_mapped
+        found = [read_fields(line, request.paths, others=others) for line in texts]
         for line, fields in zip(texts, found, strict=True):
             if fields is None and is_joined(line):
                 raise ValueError("a line holds several objects")  # the engine retries on copies
-        if request.is_mapped:
-            found = [fields and fields._replace(unknown=[]) for fields in found]
         return pa.array([fields and fields._asdict() for fields in found], kind)
 
     returned = 'STRUCT("values" VARCHAR[], unknown VARCHAR[])'

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from event_pipeline.contracts.carrying import carrying
 from event_pipeline.engines import PartitionRequest, TransformRequest
 from event_pipeline.engines.duckdb.session import literal, literals
-from event_pipeline.engines.statement import carrying
 from event_pipeline.jobs import ODD_NUMBER
 from event_pipeline.lake.spelling import Spelling, make_readable
 from event_pipeline.lake.text import LONGEST_LINE, Unreadable

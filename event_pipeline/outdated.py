@@ -9,12 +9,12 @@ from itertools import pairwise
 import dagster as dg
 
 from event_pipeline.assets.keys import asset_key
-from event_pipeline.automation import RANGE_END, RANGE_START, RETRIES
 from event_pipeline.contracts import GoldContract, MadeContract, SilverContract
 from event_pipeline.dagster_internals import AssetCheckExecutionRecord
 from event_pipeline.errors import in_short
 from event_pipeline.lake.tables import Lake, Live
 from event_pipeline.partitions import DAY, Cadence
+from event_pipeline.tags import RANGE_END, RANGE_START, RETRIES
 
 STATEMENT_CURRENT = "statement_is_current"
 # The most partitions of one run: a month of hours.
@@ -31,12 +31,15 @@ def outdated(
     `live` are the partitions to look at; by default all.
     """
     live = lake.live(contract) if live is None else live
-    return [key for key, found in live.items() if _version(lake, found) != contract.version]
+    return [
+        key for key, found in live.items() if _version(lake, contract, found) != contract.version
+    ]
 
 
-def _version(lake: Lake, live: Live) -> str:
+def _version(lake: Lake, contract: MadeContract, live: Live) -> str:
     """The version that made a partition, by its folder's name; for old folders, by the receipt."""
-    return live.version or str((lake.receipt(live) or {}).get("version", ""))
+    receipt = None if live.version else lake.receipt(contract, live)
+    return receipt.version if receipt else live.version
 
 
 def spans_of(cadence: Cadence, keys: Collection[str]) -> list[tuple[str, str]]:

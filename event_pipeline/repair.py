@@ -9,16 +9,18 @@ from rich.console import Console
 
 from event_pipeline import report, runs
 from event_pipeline.assets.keys import asset_key
-from event_pipeline.automation import CODE_VERSION, DATA_VERSION, recorded_versions
-from event_pipeline.build import Built, build_gold, build_silver
+from event_pipeline.build import Built, Failed, build_gold, build_silver
 from event_pipeline.contracts import GOLD, SILVER, TABLES, Contract, GoldContract, SilverContract
 from event_pipeline.dagster_internals import make_new_run_id
 from event_pipeline.engines import Querier, Transformer
 from event_pipeline.home import open_instance
 from event_pipeline.lake.damage import CATALOG, Damage, damages
 from event_pipeline.lake.objects import Objects
+from event_pipeline.lake.receipts import Receipt
 from event_pipeline.lake.tables import Lake
+from event_pipeline.recorded import recorded_versions
 from event_pipeline.settings import Settings
+from event_pipeline.tags import CODE_VERSION, DATA_VERSION
 
 
 class Verify(dg.Config):
@@ -71,7 +73,7 @@ class _Repair:
             redelivery_hours=self.settings.late_window_hours,
         )
         for built in builds:
-            if not built.error:
+            if isinstance(built, Built):
                 metadata = report.silver_metadata(contract, built, self.lake, self.settings)
                 self._record(contract, built, metadata, contract.version)
                 metadata = report.quarantine_metadata(contract, built, self.lake)
@@ -84,25 +86,25 @@ class _Repair:
             contract, keys, transformer=self.transformer, querier=self.querier, lake=self.lake
         )
         for built in builds:
-            if not built.error:
+            if isinstance(built, Built):
                 metadata = report.gold_metadata(contract, built, self.lake, self.settings)
                 self._record(contract, built, metadata, contract.version)
             yield _said(built, found)
 
     def _record(
-        self, contract: Contract, built: Built, metadata: dict[str, Any], version: str
+        self, contract: Contract, built: Built[Receipt], metadata: dict[str, Any], version: str
     ) -> None:
         self.context.log_event(
             dg.AssetMaterialization(
                 asset_key(contract),
                 partition=built.key,
                 metadata=metadata,
-                tags={DATA_VERSION: str(built.receipt["digest"]), CODE_VERSION: version},
+                tags={DATA_VERSION: built.receipt.digest, CODE_VERSION: version},
             )
         )
 
 
-def _said(built: Built, found: list[Damage]) -> str:
+def _said(built: Built[Receipt] | Failed, found: list[Damage]) -> str:
     what = "; ".join(str(each) for each in found if each.partition == built.key)
     return f"{what}: {built.error or 'made anew'}"
 

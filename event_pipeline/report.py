@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from event_pipeline import trust
-from event_pipeline.build import Built, Receipt
+from event_pipeline.build import Built
 from event_pipeline.contracts import SILVER, Contract, GoldContract, SilverContract
 from event_pipeline.lake.objects import Listing
+from event_pipeline.lake.receipts import GoldReceipt, SilverReceipt
 from event_pipeline.lake.tables import Lake
 from event_pipeline.settings import Settings, get_settings
 
@@ -86,25 +87,23 @@ def _code_span(text: str) -> str:
     return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
 
 
-def ledger(key: str, receipt: Receipt, settings: Settings) -> dict[str, Any]:
+def ledger(key: str, receipt: SilverReceipt, settings: Settings) -> dict[str, Any]:
     """One line of the ledger: a partition's lines and what became of them.
 
     Keys: partition, records, lines, rows, duplicates, quarantined, skipped, balanced, refused (the
     share of the lines that is in quarantine), outside (the rows of event dates that no Gold table
     has), and checks (what is wrong, in words).
     """
-    counts = {name: receipt[name] for name in LEDGER_COLUMNS}
-    skipped = receipt.get("skipped", 0)
-    balanced = counts["lines"] == sum(counts[name] for name in LEDGER_COLUMNS[1:]) + skipped
+    parts = receipt.rows + receipt.duplicates + receipt.quarantined + receipt.skipped
     days = trust.outside(receipt, settings.first_day, datetime.now(UTC).date())
     light = trust.worst(receipt, settings)
     return {
         "partition": key,
         # Records may stand for several lines, and a mapping may skip some.
-        "records": receipt.get("records", counts["lines"]),
-        **counts,
-        "skipped": skipped,
-        "balanced": balanced,
+        "records": receipt.lines if receipt.records is None else receipt.records,
+        **{name: getattr(receipt, name) for name in LEDGER_COLUMNS},
+        "skipped": receipt.skipped,
+        "balanced": receipt.lines == parts,
         "refused": round(trust.refused_share(receipt), 4),
         "outside": sum(days.values()),
         "checks": "" if light.level is trust.Level.PASS else f"{light.level.name}: {light.why}",
@@ -141,8 +140,9 @@ def ledger_records(lake: Lake, settings: Settings | None = None) -> list[dict[st
         for key, live in lake.live(contract).items():
             quarantined = kept[key].rows if key in kept else 0
             counts = {"rows": live.rows, "quarantined": quarantined}
-            receipt = lake.receipt(live)
-            line = ledger(key, {**receipt, **counts}, settings) if receipt else _lost(key, counts)
+            receipt = lake.receipt(contract, live)
+            seen = receipt and receipt.model_copy(update=counts)
+            line = ledger(key, seen, settings) if seen else _lost(key, counts)
             records.append({"asset": contract.asset, **line})
     # Columns that say nothing in any partition would only take room.
     plain = all(
@@ -153,51 +153,51 @@ def ledger_records(lake: Lake, settings: Settings | None = None) -> list[dict[st
 
 
 def silver_metadata(
-    contract: SilverContract, built: Built, lake: Lake, settings: Settings
+    contract: SilverContract, built: Built[SilverReceipt], lake: Lake, settings: Settings
 ) -> dict[str, Any]:
     """Metadata of a Silver partition; the keys are labels in the UI."""
-    receipt, seconds = built.receipt, built.receipt["seconds"]
+    receipt, seconds = built.receipt, built.receipt.seconds
     counts = {k: v for k, v in ledger(built.key, receipt, settings).items() if k != "partition"}
     metadata: dict[str, Any] = {
         "status": built.status,
-        "dagster/partition_row_count": receipt["rows"],
+        "dagster/partition_row_count": receipt.rows,
         "ledger": table_metadata([counts]),
         "rejected_by_reason": _rejected(contract, receipt),
         "unknown_fields": table_metadata(unknown_fields(built)),
         "preview": _preview(contract, built.key, lake),
         "event_dates": table_metadata(
-            [{"event_date": d, "rows": n} for d, n in receipt["event_dates"].items()]
+            [{"event_date": d, "rows": n} for d, n in receipt.event_dates.items()]
         ),
         "seconds": round(seconds, 3),
-        "events_per_second": round(receipt["lines"] / seconds) if seconds else 0,
-        **receipt.get("run", {}),
+        "events_per_second": round(receipt.lines / seconds) if seconds else 0,
+        **receipt.run,
         # The ledger's numbers again, each by itself, since the UI plots them over the partitions.
-        "lines": receipt["lines"],
-        "duplicates": receipt["duplicates"],
-        "quarantined": receipt["quarantined"],
+        "lines": receipt.lines,
+        "duplicates": receipt.duplicates,
+        "quarantined": receipt.quarantined,
         "refused_share": counts["refused"],
-        "bronze_objects": len(receipt["objects"]),
-        "bronze_bytes": receipt["bytes"],
+        "bronze_objects": len(receipt.objects),
+        "bronze_bytes": receipt.bytes,
     }
-    if receipt["foreign"]:
-        metadata["foreign_objects"] = dg.MetadataValue.json(list(receipt["foreign"]))
-    if receipt["redelivered"]:
-        metadata["redelivered_objects"] = dg.MetadataValue.json(receipt["redelivered"])
+    if receipt.foreign:
+        metadata["foreign_objects"] = dg.MetadataValue.json(list(receipt.foreign))
+    if receipt.redelivered:
+        metadata["redelivered_objects"] = dg.MetadataValue.json(receipt.redelivered)
     return {
         **metadata,
         "dagster/column_schema": column_schema(contract),
-        "input_digest": receipt["digest"],
+        "input_digest": receipt.digest,
         # The sensor that refreshes Gold reads this.
-        "event_dates_touched": dg.MetadataValue.json(receipt["touched"]),
+        "event_dates_touched": dg.MetadataValue.json(receipt.touched),
     }
 
 
-def unknown_fields(built: Built) -> list[dict[str, Any]]:
+def unknown_fields(built: Built[SilverReceipt]) -> list[dict[str, Any]]:
     """The fields of a Silver partition's lines that its contract does not know.
 
     Keys: partition, field, lines, share of lines.
     """
-    lines = built.receipt["lines"]
+    lines = built.receipt.lines
     return [
         {
             "partition": built.key,
@@ -205,33 +205,34 @@ def unknown_fields(built: Built) -> list[dict[str, Any]]:
             "lines": count,
             "share of lines": round(count / lines, 4) if lines else 0,
         }
-        # Receipts from before they were counted have none.
-        for name, count in built.receipt.get("unknown", {}).items()
+        for name, count in built.receipt.unknown.items()
     ]
 
 
-def quarantine_metadata(contract: SilverContract, built: Built, lake: Lake) -> dict[str, Any]:
+def quarantine_metadata(
+    contract: SilverContract, built: Built[SilverReceipt], lake: Lake
+) -> dict[str, Any]:
     """Metadata of the quarantine of a Silver partition; the keys are labels in the UI."""
     quarantine = contract.quarantine
     return {
         "status": built.status,
-        "dagster/partition_row_count": built.receipt["quarantined"],
+        "dagster/partition_row_count": built.receipt.quarantined,
         "rejected_by_reason": _rejected(contract, built.receipt),
         "preview": _preview(quarantine, built.key, lake),
         "dagster/column_schema": column_schema(quarantine),
-        "input_digest": built.receipt["digest"],
+        "input_digest": built.receipt.digest,
     }
 
 
 def refused_reasons(
-    contract: SilverContract, built: Built, lake: Lake, *, with_examples: bool
+    contract: SilverContract, built: Built[SilverReceipt], lake: Lake, *, with_examples: bool
 ) -> list[dict[str, Any]]:
     """Each reason for which lines of a Silver partition were refused, the most frequent first.
 
     Keys: reason, lines, share of lines. With examples, also object: the one that has the most lines
     with the reason; to find it, the quarantine is read.
     """
-    lines, most = built.receipt["lines"], {}
+    lines, most = built.receipt.lines, {}
     if with_examples:
         quarantine = contract.quarantine
         live = lake.live(quarantine, {built.key})[built.key]
@@ -242,28 +243,28 @@ def refused_reasons(
     return [
         {"reason": reason, "lines": n, "share of lines": round(n / lines, 4) if lines else 0.0}
         | ({"object": most.get(reason, "")} if with_examples else {})
-        for reason, n in sorted(built.receipt["rejected"].items(), key=lambda item: -item[1])
+        for reason, n in sorted(built.receipt.rejected.items(), key=lambda item: -item[1])
     ]
 
 
-def _rejected(contract: SilverContract, receipt: Receipt) -> dg.MetadataValue:
+def _rejected(contract: SilverContract, receipt: SilverReceipt) -> dg.MetadataValue:
     return table_metadata(
         [
             {"reason": reason, "lines": n, "meaning": contract.meaning(reason)}
-            for reason, n in sorted(receipt["rejected"].items(), key=lambda item: -item[1])
+            for reason, n in sorted(receipt.rejected.items(), key=lambda item: -item[1])
         ]
     )
 
 
 def gold_metadata(
-    contract: GoldContract, built: Built, lake: Lake, settings: Settings
+    contract: GoldContract, built: Built[GoldReceipt], lake: Lake, settings: Settings
 ) -> dict[str, Any]:
     """Metadata of a Gold partition; the keys are labels in the UI."""
     table = lake.read(contract, lake.live(contract, {built.key})[built.key].paths)
     first = _first(contract, table)
     metadata: dict[str, Any] = {
         "status": built.status,
-        "dagster/partition_row_count": built.receipt["rows"],
+        "dagster/partition_row_count": built.receipt.rows,
         "preview": dg.MetadataValue.md(markdown_table(first, _shown_columns(contract))),
     }
     if table.num_rows:
@@ -280,13 +281,13 @@ def gold_metadata(
         "reconciliation": table_metadata(
             [
                 {"total": name, "gold": gold, "silver": silver}
-                for name, (gold, silver) in built.receipt["totals"].items()
+                for name, (gold, silver) in built.receipt.totals.items()
             ]
         ),
-        "seconds": round(built.receipt["seconds"], 3),
-        **built.receipt.get("run", {}),
+        "seconds": round(built.receipt.seconds, 3),
+        **built.receipt.run,
         "dagster/column_schema": column_schema(contract),
-        "input_digest": built.receipt["digest"],
+        "input_digest": built.receipt.digest,
     }
 
 
@@ -300,7 +301,7 @@ def _doubtful_inputs(
             continue
         files = set(lake.scan(each, f"{each.date} = '{day}'"))
         for key, live in lake.live(each).items():
-            receipt = lake.receipt(live) if files.intersection(live.paths) else None
+            receipt = lake.receipt(each, live) if files.intersection(live.paths) else None
             light = trust.worst(receipt, settings) if receipt else None
             if light and light.level is trust.Level.FAIL:
                 doubtful.append({"table": each.table, "partition": key, "why": light.why})

@@ -21,7 +21,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from event_pipeline import runs
 from event_pipeline.assets.keys import asset_key
-from event_pipeline.automation import INPUT, WHY, partitions_in_words, recorded_versions
 from event_pipeline.contracts import GOLD, SILVER, Contract
 from event_pipeline.dagster_internals import make_new_run_id
 from event_pipeline.definitions import definitions
@@ -30,11 +29,13 @@ from event_pipeline.home import open_instance
 from event_pipeline.interrupts import Stop, stopping
 from event_pipeline.lake.tables import Lake
 from event_pipeline.outdated import made_together, outdated, range_runs
+from event_pipeline.recorded import recorded_versions
 from event_pipeline.sensors import STAGES
 from event_pipeline.sensors.common import Tick
 from event_pipeline.sensors.gold import days_to_make
 from event_pipeline.settings import Settings
 from event_pipeline.status import failures, in_need, survey
+from event_pipeline.tags import INPUT, WHY, partitions_in_words
 
 # Dagster's own log of every event would bury the progress; it is all in the UI.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -4,15 +4,14 @@ How much of it was refused, which of its objects are not what their producers wr
 its rows no Gold date holds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import IntEnum
-from typing import Any
 
+from event_pipeline.lake.manifests import Deviation
+from event_pipeline.lake.receipts import SilverReceipt
 from event_pipeline.settings import Settings
-
-Receipt = Mapping[str, Any]
 
 
 class Level(IntEnum):
@@ -31,30 +30,30 @@ class Light:
     why: str = ""
 
 
-def refused_share(receipt: Receipt) -> float:
+def refused_share(receipt: SilverReceipt) -> float:
     """The share of a partition's lines that is in quarantine, 0 to 1; 0 if there are no lines."""
     lines = judged_lines(receipt)
-    return receipt["quarantined"] / lines if lines else 0.0
+    return receipt.quarantined / lines if lines else 0.0
 
 
-def judged_lines(receipt: Receipt) -> int:
+def judged_lines(receipt: SilverReceipt) -> int:
     """The number of a partition's lines, without the other datasets' that its mapping skips."""
-    return int(receipt["lines"]) - int(receipt.get("skipped", 0))
+    return receipt.lines - receipt.skipped
 
 
-def refused(receipt: Receipt, settings: Settings) -> Light:
+def refused(receipt: SilverReceipt, settings: Settings) -> Light:
     """Whether too much of a partition was refused.
 
     Whatever the settings say, a partition fails if lines were refused and no row is left, or if an
     object cannot be read, since nobody knows how many lines it has. A partition without lines
     passes.
     """
-    share, quarantined = refused_share(receipt), receipt["quarantined"]
-    unreadable = receipt["rejected"].get("object_unreadable", 0)
+    share, quarantined = refused_share(receipt), receipt.quarantined
+    unreadable = receipt.rejected.get("object_unreadable", 0)
     said = f"refused {quarantined:,} of {judged_lines(receipt):,} lines, {share:.2%}"
     if unreadable:
         return Light(Level.FAIL, f"objects that cannot be read: {unreadable}; {said}")
-    if quarantined and not receipt["rows"]:
+    if quarantined and not receipt.rows:
         return Light(Level.FAIL, f"{said}: no row is left")
     if share > settings.refused_fail_share:
         return Light(Level.FAIL, f"{said}: more than {settings.refused_fail_share:.2%}")
@@ -63,45 +62,36 @@ def refused(receipt: Receipt, settings: Settings) -> Light:
     return Light(Level.PASS, said if quarantined else "")
 
 
-def matches(deviations: list[dict[str, Any]]) -> Light:
+def matches(deviations: Sequence[Deviation]) -> Light:
     """Whether a partition's objects are what their producers' manifests say."""
     if not deviations:
         return Light(Level.PASS)
     first, more = deviations[0], len(deviations) - 1
-    why = f"{first['object']}: {first['why']}{_missing(first)}"
+    why = f"{first.object}: {first.why}{_missing(first)}"
     return Light(Level.FAIL, f"{why}; and {more} more" if more else why)
 
 
-def _missing(deviation: dict[str, Any]) -> str:
-    missing = deviation["missing_lines"]
+def _missing(deviation: Deviation) -> str:
+    missing = deviation.missing_lines
     if not missing:
         return ""
-    of = f" of its {deviation['promised_lines']:,} lines"
+    of = f" of its {deviation.promised_lines:,} lines"
     return f", {missing:,}{of} are missing" if missing > 0 else f", {-missing:,} lines too many"
 
 
-def deviations(receipt: Receipt) -> list[dict[str, Any]]:
-    """Objects that were not what their producers wrote when the partition was built.
-
-    Keys: see `Deviation.as_record`.
-    """
-    # Receipts from before objects were compared have none.
-    return list(receipt.get("deviations", ()))
-
-
-def outside(receipt: Receipt, first_day: date, today: date) -> dict[str, int]:
+def outside(receipt: SilverReceipt, first_day: date, today: date) -> dict[str, int]:
     """Event date -> rows, for dates without a Gold partition: too early, or yet to come."""
     first, last = first_day.isoformat(), today.isoformat()
     width = len(first)
     return {
         day: rows
-        for day, rows in receipt["event_dates"].items()
+        for day, rows in receipt.event_dates.items()
         if len(day) != width or not first <= day <= last
     }
 
 
-def worst(receipt: Receipt, settings: Settings) -> Light:
+def worst(receipt: SilverReceipt, settings: Settings) -> Light:
     """The worse of the results of a partition's two checks."""
     return max(
-        (matches(deviations(receipt)), refused(receipt, settings)), key=lambda light: light.level
+        (matches(receipt.deviations), refused(receipt, settings)), key=lambda light: light.level
     )

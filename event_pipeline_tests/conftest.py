@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from event_pipeline.bronze import manifest_key, object_key
-from event_pipeline.build import Built, build_gold, build_silver
+from event_pipeline.build import build_gold, build_silver
 from event_pipeline.contracts import EVENTS, GOLD, Contract, GoldContract, SilverContract
 from event_pipeline.engines import Transformer
 from event_pipeline.engines.duckdb import DuckDBQuerier, DuckDBTransformer
 from event_pipeline.ingest.handler import FolderStore, write_once
 from event_pipeline.lake.objects import Objects
+from event_pipeline.lake.receipts import SilverReceipt
 from event_pipeline.lake.tables import Lake
 from event_pipeline.partitions import HOURLY
 
@@ -115,18 +116,18 @@ class Lab:
         self.store.put(key, data)
         return key
 
-    def build(self, *hours: str, recorded: Mapping[str, str] | None = None) -> list[Built]:
-        """Builds hours of Silver, the usual one by default."""
+    def build(self, *hours: str, recorded: Mapping[str, str] | None = None) -> list[Any]:
+        """What came of building hours of Silver, the usual one by default."""
         return self._build(EVENTS, hours or (HOUR,), recorded or {})
 
-    def build_drop(self, contract: SilverContract, day: str = DROP) -> Built:
-        """Builds a day of one of a commerce drop's Silver tables."""
+    def build_drop(self, contract: SilverContract, day: str = DROP) -> Any:
+        """What came of building a day of one of a commerce drop's Silver tables."""
         (built,) = self._build(contract, (day,), {})
         return built
 
     def _build(
         self, contract: SilverContract, keys: Sequence[str], recorded: Mapping[str, str]
-    ) -> list[Built]:
+    ) -> list[Any]:
         built = build_silver(
             contract,
             keys,
@@ -138,8 +139,8 @@ class Lab:
         )
         return list(built)
 
-    def gold(self, contract: GoldContract, *days: str) -> list[Built]:
-        """Builds event dates of a Gold table."""
+    def gold(self, contract: GoldContract, *days: str) -> list[Any]:
+        """What came of building event dates of a Gold table."""
         return list(
             build_gold(
                 contract,
@@ -166,15 +167,33 @@ class Lab:
         table = self.lake.read(contract, paths, names).to_pylist() if paths else []
         return [tuple(row[name] for name in names) for row in table]
 
-    def receipt(self, contract: Contract = EVENTS, key: str = HOUR) -> dict[str, Any]:
+    def receipt(self, contract: Contract = EVENTS, key: str = HOUR) -> Any:
         """The receipt of what is live of a partition."""
-        found = self.lake.receipt(self.lake.live(contract, {key})[key])
+        found = self.lake.receipt(contract, self.lake.live(contract, {key})[key])
         assert found is not None
         return found
 
     def snapshots(self) -> list[int]:
         """How many commits each of the tables that Silver publishes has had."""
         return [len(self.lake.versions(contract)) for contract in (EVENTS, QUARANTINE)]
+
+
+def receipt(digest: str = "digest", rows: int = 0) -> SilverReceipt:
+    """A receipt that balances, of rows that were made of the input with this digest."""
+    return SilverReceipt(
+        digest=digest,
+        rows=rows,
+        lines=rows,
+        duplicates=0,
+        quarantined=0,
+        rejected={},
+        event_dates={},
+        bytes=0,
+        objects={},
+        touched=(),
+        seconds=0,
+        built_at=0,
+    )
 
 
 def jsonl(lines: Sequence[str], end: str = "\n") -> bytes:

@@ -12,7 +12,7 @@ from unittest import mock
 import dagster as dg
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
-from event_pipeline import automation
+from event_pipeline import run_requests
 from event_pipeline.assets.bronze import FILES_VALID
 from event_pipeline.bronze import manifest_key, object_key
 from event_pipeline.contracts import (
@@ -89,7 +89,7 @@ class Lab:
         with (
             mock.patch.object(arrivals, "datetime", Clock),
             mock.patch.object(gold, "datetime", Clock),
-            mock.patch.object(automation, "datetime", Clock),
+            mock.patch.object(run_requests, "datetime", Clock),
             mock.patch(f"{dagster_clock}datetime", Clock.now),
             mock.patch(f"{dagster_clock}timestamp", timestamp),
         ):

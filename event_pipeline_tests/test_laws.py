@@ -25,7 +25,7 @@ from event_pipeline.engines.duckdb import DuckDBTransformer
 from event_pipeline.lake.tables import Lake
 from event_pipeline.report import ledger_records
 from event_pipeline_tests import oracle
-from event_pipeline_tests.conftest import GOLD_OF_EVENTS, HOUR, QUARANTINE, Lab, Row, jsonl
+from event_pipeline_tests.conftest import GOLD_OF_EVENTS, HOUR, QUARANTINE, Lab, Row, jsonl, receipt
 
 HOURS = ("2026-01-01-23:00", "2026-01-02-00:00")
 MINUTES = (0, 5, 10)
@@ -182,8 +182,8 @@ class Orchestra:
     def build(self, hours: tuple[str, ...]) -> None:
         for built in self.lab.build(*hours, recorded=self.recorded):
             assert built.status != "failed", built.error
-            self.recorded[built.key] = built.receipt["digest"]
-            self.stale |= set(built.receipt["touched"])
+            self.recorded[built.key] = built.receipt.digest
+            self.stale |= set(built.receipt.touched)
 
     def build_and_die(self, hours: tuple[str, ...]) -> None:
         """Publishes, but dies before anything is on record."""
@@ -225,7 +225,7 @@ def test_any_story_ends_in_one_full_recompute(
     for hour, truth in expected.items():
         assert Counter(lab.rows(EVENTS, hour)) == Counter(truth.rows)
         assert _without_error_texts(lab.quarantined(hour)) == Counter(truth.quarantine)
-        assert lab.receipt(EVENTS, hour)["unknown"] == truth.unknown
+        assert lab.receipt(EVENTS, hour).unknown == truth.unknown
     ledgers = {ledger["partition"]: ledger for ledger in ledger_records(lab.lake)}
     for hour, truth in expected.items():
         ledger = ledgers[hour]
@@ -310,13 +310,13 @@ def test_a_deleted_hour_is_an_empty_partition_and_takes_its_gold_along(lab: Lab)
     lab.deliver(jsonl([json.dumps(usual)]))
     (first,) = lab.build()
     for contract in GOLD_OF_EVENTS:
-        lab.gold(contract, *first.receipt["touched"])
+        lab.gold(contract, *first.receipt.touched)
     lab.delete()
-    (second,) = lab.build(recorded={HOUR: first.receipt["digest"]})
-    assert second.receipt["touched"] == first.receipt["touched"] == ["2026-01-01"]
+    (second,) = lab.build(recorded={HOUR: first.receipt.digest})
+    assert second.receipt.touched == first.receipt.touched == ["2026-01-01"]
     for contract in GOLD_OF_EVENTS:
         (built,) = lab.gold(contract, "2026-01-01")
-        assert (built.status, built.receipt["rows"]) == ("published", 0)
+        assert (built.status, built.receipt.rows) == ("published", 0)
         assert lab.rows(contract) == []
 
 
@@ -520,12 +520,12 @@ def test_touched_dates_survive_a_process_that_died_after_its_publish(lab: Lab) -
     lab.deliver(jsonl([json.dumps({**usual, "timestamp": "2025-12-24T00:00:00Z"})]))
     (recorded,) = lab.build()
     lab.deliver(jsonl([json.dumps({**usual, "timestamp": "2025-12-25T00:00:00Z"})]))
-    lab.build(recorded={HOUR: recorded.receipt["digest"]})  # ...and is never on record
+    lab.build(recorded={HOUR: recorded.receipt.digest})  # ...and is never on record
     lab.deliver(jsonl([json.dumps({**usual, "timestamp": "2025-12-26T00:00:00Z"})]))
-    (built,) = lab.build(recorded={HOUR: recorded.receipt["digest"]})
-    assert built.receipt["touched"] == ["2025-12-24", "2025-12-25", "2025-12-26"]
+    (built,) = lab.build(recorded={HOUR: recorded.receipt.digest})
+    assert built.receipt.touched == ["2025-12-24", "2025-12-25", "2025-12-26"]
     (again,) = lab.build()
-    assert (again.status, again.receipt["touched"]) == ("unchanged", built.receipt["touched"])
+    assert (again.status, again.receipt.touched) == ("unchanged", built.receipt.touched)
 
 
 def _publish(root: Path, hours: list[str], user: str, barrier: Any) -> None:
@@ -539,7 +539,7 @@ def _publish(root: Path, hours: list[str], user: str, barrier: Any) -> None:
         made.append((hour, own.lake.live(EVENTS)[hour].paths))
     barrier.wait(60)
     for hour, files in made:
-        lab.lake.publish(EVENTS, hour, files, {"digest": user, "version": "", "objects": {}})
+        lab.lake.publish(EVENTS, hour, files, receipt(user))
 
 
 @pytest.mark.parametrize("there_already", [False, True], ids=["new table", "old partition"])
@@ -557,7 +557,7 @@ def test_writers_of_one_partition_leave_exactly_one_version(lab: Lab, there_alre
     live = lab.lake.live(EVENTS)[HOUR]
     # A version has a file more where a line was read twice.
     assert len({Path(path).parent for path in live.paths}) == 1
-    assert lab.receipt()["digest"] == next(iter(silver))
+    assert lab.receipt().digest == next(iter(silver))
 
 
 def test_writers_of_different_partitions_all_succeed(lab: Lab) -> None:

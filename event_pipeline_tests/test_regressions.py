@@ -47,7 +47,7 @@ LINE = json.dumps(EVENT)
 
 def test_A1_no_new_objects_is_a_success_with_the_contracts_columns(lab: Lab) -> None:
     (built,) = lab.build()
-    assert (built.status, built.receipt["lines"]) == ("published", 0)
+    assert (built.status, built.receipt.lines) == ("published", 0)
     table = lab.lake.read(EVENTS, lab.lake.live(EVENTS)[HOUR].paths)
     assert tuple(table.column_names) == EVENTS.column_names
     assert table.num_rows == 0
@@ -60,7 +60,7 @@ def test_A1_a_day_without_events_is_an_empty_gold_partition(
     lab: Lab, contract: GoldContract
 ) -> None:
     (built,) = lab.gold(contract, "2026-01-01")
-    assert (built.status, built.receipt["rows"]) == ("published", 0)
+    assert (built.status, built.receipt.rows) == ("published", 0)
 
 
 def test_A2_event_date_is_a_date_in_file_and_table_and_can_be_compared(lab: Lab) -> None:
@@ -81,15 +81,15 @@ def test_A3_a_batch_that_is_tried_again_is_not_doubled(lab: Lab) -> None:
     lab.deliver(jsonl([LINE]), minute=5, lines=1)  # the same rows in another object
     (built,) = lab.build()
     lab.build()
-    assert (len(lab.rows()), built.receipt["duplicates"]) == (1, 1)
+    assert (len(lab.rows()), built.receipt.duplicates) == (1, 1)
 
 
 def test_A4_rows_that_fail_checks_and_malformed_lines_are_kept_and_counted(lab: Lab) -> None:
     nobody = json.dumps({**EVENT, "user_id": None})
     lab.deliver(jsonl([LINE, nobody, LINE[:-1]]))
     (built,) = lab.build()
-    assert built.receipt["lines"] == 3
-    assert built.receipt["rejected"] == {"malformed_json": 1, "user_id_missing": 1}
+    assert built.receipt.lines == 3
+    assert built.receipt.rejected == {"malformed_json": 1, "user_id_missing": 1}
     assert sorted(lab.quarantined()) == [
         (lab.key(), "malformed_json", LINE[:-1]),
         (lab.key(), "user_id_missing", nobody),

@@ -10,11 +10,12 @@ import dagster as dg
 import pytest
 
 from event_pipeline.assets.bronze import BRONZE_EVENTS
-from event_pipeline.automation import INPUT, SENSOR, recorded_versions
 from event_pipeline.build import build_silver
 from event_pipeline.contracts import EVENTS
 from event_pipeline.lake.objects import EMPTY
+from event_pipeline.recorded import recorded_versions
 from event_pipeline.sensors import gold
+from event_pipeline.tags import INPUT, SENSOR
 from event_pipeline_tests.dagster_lab import (
     GOLD_ASSETS,
     HOUR,

@@ -9,10 +9,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from event_pipeline.automation import NOT_IN_LAKE, WHY
 from event_pipeline.contracts import COMMERCE_ORDERS, EVENTS, HOURLY_REVENUE
 from event_pipeline.lake.tables import Lake
 from event_pipeline.status import UNTOLD, as_json, as_tables, in_need, survey
+from event_pipeline.tags import NOT_IN_LAKE, WHY
 from event_pipeline_tests.dagster_lab import (
     DROP,
     HOUR,

@@ -8,12 +8,12 @@ from event_pipeline import report
 from event_pipeline.assets.keys import bronze_key
 from event_pipeline.assets.recording import outputs
 from event_pipeline.assets.specs import bronze_spec
-from event_pipeline.automation import DATA_VERSION
 from event_pipeline.contracts import EVENTS, SilverContract
 from event_pipeline.ingest.ingester import Ingester
 from event_pipeline.lake.objects import Listing, Objects
 from event_pipeline.lake.uploads import in_one_line
 from event_pipeline.settings import Settings
+from event_pipeline.tags import DATA_VERSION
 
 FILES_VALID = "files_are_valid"
 

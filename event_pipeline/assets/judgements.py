@@ -9,6 +9,7 @@ from event_pipeline.assets.keys import asset_key
 from event_pipeline.build import Built
 from event_pipeline.contracts import Contract, SilverContract
 from event_pipeline.lake.objects import Objects
+from event_pipeline.lake.receipts import SilverReceipt
 from event_pipeline.lake.tables import Lake
 from event_pipeline.report import refused_reasons, table_metadata
 from event_pipeline.settings import Settings
@@ -39,18 +40,21 @@ def check_specs(
 
 
 def evaluations(
-    contract: SilverContract, built: Built, objects: Objects, lake: Lake, settings: Settings
+    contract: SilverContract,
+    built: Built[SilverReceipt],
+    objects: Objects,
+    lake: Lake,
+    settings: Settings,
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """The checks' results for a partition that was built, or found unchanged."""
     # As they are now: a manifest may have been mended since the partition was built.
-    found = objects.deviations(objects.partition(contract, built.key))
-    deviations = [each.as_record() for each in found]
+    deviations = objects.deviations(objects.partition(contract, built.key))
     yield _evaluation(
         contract,
         built,
         OBJECT_MATCHES_MANIFEST,
         trust.matches(deviations),
-        {"objects": table_metadata(deviations)},
+        {"objects": table_metadata([each.as_record() for each in deviations])},
     )
     light = trust.refused(built.receipt, settings)
     reasons = refused_reasons(contract, built, lake, with_examples=light.level > trust.Level.PASS)
@@ -68,7 +72,7 @@ def evaluations(
 
 def _evaluation(
     contract: Contract,
-    built: Built,
+    built: Built[SilverReceipt],
     name: str,
     light: trust.Light,
     metadata: dict[str, dg.MetadataValue | float],

@@ -9,11 +9,12 @@ from typing import Any
 
 import dagster as dg
 
-from event_pipeline.automation import CODE_VERSION, DATA_VERSION
-from event_pipeline.build import Built
+from event_pipeline.build import Built, Failed
 from event_pipeline.dagster_internals import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from event_pipeline.errors import in_short
+from event_pipeline.lake.receipts import ReceiptT
 from event_pipeline.report import table_metadata
+from event_pipeline.tags import CODE_VERSION, DATA_VERSION
 
 # Dagster's own tags, which it sets on what it records by itself.
 INPUT_DATA_VERSION = "dagster/input_data_version"
@@ -35,12 +36,14 @@ def outputs(context: dg.AssetExecutionContext) -> Iterator[dg.Output[None]]:
 
 def record_builds(
     context: dg.AssetExecutionContext,
-    builds: Iterable[Built],
-    metadata: Mapping[dg.AssetKey, Callable[[Built], dict[str, Any]]],
+    builds: Iterable[Built[ReceiptT] | Failed],
+    metadata: Mapping[dg.AssetKey, Callable[[Built[ReceiptT]], dict[str, Any]]],
     check: dg.AssetCheckSpec,
-    warnings: Sequence[tuple[dg.AssetCheckSpec, Callable[[Built], list[dict[str, Any]]]]] = (),
+    warnings: Sequence[
+        tuple[dg.AssetCheckSpec, Callable[[Built[ReceiptT]], list[dict[str, Any]]]]
+    ] = (),
     *,
-    judge: Callable[[Built], Iterable[dg.AssetCheckEvaluation]] = lambda built: (),
+    judge: Callable[[Built[ReceiptT]], Iterable[dg.AssetCheckEvaluation]] = lambda built: (),
 ) -> Iterator[dg.AssetCheckResult | dg.Output[None]]:
     """Records each build for every asset in `metadata`, then yields the checks' results.
 
@@ -55,7 +58,7 @@ def record_builds(
     failures: dict[str, str] = {}
     warned: list[list[dict[str, Any]]] = [[] for _ in warnings]
     for built in builds:
-        if built.error:
+        if isinstance(built, Failed):
             context.log.error(f"{built.key}: {built.error}")
             failures[built.key] = built.error
             continue
@@ -63,7 +66,7 @@ def record_builds(
         made += 1
         for records, (_, find) in zip(warned, warnings, strict=True):
             records.extend(find(built))
-        digest = str(built.receipt["digest"])
+        digest = built.receipt.digest
         for asset, describe in metadata.items():
             context.log_event(
                 dg.AssetMaterialization(

@@ -9,13 +9,13 @@ from event_pipeline.assets.judgements import check_specs, evaluations
 from event_pipeline.assets.keys import asset_key, bronze_key
 from event_pipeline.assets.recording import record_builds
 from event_pipeline.assets.specs import table_spec
-from event_pipeline.automation import recorded_versions
 from event_pipeline.build import build_silver
 from event_pipeline.contracts import SilverContract
 from event_pipeline.engines import Transformer
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.outdated import statement_result, statement_spec
+from event_pipeline.recorded import recorded_versions
 from event_pipeline.settings import Settings
 
 # How many partitions one request to the engine holds.

@@ -55,5 +55,5 @@ def damages_of_table(
     """The damage of a table as such, then of the partitions in `live`."""
     name = contract.table
     found = [Damage(name, "", why)] if (why := lake.flaw(contract, deep=deep)) else []
-    broken = lake.broken(live, deep=deep)
+    broken = lake.broken(contract, live, deep=deep)
     return found + [Damage(name, key, why) for key, why in sorted(broken.items())]

@@ -5,15 +5,15 @@ from pyiceberg.manifest import DataFile
 
 from event_pipeline.lake.live import Live
 from event_pipeline.lake.parquet import metadata_of
-from event_pipeline.lake.receipts import RECEIPT, SHA256, read_receipt
+from event_pipeline.lake.receipts import RECEIPT, Receipt, read_receipt
 from event_pipeline.lake.stored import sha256_by_name, stored_of
 
 
-def flaw_of_partition(io: FileIO, live: Live, *, deep: bool) -> str | None:
+def flaw_of_partition(io: FileIO, live: Live, kind: type[Receipt], *, deep: bool) -> str | None:
     """Why the files of a partition are not those that were published; None if they are.
 
-    Checks the files' sizes and the receipt. In a folder, also reads files that were modified after
-    their receipt was written. With `deep`, reads every file.
+    Checks the files' sizes and the receipt, which must be of this kind. In a folder, also reads
+    files that were modified after their receipt was written. With `deep`, reads every file.
     """
     stored = stored_of(live.prefix, (*live.paths, f"{live.prefix}/{RECEIPT}"))
     receipt = stored.get(f"{live.prefix}/{RECEIPT}")
@@ -23,9 +23,9 @@ def flaw_of_partition(io: FileIO, live: Live, *, deep: bool) -> str | None:
             return f"{name} is lost"
         if there.bytes != file.file_size_in_bytes:
             return f"{name} has {there.bytes:,} bytes, not {file.file_size_in_bytes:,}"
-    if receipt is None or (content := read_receipt(io, live.prefix)) is None:
+    if receipt is None or (content := read_receipt(io, live.prefix, kind)) is None:
         return f"{RECEIPT} is lost or unreadable"
-    digests = content.get(SHA256, {})
+    digests = content.sha256
     for file in live.files:
         name, there = file.file_path.rsplit("/", 1)[1], stored[file.file_path]
         suspect = deep or (name in digests and there.modified > receipt.modified)

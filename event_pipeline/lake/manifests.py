@@ -64,7 +64,7 @@ class Deviation:
         return replace(self, lines=_lines(file))
 
     def as_record(self) -> dict[str, Any]:
-        """A dict of the fields and `missing_lines`, for receipts and for people."""
+        """A dict of the fields and `missing_lines`, for people."""
         return {**asdict(self), "missing_lines": self.missing_lines}
 
 

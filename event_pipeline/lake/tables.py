@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import dagster as dg
 import pyarrow as pa
@@ -29,7 +29,12 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from event_pipeline import aws
-from event_pipeline.contracts import Contract
+from event_pipeline.contracts import (
+    Contract,
+    GoldContract,
+    QuarantineContract,
+    SilverContract,
+)
 from event_pipeline.errors import DamagedError, LakeError
 from event_pipeline.lake import folder
 from event_pipeline.lake.commits import data_file, replace_files
@@ -39,7 +44,15 @@ from event_pipeline.lake.live import Live, live_in, runs_of
 from event_pipeline.lake.making import check_columns, evolved, make, schema_of
 from event_pipeline.lake.parquet import metadata_of, read_files, write_empty
 from event_pipeline.lake.readable import flaw_of, loaded, readable, referred_by
-from event_pipeline.lake.receipts import SHA256, read_receipt, scalars, write_receipt
+from event_pipeline.lake.receipts import (
+    GoldReceipt,
+    Receipt,
+    SilverReceipt,
+    read_receipt,
+    receipt_of,
+    scalars,
+    write_receipt,
+)
 from event_pipeline.lake.salvage import salvage
 from event_pipeline.lake.stored import (
     Stored,
@@ -193,9 +206,7 @@ class Lake(dg.ConfigurableResource[Any]):
                 Path(prefix).mkdir(parents=True)
         return prefix
 
-    def publish(
-        self, contract: Contract, key: str, files: Sequence[str], receipt: Mapping[str, Any]
-    ) -> None:
+    def publish(self, contract: Contract, key: str, files: Sequence[str], receipt: Receipt) -> None:
         """Replaces the partition's live files by `files`, in one Iceberg commit.
 
         `files` lie under one fresh prefix; `receipt` becomes live with them. Readers see the old
@@ -206,9 +217,8 @@ class Lake(dg.ConfigurableResource[Any]):
         table = self.table(contract)
         write_receipt(table.io, prefix, receipt, sha256_by_name(files))
         added = [data_file(table, path, contract, key) for path in files]
-        summary = {
-            f"event-pipeline.{k}": v for k, v in scalars({"partition": key, **receipt}).items()
-        }
+        properties = {"partition": key, **scalars(receipt)}
+        summary = {f"event-pipeline.{name}": value for name, value in properties.items()}
         for attempt in range(COMMIT_ATTEMPTS):
             try:
                 with self._clear_errors(), self._as_it_is():
@@ -260,13 +270,21 @@ class Lake(dg.ConfigurableResource[Any]):
         strict = strict or self._in_glue
         return live_in(table.current_snapshot(), table, contract, keys, strict=strict)
 
-    def receipt(self, live: Live) -> dict[str, Any] | None:
-        """What a partition's live files were built from, and their ledger: see `build.Receipt`.
+    @overload
+    def receipt(self, contract: GoldContract, live: Live) -> GoldReceipt | None: ...
+    @overload
+    def receipt(
+        self, contract: SilverContract | QuarantineContract, live: Live
+    ) -> SilverReceipt | None: ...
+    @overload
+    def receipt(self, contract: Contract, live: Live) -> Receipt | None: ...
+    def receipt(self, contract: Contract, live: Live) -> Receipt | None:
+        """What a partition's live files were built from, and their ledger.
 
         None if the receipt is lost or unreadable; nobody knows then what the partition was made of.
+        Raises LakeError if a later version of the program wrote it.
         """
-        found = read_receipt(self._io, live.prefix)
-        return found and {name: value for name, value in found.items() if name != SHA256}
+        return read_receipt(self._io, live.prefix, receipt_of(contract))
 
     def scan(self, contract: Contract, row_filter: str | None = None) -> list[str]:
         """Paths of the live files that may hold rows that the filter admits, sorted.
@@ -318,7 +336,9 @@ class Lake(dg.ConfigurableResource[Any]):
             return "it lies there, and the catalog does not have it" if lies else None
         return flaw_of(table, deep=deep)
 
-    def broken(self, live: Mapping[str, Live], *, deep: bool = False) -> dict[str, str]:
+    def broken(
+        self, contract: Contract, live: Mapping[str, Live], *, deep: bool = False
+    ) -> dict[str, str]:
         """Partition key -> why its files are not those that were published; intact ones left out.
 
         Checks sizes and receipts. In a folder, also reads files that were modified after their
@@ -326,7 +346,7 @@ class Lake(dg.ConfigurableResource[Any]):
         """
         found = {}
         for key, each in live.items():
-            if why := flaw_of_partition(self._io, each, deep=deep):
+            if why := flaw_of_partition(self._io, each, receipt_of(contract), deep=deep):
                 found[key] = why
         return found
 

@@ -11,7 +11,6 @@ import dagster as dg
 
 from event_pipeline.assets.bronze import arrival, foreign_files, upload_evaluation
 from event_pipeline.assets.keys import asset_key, bronze_key
-from event_pipeline.automation import NOT_IN_LAKE, Requests, recorded_versions, request_runs
 from event_pipeline.contracts import SilverContract
 from event_pipeline.digests import short_digest
 from event_pipeline.lake.objects import EMPTY, Listing, Objects
@@ -19,9 +18,12 @@ from event_pipeline.lake.tables import Lake
 from event_pipeline.lake.uploads import in_one_line
 from event_pipeline.outdated import judgements
 from event_pipeline.partitions import HOUR
+from event_pipeline.recorded import recorded_versions
+from event_pipeline.run_requests import Requests, request_runs
 from event_pipeline.sensors.common import TICK_SECONDS, between, result, some
 from event_pipeline.sensors.holdings import Holdings
 from event_pipeline.settings import Settings
+from event_pipeline.tags import NOT_IN_LAKE
 
 
 @dataclass

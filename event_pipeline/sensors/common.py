@@ -6,8 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from event_pipeline.automation import Requests
 from event_pipeline.errors import NAMED
+from event_pipeline.run_requests import Requests
 
 TICK_SECONDS = 30
 

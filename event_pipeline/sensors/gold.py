@@ -9,17 +9,19 @@ from typing import Any
 import dagster as dg
 
 from event_pipeline.assets.keys import asset_key
-from event_pipeline.automation import NOT_IN_LAKE, Requests, recorded_versions, request_runs
 from event_pipeline.build import gold_digest
+from event_pipeline.completeness import incomplete
 from event_pipeline.contracts import GoldContract
 from event_pipeline.errors import NAMED
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.outdated import judgements, made_together
-from event_pipeline.promotion import incomplete
+from event_pipeline.recorded import recorded_versions
+from event_pipeline.run_requests import Requests, request_runs
 from event_pipeline.sensors.common import TICK_SECONDS, between, result, some
 from event_pipeline.sensors.holdings import Holdings
 from event_pipeline.settings import Settings
+from event_pipeline.tags import NOT_IN_LAKE
 
 # How many materializations of an asset one tick reads; the next tick goes on from there.
 RECORDS_PER_TICK = 500

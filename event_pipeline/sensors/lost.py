@@ -5,11 +5,12 @@ from collections.abc import Collection, Iterable, Sequence
 import dagster as dg
 
 from event_pipeline.assets.keys import asset_key, bronze_key
-from event_pipeline.automation import INPUT, PARTITION, SENSOR, Requests, request_runs
 from event_pipeline.contracts import SilverContract
 from event_pipeline.errors import in_short
+from event_pipeline.run_requests import Requests, request_runs
 from event_pipeline.runs import LostRun, end_lost_runs
 from event_pipeline.settings import Settings
+from event_pipeline.tags import INPUT, PARTITION, SENSOR
 
 NAME = "lost_runs"
 # A lost run holds one of the instance's few places for runs, and its partition, until it is ended.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
-from event_pipeline.contracts import SILVER, Contract, SilverContract
+from event_pipeline.contracts import SILVER, SilverContract
 from event_pipeline.lake.inventory import SOON
 from event_pipeline.lake.listing import shown
 from event_pipeline.status.section import Record, Section, somebody
@@ -71,9 +71,9 @@ def _refused(view: View, contract: SilverContract) -> Iterator[Record]:
             yield {"object": shown(name), "partition": key, "why": why}
 
 
-def _quarantined(view: View, contract: Contract) -> Iterator[Record]:
+def _quarantined(view: View, contract: SilverContract) -> Iterator[Record]:
     for key, receipt in view.receipts(contract).items():
-        count = receipt["rejected"].get("object_unreadable") if receipt else None
+        count = receipt.rejected.get("object_unreadable") if receipt else None
         if count:
             what = f"{count} of {contract.table}"
             yield {"object": what, "partition": key, "why": "in quarantine: unreadable"}

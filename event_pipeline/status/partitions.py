@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from event_pipeline import trust
+from event_pipeline.completeness import incomplete
 from event_pipeline.contracts import (
     GOLD,
     SILVER,
@@ -15,8 +16,8 @@ from event_pipeline.contracts import (
     SilverContract,
 )
 from event_pipeline.lake.objects import EMPTY
+from event_pipeline.lake.receipts import SilverReceipt
 from event_pipeline.outdated import outdated
-from event_pipeline.promotion import incomplete
 from event_pipeline.status.section import Record, Section, nobody, somebody
 from event_pipeline.status.view import View
 
@@ -79,7 +80,7 @@ def _gold_waits(view: View, contract: GoldContract) -> Iterator[Record]:
                 why = "on record, but the lake does not hold it"
             elif live[day].digest != recorded[day]:
                 why = "on record, but the lake holds it from another input"
-            elif made and touched.get(day, 0) > made["built_at"]:
+            elif made and touched.get(day, 0) > made.built_at:
                 why = "Silver changed since"
             else:
                 continue
@@ -98,7 +99,7 @@ def _is_incomplete(view: View, contract: GoldContract, day: str) -> bool:
 def _of_receipts(
     view: View,
     section: Section,
-    find: Callable[[str, trust.Receipt], Iterator[Record]],
+    find: Callable[[str, SilverReceipt], Iterator[Record]],
 ) -> Section:
     """Adds to a section what `find` gives for each Silver partition's receipt.
 
@@ -122,14 +123,14 @@ def refused(view: View) -> Section:
     Records: asset, partition, level, refused (share of lines), why, reasons.
     """
 
-    def find(_: str, receipt: trust.Receipt) -> Iterator[Record]:
+    def find(_: str, receipt: SilverReceipt) -> Iterator[Record]:
         light = trust.refused(receipt, view.settings)
         if light.level > trust.Level.PASS:
             yield {
                 "level": light.level.name,
                 "refused": round(trust.refused_share(receipt), 4),
                 "why": light.why,
-                "reasons": ", ".join(f"{k} {n:,}" for k, n in receipt["rejected"].items()),
+                "reasons": ", ".join(f"{k} {n:,}" for k, n in receipt.rejected.items()),
             }
 
     section = Section(
@@ -152,7 +153,7 @@ def deviating(view: View) -> Section:
         for key, listing in view.inventory.of(contract).items():
             receipt = receipts.get(key)
             # Others were compared when they were built, and have not changed since.
-            if receipt and (trust.deviations(receipt) or receipt["digest"] != listing.digest):
+            if receipt and (receipt.deviations or receipt.digest != listing.digest):
                 for each in view.objects.deviations(listing):
                     yield {"asset": contract.asset, "partition": key, **each.as_record()}
 

@@ -6,18 +6,13 @@ from datetime import timedelta
 
 import dagster as dg
 
-from event_pipeline.automation import (
-    BATCH,
-    INPUT,
-    LOST_MOST,
-    PARTITION,
-    SENSOR,
-    partitions_in_words,
-)
 from event_pipeline.errors import first_line
+from event_pipeline.recorded import BATCH
+from event_pipeline.run_requests import LOST_MOST
 from event_pipeline.runs import UNFINISHED, is_lost
 from event_pipeline.status.section import Record, Section, somebody
 from event_pipeline.status.view import View
+from event_pipeline.tags import INPUT, PARTITION, SENSOR, partitions_in_words
 
 Status = dg.DagsterRunStatus
 # What a run tried: the sensor that asked for it or "", the partition or range, and the assets.

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from functools import partial
 
+from event_pipeline.completeness import incomplete
 from event_pipeline.contracts import GOLD, TABLES, Contract, GoldContract
 from event_pipeline.lake.damage import damages_of_catalog, damages_of_table
-from event_pipeline.promotion import incomplete
 from event_pipeline.status.section import Record, Section, somebody
 from event_pipeline.status.view import View
 

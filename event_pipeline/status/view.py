@@ -5,24 +5,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, overload
 
 import dagster as dg
 
 from event_pipeline.assets.keys import asset_key
-from event_pipeline.automation import recorded_versions
-from event_pipeline.contracts import Contract, SilverContract
+from event_pipeline.contracts import Contract, GoldContract, MadeContract, SilverContract
 from event_pipeline.home import reading_instance
 from event_pipeline.lake.inventory import Inventory, take_inventory
 from event_pipeline.lake.objects import Objects
+from event_pipeline.lake.receipts import GoldReceipt, Receipt, SilverReceipt
 from event_pipeline.lake.tables import Lake, Live
+from event_pipeline.recorded import recorded_versions
 from event_pipeline.settings import Settings
 
 # How many receipts are read at once: they are small, but each may be a call to S3.
 READ_AT_ONCE = 16
-
-Receipt = dict[str, Any]
 
 
 @dataclass(eq=False)
@@ -90,19 +89,23 @@ class View:
         """Event date -> when a build of a Silver table last touched it (Unix seconds)."""
         days: dict[str, float] = {}
         for receipt in self.receipts(contract).values():
-            for day in receipt["touched"] if receipt else ():
+            for day in receipt.touched if receipt else ():
                 # An event may be of any year, but Gold has only years of four digits.
                 if len(day) == len("2026-11-24"):
-                    days[day] = max(days.get(day, 0), receipt["built_at"] if receipt else 0)
+                    days[day] = max(days.get(day, 0), receipt.built_at if receipt else 0)
         return days
 
-    def receipts(self, contract: Contract) -> Mapping[str, Receipt | None]:
+    @overload
+    def receipts(self, contract: SilverContract) -> Mapping[str, SilverReceipt | None]: ...
+    @overload
+    def receipts(self, contract: GoldContract) -> Mapping[str, GoldReceipt | None]: ...
+    def receipts(self, contract: MadeContract) -> Mapping[str, Receipt | None]:
         """The receipt of each live partition of a table; None if it is lost."""
 
         def receipts(contract: Contract) -> dict[str, Receipt | None]:
             live = self.live(contract)
             with ThreadPoolExecutor(READ_AT_ONCE) as threads:
-                found = threads.map(self.lake.receipt, live.values())
+                found = threads.map(partial(self.lake.receipt, contract), live.values())
                 return dict(zip(live, found, strict=True))
 
         found: Mapping[str, Receipt | None] = self._once(receipts, contract)

@@ -10,13 +10,13 @@ from pathlib import Path
 import dagster as dg
 
 from event_pipeline.assets.bronze import BRONZE_EVENTS
-from event_pipeline.automation import DATA_VERSION
 from event_pipeline.bronze import object_key
 from event_pipeline.contracts import EVENTS
 from event_pipeline.definitions import definitions
 from event_pipeline.lake.objects import Objects
 from event_pipeline.partitions import HOUR
 from event_pipeline.settings import Settings
+from event_pipeline.tags import DATA_VERSION
 from event_pipeline_tests.dagster_lab import SILVER_EVENTS
 
 DAYS = 3 * 365

@@ -52,7 +52,7 @@ def silver(lake: Path, hour: str, target: Literal["local", "spark"] = "local") -
             redelivery_hours=48,
         )
         assert built.status == "published", built.error
-        return int(built.receipt["lines"])
+        return int(built.receipt.lines)
 
 
 def floor(lake: Path, hour: str) -> int:

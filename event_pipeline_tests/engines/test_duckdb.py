@@ -240,7 +240,7 @@ def test_every_reason_is_one_of_the_contracts(lab: Lab) -> None:
     none = {"user_id": "null", "session_id": "-"}
     lab.deliver(jsonl(["{}", json.dumps(wrong), json.dumps({**EVENT, **none})]))
     (built,) = lab.build()
-    assert set(built.receipt["rejected"]) == set(EVENTS.rules)
+    assert set(built.receipt.rejected) == set(EVENTS.rules)
 
 
 def test_money_is_exact(lab: Lab) -> None:
@@ -304,8 +304,8 @@ def test_objects_without_line_ends_between_them_are_a_record_each(lab: Lab, betw
     lab.deliver(gzip.compress(between.join(events).encode()))
     lab.deliver(jsonl([events[0]]), minute=5)
     (built,) = lab.build()
-    assert (built.receipt["lines"], built.receipt["rows"]) == (51, 50)
-    assert (built.receipt["duplicates"], lab.quarantined()) == (1, [])
+    assert (built.receipt.lines, built.receipt.rows) == (51, 50)
+    assert (built.receipt.duplicates, lab.quarantined()) == (1, [])
 
 
 @pytest.mark.parametrize("before", ["", json.dumps(EVENT)], ids=["alone", "at the end"])
@@ -350,7 +350,7 @@ def test_nobody_can_tell_which_of_two_values_was_meant(lab: Lab, name: str) -> N
     (built,) = lab.build()
     assert sorted(lab.quarantined()) == sorted((lab.key(), "malformed_json", o) for o in lines)
     assert len(lab.rows()) == 1
-    assert built.receipt["unknown"] == {"unknown": 1, name.upper(): 1, "more": 1}
+    assert built.receipt.unknown == {"unknown": 1, name.upper(): 1, "more": 1}
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_of_equal_lines_one_is_kept_however_they_spell_their_numbers(lab: Lab) -
     good = json.dumps(EVENT)[:-1]
     lab.deliver(jsonl([f'{good}, "price": {number}}}' for number in NUMBERS] * 2))
     (built,) = lab.build()
-    assert built.receipt["duplicates"] == built.receipt["rows"]
+    assert built.receipt.duplicates == built.receipt.rows
 
 
 def test_a_number_that_nothing_can_hold_costs_its_line_only(lab: Lab) -> None:
@@ -413,7 +413,7 @@ def test_a_number_that_nothing_can_hold_costs_its_line_only(lab: Lab) -> None:
     lab.deliver(jsonl([f'{good}, "quantity": {number}}}' for number in numbers]))
     (built,) = lab.build()
     assert built.status == "published", built.error
-    assert built.receipt["rejected"] == {"quantity_invalid": 2}
+    assert built.receipt.rejected == {"quantity_invalid": 2}
     assert [row[7] for row in lab.rows()] == [2]
 
 
@@ -433,7 +433,7 @@ def test_lines_that_type_alike_but_read_differently_are_both_kept(lab: Lab) -> N
     ]
     lab.deliver(jsonl(lines + lines))
     (built,) = lab.build()
-    assert (built.receipt["rows"], built.receipt["duplicates"]) == (4, 4)
+    assert (built.receipt.rows, built.receipt.duplicates) == (4, 4)
 
 
 def test_each_unreadable_object_is_one_line_and_the_others_are_read(lab: Lab) -> None:
@@ -444,7 +444,7 @@ def test_each_unreadable_object_is_one_line_and_the_others_are_read(lab: Lab) ->
     lab.deliver(b"", minute=15)
     lab.deliver(gzip.compress(b""), minute=20, lines=0)
     (built,) = lab.build()
-    assert (built.receipt["lines"], len(lab.rows())) == (3, 1)
+    assert (built.receipt.lines, len(lab.rows())) == (3, 1)
     kept = lab.quarantined()
     assert {(key, reason) for key, reason, _ in kept} == {
         (lab.key(minute=5), "object_unreadable"),
@@ -463,7 +463,7 @@ def test_an_hour_key_is_the_partitions_value_and_dates_are_utc(lab: Lab) -> None
     arrival = {moment.replace(tzinfo=UTC) for moment in table["arrival_hour"].to_pylist()}
     assert arrival == {datetime(2026, 1, 1, 10, tzinfo=UTC)}
     assert set(table["event_date"].to_pylist()) == {date(2026, 1, 1)}
-    assert built.receipt["event_dates"] == {"2026-01-01": 2}
+    assert built.receipt.event_dates == {"2026-01-01": 2}
 
 
 def test_a_lake_below_a_folder_with_a_quote_and_an_equals_sign(lab: Lab) -> None:
@@ -505,8 +505,8 @@ def unknown(lab: Lab, *lines: str) -> dict[str, int]:
     lab.deliver(jsonl(lines))
     (built,) = lab.build()
     assert built.status == "published", built.error
-    assert lab.receipt()["unknown"] == built.receipt["unknown"]
-    return dict(built.receipt["unknown"])
+    assert lab.receipt().unknown == built.receipt.unknown
+    return dict(built.receipt.unknown)
 
 
 @pytest.mark.parametrize(

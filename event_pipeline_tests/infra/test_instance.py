@@ -26,7 +26,7 @@ from dagster_aws.s3 import S3ComputeLogManager
 from dagster_postgres import DagsterPostgresStorage
 from moto import mock_aws
 
-from event_pipeline.automation import request_runs
+from event_pipeline.run_requests import request_runs
 from event_pipeline_tests.infra.control_plane import (
     INSTANCE,
     LAUNCHER,

@@ -10,7 +10,7 @@ import pytest
 import sqlglot
 from trino_sql_validator import validate
 
-from event_pipeline import build
+from event_pipeline.build import totals as reconciliation
 from event_pipeline.contracts import GOLD, TABLES, Contract, MadeContract
 from event_pipeline.engines import Querier
 from event_pipeline.engines.athena import AthenaQuerier
@@ -44,8 +44,8 @@ def reconciliations() -> Iterator[Any]:
     """Silver's aggregates with which each Gold table must agree."""
     for contract in GOLD:
         listener = Listener()
-        for (of, by), totals in build._grouped(contract).items():
-            build._silver_sums(of, by, totals, DAY, cast(Querier, listener))
+        for (of, by), totals in reconciliation.grouped(contract).items():
+            reconciliation.sums_of_silver(of, by, totals, DAY, cast(Querier, listener))
         for n, statement in enumerate(listener.asked):
             yield pytest.param(statement, id=f"{contract.table}-{n}")
 

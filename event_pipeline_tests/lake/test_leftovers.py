@@ -66,7 +66,7 @@ def test_what_no_kept_state_refers_to_is_removed_after_the_grace(
     assert users(lab) == ["29"]
     for version in versions:
         lab.lake.rollback(EVENTS, version.snapshot_id)
-        assert lab.lake.broken(lab.lake.live(EVENTS), deep=True) == {}
+        assert lab.lake.broken(EVENTS, lab.lake.live(EVENTS), deep=True) == {}
         assert len(users(lab)) == 1
     assert remove_leftovers(lab.lake) == []
 
@@ -114,5 +114,5 @@ def test_a_copy_that_was_adopted_loses_what_spoke_of_the_original(
     assert len(runs(copy)) == 1
     found = [path.read_bytes() for path in (copy.root / EVENTS.asset / "metadata").iterdir()]
     assert all(str(lab.root).encode() + b"/" not in data for data in found)
-    assert copy.lake.broken(copy.lake.live(EVENTS), deep=True) == {}
+    assert copy.lake.broken(EVENTS, copy.lake.live(EVENTS), deep=True) == {}
     assert len(TABLES) > 1

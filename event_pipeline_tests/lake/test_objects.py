@@ -99,14 +99,14 @@ def test_a_foreign_object_is_reported_and_not_read(lab: Lab, name: str) -> None:
     assert ([item.key for item in listing.objects], listing.foreign) == ([key], (foreign,))
     assert listing.digest == digest
     (built,) = lab.build()
-    assert (built.receipt["lines"], built.receipt["foreign"]) == (1, (foreign,))
+    assert (built.receipt.lines, built.receipt.foreign) == (1, (foreign,))
 
 
 def test_a_loaded_file_beside_a_producers_object_is_read(lab: Lab) -> None:
     key = lab.deliver(jsonl(["bad"]))
     (lab.root / key.replace(".jsonl", "-0123abcdef45.jsonl")).write_bytes(jsonl(["worse"]))
     (built,) = lab.build()
-    assert built.receipt["lines"] == 2
+    assert built.receipt.lines == 2
 
 
 def test_a_day_lists_its_hours_and_no_others(lab: Lab) -> None:
@@ -126,7 +126,7 @@ def test_a_manifest_counts_for_what_it_was_written_for(lab: Lab) -> None:
     (source,) = lab.objects.sources(EVENTS, lab.objects.partition(EVENTS, HOUR))
     assert source.lines is None
     (built,) = lab.build()
-    assert (built.status, built.receipt["lines"]) == ("published", 3)
+    assert (built.status, built.receipt.lines) == ("published", 3)
 
 
 def test_in_a_copy_of_a_lake_manifests_count_though_etags_are_others(lab: Lab) -> None:
@@ -188,7 +188,7 @@ def test_a_manifest_that_does_not_fit_is_not_trusted(lab: Lab, change: dict[str,
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **change}))
     assert deviation(lab).lines == 2
     (built,) = lab.build()
-    assert (built.status, built.receipt["lines"]) == ("published", 2)
+    assert (built.status, built.receipt.lines) == ("published", 2)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "\xff"])
@@ -197,7 +197,7 @@ def test_a_manifest_that_is_none_is_not_trusted(lab: Lab, text: str) -> None:
     lab.manifest(key).write_bytes(text.encode("latin-1"))
     assert "its manifest tells no lines" in deviation(lab).why
     (built,) = lab.build()
-    assert (built.status, built.receipt["lines"]) == ("published", 2)
+    assert (built.status, built.receipt.lines) == ("published", 2)
 
 
 def test_an_object_delivered_again_in_another_hour_is_told(lab: Lab) -> None:
@@ -206,7 +206,7 @@ def test_an_object_delivered_again_in_another_hour_is_told(lab: Lab) -> None:
     again = lab.deliver(data, HOUR, 30, lines=1)
     lab.build("2026-01-01-09:00")
     (built,) = lab.build()
-    assert built.receipt["redelivered"] == {again: first}
+    assert built.receipt.redelivered == {again: first}
 
 
 # --- Drops ----------------------------------------------------------------------------------
@@ -546,4 +546,4 @@ def test_a_feed_lies_under_a_root_of_its_own(lab: Lab, tmp_path: Path) -> None:
     assert source.uri == f"{root}/firehose/2026/01/01/10/shop-1"
     assert source.spelling == Spelling("", "lines")
     (built,) = lab._build(contract, [HOUR], {})
-    assert (built.receipt["lines"], built.receipt["quarantined"]) == (1, 1)
+    assert (built.receipt.lines, built.receipt.quarantined) == (1, 1)

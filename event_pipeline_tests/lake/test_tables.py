@@ -14,7 +14,7 @@ from event_pipeline.contracts import DAILY_USER_ACTIVITY, EVENTS
 from event_pipeline.lake import commits, tables
 from event_pipeline.lake.tables import Lake, PublishError
 from event_pipeline.partitions import HOURLY
-from event_pipeline_tests.conftest import HOUR, Lab, clock
+from event_pipeline_tests.conftest import HOUR, Lab, clock, receipt
 
 OTHER = "2026-01-01-11:00"
 
@@ -30,9 +30,9 @@ def write(lab: Lab, hour: str, users: Sequence[str], as_hour: str | None = None)
     return [path]
 
 
-def publish(lab: Lab, users: Sequence[str], hour: str = HOUR, **receipt: Any) -> None:
-    """Publishes rows of these users."""
-    lab.lake.publish(EVENTS, hour, write(lab, hour, users), {"users": len(users), **receipt})
+def publish(lab: Lab, users: Sequence[str], hour: str = HOUR, of: str = "digest") -> None:
+    """Publishes rows of these users, made of the input with this digest."""
+    lab.lake.publish(EVENTS, hour, write(lab, hour, users), receipt(of, len(users)))
 
 
 def users(lab: Lab, hour: str = HOUR) -> list[str]:
@@ -51,7 +51,7 @@ def test_a_publish_replaces_its_partition_alone(lab: Lab) -> None:
 def test_two_workers_that_publish_the_same_files_publish_them_once(lab: Lab) -> None:
     files = write(lab, HOUR, ["a", "b"])
     for _ in range(3):
-        lab.lake.publish(EVENTS, HOUR, files, {})
+        lab.lake.publish(EVENTS, HOUR, files, receipt())
         assert users(lab) == ["a", "b"]
         assert lab.lake.live(EVENTS, {HOUR})[HOUR].rows == 2
 
@@ -62,7 +62,7 @@ def test_an_empty_partition_is_published_and_stays(lab: Lab) -> None:
     publish(lab, ["b"], OTHER)
     live = lab.lake.live(EVENTS)
     assert {key: found.rows for key, found in live.items()} == {HOUR: 0, OTHER: 1}
-    assert lab.receipt()["users"] == 0
+    assert lab.receipt().rows == 0
     publish(lab, [])  # again, and then with rows, and empty once more
     publish(lab, ["c"])
     assert users(lab) == ["c"]
@@ -99,15 +99,15 @@ def test_partitions_that_were_never_made_are_not_live(lab: Lab) -> None:
 
 
 def test_rollback_brings_rows_and_receipt_back(lab: Lab) -> None:
-    publish(lab, ["a"], run="first")
-    publish(lab, ["b", "c"], run="second")
+    publish(lab, ["a"], of="first")
+    publish(lab, ["b", "c"], of="second")
     second, first = lab.lake.versions(EVENTS)
     assert (second.current, first.current) == (True, False)
     assert (second.rows, first.rows) == (2, 1)
     assert second.partition == first.partition == HOUR
     lab.lake.rollback(EVENTS, first.snapshot_id)
     assert users(lab) == ["a"]
-    assert lab.receipt()["run"] == "first"
+    assert lab.receipt().digest == "first"
     assert [v.snapshot_id for v in lab.lake.versions(EVENTS) if v.current] == [first.snapshot_id]
     lab.lake.rollback(EVENTS, second.snapshot_id)
     assert users(lab) == ["b", "c"]
@@ -169,7 +169,7 @@ def test_versions_are_forgotten_by_age_even_if_the_clock_was_set_back(
 def test_a_file_of_another_partition_is_refused(lab: Lab, wrong: Any) -> None:
     publish(lab, ["a"])
     with pytest.raises(ValueError, match="does not hold partition"):
-        lab.lake.publish(EVENTS, HOUR, wrong(lab), {})
+        lab.lake.publish(EVENTS, HOUR, wrong(lab), receipt())
     assert (users(lab), len(lab.lake.versions(EVENTS))) == (["a"], 1)
 
 
@@ -179,7 +179,7 @@ def test_a_file_of_two_partitions_is_refused(lab: Lab) -> None:
     path = f"{lab.lake.new_prefix(EVENTS, HOUR, 'digest')}/rows.parquet"
     pq.write_table(pa.concat_tables(parts), path)
     with pytest.raises(ValueError, match="partition"):
-        lab.lake.publish(EVENTS, HOUR, [path], {})
+        lab.lake.publish(EVENTS, HOUR, [path], receipt())
     assert users(lab) == ["a"]
 
 
@@ -196,7 +196,7 @@ def test_a_file_that_does_not_fit_the_contract_is_refused(
     hour = pa.array([datetime(2026, 1, 1, 10)], pa.timestamp("us"))
     pq.write_table(pa.table({**columns, "arrival_hour": hour}), path)
     with pytest.raises(ValueError, match=r"."):
-        lab.lake.publish(EVENTS, HOUR, [path], {})
+        lab.lake.publish(EVENTS, HOUR, [path], receipt())
     assert users(lab) == ["a"]
 
 
@@ -205,7 +205,7 @@ def test_a_file_that_is_gone_leaves_what_was_live(lab: Lab) -> None:
     files = write(lab, HOUR, ["b"])
     Path(files[0]).unlink()
     with pytest.raises(OSError, match=r"."):
-        lab.lake.publish(EVENTS, HOUR, files, {})
+        lab.lake.publish(EVENTS, HOUR, files, receipt())
     assert users(lab) == ["a"]
 
 

@@ -39,12 +39,19 @@ def spark() -> Iterator[SparkTransformer]:
 
 @dataclass
 class Outcome:
-    """What one engine made of a partition; of each table, how often each row is there."""
+    """What one engine made of a partition: its receipt if it was built, and each table's rows."""
 
     status: str
     error: str | None
-    receipt: dict[str, Any]
+    receipt: Any
     tables: dict[str, Counter[Row]]
+
+    @property
+    def _compared(self) -> dict[str, Any]:
+        """What of the receipt must be equal."""
+        told = self.receipt.model_dump(exclude=OF_ITS_LAB) if self.receipt else {}
+        # The order too: the most frequent are named first.
+        return {**told, "unknown": list(told.get("unknown", {}).items())}
 
     def differences(self, other: "Outcome") -> Iterator[str]:
         """What this, DuckDB's, has otherwise than Spark's, a line each."""
@@ -52,8 +59,9 @@ class Outcome:
             here, there = getattr(self, name), getattr(other, name)
             if here != there:
                 yield f"{name}: DuckDB {here!r}, Spark {there!r}"
-        for name in sorted({*self.receipt, *other.receipt}):
-            here, there = self.receipt.get(name), other.receipt.get(name)
+        own, others = self._compared, other._compared
+        for name in sorted({*own, *others}):
+            here, there = own.get(name), others.get(name)
             if here != there:
                 yield f"{name}: DuckDB {here!r}, Spark {there!r}"
         for table, rows in self.tables.items():
@@ -136,10 +144,8 @@ class Pair:
         return _outcome(lab, built, contract, contract.quarantine)
 
 
-def _outcome(lab: Lab, built: Built, *contracts: Contract) -> Outcome:
-    receipt = {name: value for name, value in built.receipt.items() if name not in OF_ITS_LAB}
-    # The order too: the most frequent are named first.
-    receipt["unknown"] = list(receipt.get("unknown", {}).items())
+def _outcome(lab: Lab, built: Any, *contracts: Contract) -> Outcome:
+    receipt = built.receipt if isinstance(built, Built) else None
     tables = {contract.table: _rows(lab, contract, built.key) for contract in contracts}
     return Outcome(built.status, built.error, receipt, tables)
 

@@ -42,9 +42,9 @@ def test_what_the_producer_writes(pair: Pair) -> None:
         pair.deliver(gzip.compress(data), minute=5 * n, lines=data.count(b"\n"))
     found = pair.build()
     assert found.status == "published", found.error
-    assert len(found.receipt["event_dates"]) > 1
-    assert found.receipt["duplicates"] > 10
-    assert len(found.receipt["rejected"]) == 5
+    assert len(found.receipt.event_dates) > 1
+    assert found.receipt.duplicates > 10
+    assert len(found.receipt.rejected) == 5
 
 
 def test_what_the_generator_of_drops_writes(pair: Pair) -> None:
@@ -53,8 +53,8 @@ def test_what_the_generator_of_drops_writes(pair: Pair) -> None:
     for contract in DROPS.values():
         found = pair.build(contract)
         assert found.status == "published", found.error
-        assert found.receipt["rejected"]["conflict"] > 1
-    assert pair.gold().receipt["rows"] > 100
+        assert found.receipt.rejected["conflict"] > 1
+    assert pair.gold().receipt.rows > 100
 
 
 def loaded(
@@ -72,14 +72,14 @@ def loaded(
 @real
 def test_an_object_of_the_source(pair: Pair) -> None:
     pair.deliver(OBJECT.read_bytes())
-    assert pair.build().receipt["rows"] == 100
+    assert pair.build().receipt.rows == 100
 
 
 @real
 def test_a_real_shops_clickstream(pair: Pair) -> None:
     assert loaded(pair, REES46, EXAMPLES / "rees46.sql", EVENTS).rows == 5_019
     receipt = pair.build(EVENTS, "2019-10-01-02:00").receipt
-    assert (receipt["lines"], receipt["rows"], receipt["duplicates"]) == (3_815, 3_812, 3)
+    assert (receipt.lines, receipt.rows, receipt.duplicates) == (3_815, 3_812, 3)
 
 
 @real
@@ -87,4 +87,4 @@ def test_a_real_retailers_day(pair: Pair) -> None:
     """Some of its invoices are cancelled, and some are of no known customer."""
     day, mapping = "2010-12-01", EXAMPLES / "uci/orders.sql"
     done = loaded(pair, UCI / f"{day}.csv", mapping, COMMERCE_ORDERS, day)
-    assert pair.build(COMMERCE_ORDERS, day).receipt["rows"] == done.rows > 100
+    assert pair.build(COMMERCE_ORDERS, day).receipt.rows == done.rows > 100

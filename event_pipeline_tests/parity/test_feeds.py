@@ -60,7 +60,7 @@ def rows(found: Outcome) -> list[tuple[Any, ...]]:
 def ledger(found: Outcome) -> tuple[int, ...]:
     """Records, lines, rows, duplicates, quarantined and skipped lines of a partition."""
     names = ("records", "lines", "rows", "duplicates", "quarantined", "skipped")
-    return tuple(found.receipt[name] for name in names)
+    return tuple(getattr(found.receipt, name) for name in names)
 
 
 def text(rows: Sequence[tuple[Any, ...]]) -> list[tuple[str | None, ...]]:
@@ -73,7 +73,7 @@ def revenue(pair: Pair, contract: SilverContract) -> str:
     gold = replace(HOURLY_REVENUE, inputs=(contract,))
     (built,) = pair.duckdb.gold(gold, DAY)
     assert built.status == "published", built.error
-    return str(built.receipt["totals"]["total_revenue"][0])
+    return str(built.receipt.totals["total_revenue"][0])
 
 
 def view(n: int, **more: Any) -> Record:
@@ -158,11 +158,11 @@ def test_calls_become_events_and_an_order_one_for_each_product(
     assert text(rows(found)) == SEEN
     # 7 + 3 records; the two orders of three products are six lines; one order repeats another.
     assert ledger(found) == (10, 14, 7, 3, 2, 2)
-    assert found.receipt["rejected"] == {"event_type_unknown": 1, "malformed_json": 1}
+    assert found.receipt.rejected == {"event_type_unknown": 1, "malformed_json": 1}
     assert ("malformed_json", "no call") in {
         row[:2] for row in found.tables[contract.quarantine.table]
     }
-    assert found.receipt["unknown"] == []
+    assert found.receipt.unknown == {}
     assert revenue(pair, contract) == "20.98"
 
 

@@ -35,7 +35,7 @@ def test_every_two_texts_of_a_column(pair: Pair) -> None:
         for value in values:
             lines.append(plain([('"user_id"', f'"k{n}"'), *same, ('"marketing_source"', value)]))
     upload(pair, COMMERCE_USERS, lines)
-    assert pair.build(COMMERCE_USERS).receipt["rejected"]["conflict"] > 1_000
+    assert pair.build(COMMERCE_USERS).receipt.rejected["conflict"] > 1_000
 
 
 def test_rows_of_a_few_keys_by_chance(pair: Pair) -> None:
@@ -63,9 +63,9 @@ def test_rows_of_a_few_keys_by_chance(pair: Pair) -> None:
         lines.append(choices.choice((plain, plain, compact))(pairs))
     upload(pair, contract, [*lines, *choices.choices(lines, k=500)])
     receipt = pair.build(contract).receipt
-    assert receipt["rows"] <= 401
-    assert receipt["duplicates"] > 300
-    assert receipt["rejected"]["conflict"] > 500
+    assert receipt.rows <= 401
+    assert receipt.duplicates > 300
+    assert receipt.rejected["conflict"] > 500
 
 
 def test_of_equal_rows_that_lose_the_least_line_of_the_first_file_is_told(pair: Pair) -> None:
@@ -87,4 +87,4 @@ def test_of_equal_rows_that_lose_the_least_line_of_the_first_file_is_told(pair: 
         lines.append(won)
     pair.upload({name: "\n".join(lines).encode() for name, lines in files.items()})
     receipt = pair.build(COMMERCE_USERS).receipt
-    assert receipt["rejected"] == {"conflict": 132}
+    assert receipt.rejected == {"conflict": 132}

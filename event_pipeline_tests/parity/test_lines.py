@@ -54,16 +54,16 @@ def test_every_value_in_every_field(pair: Pair, contract: SilverContract) -> Non
     lines = list(strategies.every_value(contract))
     # Each engine reads lines that are there twice in another way.
     found = made(pair, contract, [text(contract, lines), text(contract, lines[::2])])
-    assert found.receipt["rows"] > len(lines) // 10
-    assert {*contract.rules} <= found.receipt["rejected"].keys()
+    assert found.receipt.rows > len(lines) // 10
+    assert {*contract.rules} <= found.receipt.rejected.keys()
 
 
 def test_lines_of_every_shape_and_depth(pair: Pair) -> None:
     lines = (*strategies.every_shape(EVENTS), *strategies.every_depth(EVENTS))
     # One that holds several objects makes its object another matter to both engines.
     found = made(pair, EVENTS, [text(EVENTS, (line for line in lines if not is_joined(line)))])
-    assert found.receipt["rows"] > 100
-    assert found.receipt["rejected"]["malformed_json"] > 500
+    assert found.receipt.rows > 100
+    assert found.receipt.rejected["malformed_json"] > 500
 
 
 def test_lines_that_hold_several_objects(pair: Pair) -> None:
@@ -73,8 +73,8 @@ def test_lines_that_hold_several_objects(pair: Pair) -> None:
     objects = [text(EVENTS, [*joined, bad]), "".join(good).encode(), text(EVENTS, good[:3])]
     found = made(pair, EVENTS, objects)
     assert len(joined) > 10
-    assert found.receipt["rows"] >= len(good)
-    assert found.receipt["lines"] > len(joined) * 2 + len(good)
+    assert found.receipt.rows >= len(good)
+    assert found.receipt.lines > len(joined) * 2 + len(good)
 
 
 @pytest.mark.parametrize(
@@ -86,4 +86,4 @@ def test_lines_by_chance(
     new_pair: Callable[[], Pair], contract: SilverContract, data: st.DataObject
 ) -> None:
     found = made(new_pair(), contract, data.draw(strategies.objects(contract)))
-    assert found.receipt["rows"] > 100
+    assert found.receipt.rows > 100

@@ -36,7 +36,9 @@ def text(lines: Sequence[str], end: str = "\n") -> bytes:
 def ledger(found: Outcome) -> tuple[int, int, int, int]:
     """Lines, rows, duplicates and quarantined lines of a partition that is published."""
     assert found.status == "published", found.error
-    lines, *parts = (found.receipt[n] for n in ("lines", "rows", "duplicates", "quarantined"))
+    lines, *parts = (
+        getattr(found.receipt, n) for n in ("lines", "rows", "duplicates", "quarantined")
+    )
     assert lines == sum(parts)
     return lines, *parts
 
@@ -139,7 +141,7 @@ def test_unreadable_objects_beside_good_ones(pair: Pair) -> None:
     found = pair.build()
     # Three are whole though odd: one has its lines twice, and one is no gzip, whatever its name.
     assert ledger(found)[1:3] == (4 + 4 + 4 + 2, 4)
-    assert found.receipt["rejected"]["object_unreadable"] == 8
+    assert found.receipt.rejected["object_unreadable"] == 8
 
 
 def test_nothing_but_an_unreadable_object(pair: Pair) -> None:
@@ -192,7 +194,7 @@ def test_hours_side_by_side_in_files_of_a_size(
         assert {built.key for built in lab.build(*hours)} == {*hours}
     for hour in hours:
         found = pair.build(EVENTS, hour)
-        assert (found.receipt["rows"], found.receipt["duplicates"]) == (16, 4 if twice else 0)
+        assert (found.receipt.rows, found.receipt.duplicates) == (16, 4 if twice else 0)
         paths = map(Path, pair.spark.lake.live(EVENTS, {hour})[hour].paths)
         names = sorted(path.name for path in paths)
         # Rows are taken as they are staged, unless a line is there twice.
@@ -212,11 +214,11 @@ def test_hours_at_once_and_again(pair: Pair) -> None:
         assert made == dict.fromkeys(hours, ("published", None))
     for hour, lines in hours.items():
         found = pair.build(EVENTS, hour)
-        assert (found.status, found.receipt["lines"]) == ("unchanged", lines)
+        assert (found.status, found.receipt.lines) == ("unchanged", lines)
     pair.deliver(gzip.compress(text(good(1))))
     again = pair.build()
     assert ledger(again) == (1, 1, 0, 0)
-    assert again.receipt["touched"] == ["2025-12-24", "2026-01-01"]
+    assert again.receipt.touched == ("2025-12-24", "2026-01-01")
 
 
 FORMS: dict[str, Callable[[Sequence[str]], bytes]] = {
@@ -303,4 +305,4 @@ def test_fifty_unknown_fields_are_named(pair: Pair) -> None:
     ]
     pair.deliver(gzip.compress(text(lines)))
     pair.deliver(gzip.compress(text([f" {line}" for line in lines[::7]])), minute=5)
-    assert len(pair.build().receipt["unknown"]) == 50
+    assert len(pair.build().receipt.unknown) == 50

@@ -58,7 +58,7 @@ def build(pair: Pair, contract: SilverContract, day: str = DROP) -> int:
     finally:
         pair.spark.transformer = engine
     assert found.status == "published", found.error
-    return int(found.receipt["rows"])
+    return int(found.receipt.rows)
 
 
 def event(number: int, user: str | None, kind: str = "product_view") -> dict[str, Any]:
@@ -89,7 +89,7 @@ def rows(found: Outcome) -> list[dict[str, Any]]:
     """The rows of a table that is published, each told once."""
     assert found.status == "published", found.error
     table = found.tables[USER_ACTIVITY.table]
-    assert table.total() == len(table) == found.receipt["rows"]
+    assert table.total() == len(table) == found.receipt.rows
     return [dict(zip(USER_ACTIVITY.column_names, row, strict=True)) for row in table]
 
 

@@ -36,6 +36,7 @@ from event_pipeline.engines.athena import AthenaQuerier
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.partitions import HOURLY
+from event_pipeline_tests.conftest import receipt
 from event_pipeline_tests.twin import wires
 from event_pipeline_tests.twin.conftest import LAKE, RESULTS, allow
 from event_pipeline_tests.twin.emulator import REGION
@@ -348,8 +349,10 @@ class Work:
             prefix = self.lake.new_prefix(EVENTS, HOUR, "digest")
             columns = [(column.name, column.type) for column in EVENTS.columns]
             file = self.lake.write_no_rows(columns, prefix)
-            self.lake.publish(EVENTS, HOUR, [file], {"prefix": prefix})
-            assert self.lake.receipt(self.lake.live(EVENTS)[HOUR]) == {"prefix": prefix}
+            self.lake.publish(EVENTS, HOUR, [file], receipt(prefix))
+            told = self.lake.receipt(EVENTS, self.lake.live(EVENTS)[HOUR])
+            assert told
+            assert told.digest == prefix
 
     def list(self) -> None:
         """Lists Bronze, which is obstore's."""

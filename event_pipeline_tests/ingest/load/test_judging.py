@@ -83,8 +83,8 @@ def test_a_time_that_is_none_costs_its_row_which_silver_quarantines(shelf: Shelf
     assert loaded.judgement is not None
     assert [(r.reason, r.rows) for r in loaded.judgement.refusals] == [("timestamp_invalid", 1)]
     [built] = Lab(shelf.settings.lake).build(HOUR)
-    assert built.receipt["rejected"] == {"timestamp_invalid": 1}
-    assert (built.receipt["lines"], built.receipt["rows"]) == (51, 50)
+    assert built.receipt.rejected == {"timestamp_invalid": 1}
+    assert (built.receipt.lines, built.receipt.rows) == (51, 50)
 
 
 @pytest.mark.parametrize("other", ["1970-01-01T00:00:00Z", "2137-01-01T00:00:00Z"])
@@ -158,8 +158,8 @@ def test_rows_that_would_be_conflicts_are_said(shelf: Shelf) -> None:
     assert loaded.judgement is not None
     assert [(r.reason, r.rows) for r in loaded.judgement.refusals] == [("conflict", 1)]
     built = Lab(shelf.settings.lake).build_drop(COMMERCE_USERS, DROP)
-    assert built.receipt["rejected"] == {"conflict": 1}
-    assert built.receipt["rows"] == 3
+    assert built.receipt.rejected == {"conflict": 1}
+    assert built.receipt.rows == 3
 
 
 def test_the_judgement_is_silvers_for_every_kind_of_bad_row(shelf: Shelf) -> None:
@@ -183,8 +183,8 @@ def test_the_judgement_is_silvers_for_every_kind_of_bad_row(shelf: Shelf) -> Non
     assert loaded.judgement is not None
     [built] = Lab(shelf.settings.lake).build(HOUR)
     said = {r.reason: r.rows for r in loaded.judgement.refusals}
-    assert said == built.receipt["rejected"]
-    assert loaded.judgement.refused == built.receipt["quarantined"] == len(bad)
+    assert said == built.receipt.rejected
+    assert loaded.judgement.refused == built.receipt.quarantined == len(bad)
 
 
 def test_a_row_that_is_too_long_for_any_reader_costs_itself(shelf: Shelf) -> None:

@@ -185,7 +185,7 @@ def test_ids_that_are_long_numbers_are_two_orders(shelf: Shelf) -> None:
     shelf.load(shelf.file("orders.json", rows), contract=COMMERCE_ORDERS, drop=DROP)
     lab = Lab(shelf.settings.lake)
     built = lab.build_drop(COMMERCE_ORDERS, DROP)
-    assert (built.receipt["rows"], built.receipt["rejected"]) == (2, {})
+    assert (built.receipt.rows, built.receipt.rejected) == (2, {})
     assert sorted(str(row[0]) for row in lab.rows(COMMERCE_ORDERS)) == [
         "81912345678901234567",
         "81912345678901234568",
@@ -370,7 +370,7 @@ def test_a_large_object_is_cut_and_its_parts_go_with_it(
     assert [row["product_id"] for row in shelf.rows()] != []
     assert sorted(row["product_id"] for row in shelf.rows()) == [f"p{n:04d}" for n in range(1_000)]
     [built] = Lab(shelf.settings.lake).build(HOUR)
-    assert (built.status, built.receipt["rows"]) == ("published", 1_000)
+    assert (built.status, built.receipt.rows) == ("published", 1_000)
     shelf.load(shelf.file("e.jsonl", jsonl(*rows[:10])))
     assert len(shelf.objects()) == 1
 
@@ -382,7 +382,7 @@ def test_a_drop_is_cut_alike(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> N
     shelf.load(shelf.file("users.csv", text), contract=COMMERCE_USERS, drop=DROP)
     assert len(shelf.objects("commerce")) > 3
     built = Lab(shelf.settings.lake).build_drop(COMMERCE_USERS, DROP)
-    assert (built.status, built.receipt["rows"]) == ("published", 200)
+    assert (built.status, built.receipt.rows) == ("published", 200)
 
 
 def test_scratch_is_gone(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

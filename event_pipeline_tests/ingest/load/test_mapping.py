@@ -177,7 +177,7 @@ def test_uci_is_mapped_to_the_three_files_of_a_drop(shelf: Shelf) -> None:
         loaded = shelf.load_drop(file, EXAMPLES / "uci" / f"{name}.sql", contract)
         assert (loaded.objects_written, loaded.span) == (1, DROP)
         built = lab.build_drop(contract, DROP)
-        assert (built.status, built.receipt["rejected"]) == ("published", {})
+        assert (built.status, built.receipt.rejected) == ("published", {})
     found = {name.split("-")[0]: rows for name, rows in shelf.dropped().items()}
     assert [row["user_id"] for row in found["users"]] == ["12583", "14527", "17850"]
     events = {row["event_id"]: row for row in found["events"]}
@@ -234,7 +234,7 @@ def test_a_changed_file_of_the_same_name_takes_the_place_of_what_was_loaded(shel
     assert manifest is not None
     assert (manifest.lines, manifest.size, manifest.etag) == (3, found.bytes, found.etag)
     built = Lab(shelf.settings.lake).build_drop(COMMERCE_USERS, DROP)
-    assert (built.status, built.receipt["lines"]) == ("published", 3)
+    assert (built.status, built.receipt.lines) == ("published", 3)
 
 
 def test_files_of_one_dataset_add_up_and_one_can_replace_the_others(shelf: Shelf) -> None:
@@ -242,7 +242,7 @@ def test_files_of_one_dataset_add_up_and_one_can_replace_the_others(shelf: Shelf
     shelf.load_drop(shelf.file("more.csv", "user_id,country\nu3,EU\n"))
     assert [len(rows) for rows in shelf.dropped().values()] in ([1, 2], [2, 1])
     built = Lab(shelf.settings.lake).build_drop(COMMERCE_USERS, DROP)
-    assert (built.status, built.receipt["rows"]) == ("published", 3)
+    assert (built.status, built.receipt.rows) == ("published", 3)
     replacing = shelf.load_drop(shelf.file("all.csv", USERS + "u4,EU\n"), replace=True)
     assert replacing.objects_removed == 2
     assert [len(rows) for rows in shelf.dropped().values()] == [3]
@@ -254,7 +254,7 @@ def test_what_others_uploaded_stays(shelf: Shelf) -> None:
     folder = (shelf.settings.lake / there).parent
     assert "user.json" in [path.name for path in folder.iterdir()]
     built = Lab(shelf.settings.lake).build_drop(COMMERCE_USERS, DROP)
-    assert (built.status, built.receipt["rows"]) == ("published", 3)
+    assert (built.status, built.receipt.rows) == ("published", 3)
 
 
 def test_files_of_the_other_datasets_are_no_matter(shelf: Shelf) -> None:

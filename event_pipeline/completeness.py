@@ -1,4 +1,4 @@
-"""Drops: whether everything that a Gold table awaits of a day is there, valid and built."""
+"""Completeness: whether everything that a Gold table awaits of a day is there, valid and built."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -9,19 +9,13 @@ import pytest
 from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG
 
 from event_pipeline.assets.bronze import BRONZE_EVENTS
-from event_pipeline.automation import (
-    BATCH,
-    DATA_VERSION,
-    LOST_MOST,
-    UNDER_WAY,
-    Requests,
-    recorded_versions,
-    request_runs,
-)
 from event_pipeline.errors import NAMED
 from event_pipeline.partitions import HOUR as AN_HOUR
 from event_pipeline.partitions import HOURLY
+from event_pipeline.recorded import BATCH, recorded_versions
+from event_pipeline.run_requests import LOST_MOST, UNDER_WAY, Requests, request_runs
 from event_pipeline.runs import LOST, LOST_REASONS
+from event_pipeline.tags import DATA_VERSION
 from event_pipeline_tests.dagster_lab import HOUR, NOW, SILVER_ASSETS, SILVER_EVENTS, Lab
 
 

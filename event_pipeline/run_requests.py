@@ -15,61 +15,23 @@ from types import MappingProxyType
 import dagster as dg
 
 from event_pipeline.errors import in_short
+from event_pipeline.recorded import BATCH
 from event_pipeline.runs import ENDED, FAILED, UNFINISHED, is_lost
-
-DATA_VERSION = "dagster/data_version"
-CODE_VERSION = "dagster/code_version"
-PARTITION = "dagster/partition"
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
-# Tags of a run: the version of the input that it was asked for, and the sensor that asked.
-INPUT = "event_pipeline/input"
-SENSOR = "event_pipeline/sensor"
-ASKED_AT = "event_pipeline/asked_at"
-# Tag of a run whose input is not new: why it is asked for all the same.
-WHY = "event_pipeline/why"
-NOT_IN_LAKE = "on record, but the lake does not hold it so"
-# How often the Dagster instance retries a lost run. For our runs it is 0, since the sensor asks
-# again, and counts.
-RETRIES = "dagster/max_retries"
-
-# SQLite takes at most 32,766 values in one statement.
-BATCH = 1000
+from event_pipeline.tags import (
+    ASKED_AT,
+    INPUT,
+    PARTITION,
+    RANGE_END,
+    RANGE_START,
+    RETRIES,
+    SENSOR,
+    WHY,
+)
 
 # How many runs of one input may be lost (their processes gone) before the input is given up. An
 # input that always ends its process, as for want of memory, would otherwise be tried for ever.
 LOST_MOST = 20
 UNDER_WAY = "a run is under way"
-
-
-def recorded_versions(
-    instance: dg.DagsterInstance,
-    asset: dg.AssetKey,
-    partitions: Collection[str] | None = None,
-) -> dict[str, str]:
-    """Partition -> data version of its latest materialization, if it has one.
-
-    For all partitions, or for those in `partitions`.
-    """
-    keys, found = sorted(partitions or ()), {}
-    batches = [keys[n : n + BATCH] for n in range(0, len(keys), BATCH)]
-    for batch in [None] if partitions is None else batches:
-        tags = instance.event_log_storage.get_latest_tags_by_partition(
-            asset,
-            dg.DagsterEventType.ASSET_MATERIALIZATION,
-            [DATA_VERSION],
-            asset_partitions=batch,
-        )
-        found.update({key: tag[DATA_VERSION] for key, tag in tags.items() if DATA_VERSION in tag})
-    return found
-
-
-def partitions_in_words(tags: Mapping[str, str]) -> str:
-    """The partition, or the range of them, that a run with these tags makes; empty if none."""
-    first, last = tags.get(RANGE_START), tags.get(RANGE_END)
-    if first and last:
-        return first if first == last else f"{first} to {last}"
-    return tags.get(PARTITION, "")
 
 
 @dataclass

@@ -13,8 +13,8 @@ def in_short(texts: Sequence[str]) -> str:
     return "; ".join([*texts[:NAMED], *more])
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error, which says what is wrong."""
+def first_line(error: BaseException | str) -> str:
+    """The first line of an error or of its message, which says what is wrong."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 

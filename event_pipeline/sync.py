@@ -307,5 +307,5 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
             if data.user_failure_data and data.user_failure_data.description:
                 return data.user_failure_data.description
             if data.error:
-                return data.error.message.strip().splitlines()[0]
+                return first_line(data.error.message)
     return "failed"

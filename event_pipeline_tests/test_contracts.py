@@ -465,3 +465,10 @@ def test_contracts_that_are_in_each_others_way(silver: list[SilverContract], sai
 def test_gold_of_a_table_that_nothing_makes() -> None:
     with pytest.raises(ContractError, match=r"inputs: silver\.events is not among SILVER"):
         check_together([COMMERCE_USERS], [CATEGORY_PERFORMANCE])
+
+
+def test_a_statement_names_only_patterns_that_there_are(tmp_path: Path) -> None:
+    statement = tmp_path / "events.sql"
+    statement.write_text(EVENTS.sql_path.read_text().replace("${TIMESTAMP}", "${TIME}"))
+    with pytest.raises(ContractError, match=r"\$\{TIME\} is no pattern; there are PLACEHOLDER, "):
+        replace(EVENTS, statement=str(statement))

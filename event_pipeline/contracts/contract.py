@@ -12,8 +12,9 @@ from typing import ClassVar, Literal
 from event_pipeline.bronze import EVENTS
 from event_pipeline.contracts.columns import NAME, TYPE_CHOICES, Column, is_type
 from event_pipeline.contracts.layout import Layout
-from event_pipeline.contracts.placeholders import PLACEHOLDER
+from event_pipeline.contracts.patterns import PATTERNS, unknown_patterns, with_patterns
 from event_pipeline.errors import ContractError
+from event_pipeline.jobs import QUARANTINE
 from event_pipeline.partitions import DAILY, HOURLY, Cadence
 
 SQL = Path(__file__).parents[1] / "sql"
@@ -212,6 +213,9 @@ class MadeContract(Contract):
         yield from super()._mistakes()
         if not self.sql_path.is_file():
             yield f"statement {self.statement!r}: there is no file {self.sql_path}"
+        else:
+            for name in unknown_patterns(self.sql_path.read_text()):
+                yield f"statement: ${{{name}}} is no pattern; there are {', '.join(PATTERNS)}"
 
     @property
     def sql_path(self) -> Path:
@@ -220,8 +224,8 @@ class MadeContract(Contract):
 
     @cached_property
     def sql(self) -> str:
-        """Text of the statement, in its dialect, with PLACEHOLDER in place of `${PLACEHOLDER}`."""
-        return self.sql_path.read_text().replace("${PLACEHOLDER}", PLACEHOLDER)
+        """Text of the statement, in its dialect, with the patterns that it names in place."""
+        return with_patterns(self.sql_path.read_text())
 
     @cached_property
     def version(self) -> str:
@@ -319,9 +323,7 @@ class SilverContract(MadeContract):
             asset=self.asset.replace("silver/", "quarantine/"),
             description=f"Lines that `{self.table}` refuses: why, from where, and their text.",
             columns=(
-                Column("reasons", "string", "Rules that the line breaks, joined by commas."),
-                Column("line", "string", "The line as it was received."),
-                Column("source_object", "string", "Bronze object that holds the line."),
+                *(Column(name, "string", meaning) for name, meaning in QUARANTINE.items()),
                 next(column for column in self.columns if column.name == self.partition),
             ),
             partition=self.partition,

@@ -8,6 +8,12 @@
 #   _hash     a 64-bit hash of its text; null where it is not needed
 #   _first    false on a line that was accepted before and is read again only to be compared
 CARRIED = ("_line", "_path", "_unknown", "_hash", "_first")
+# The columns of every quarantine, beside its partition's; each is a string.
+QUARANTINE = {
+    "reasons": "Rules that the line breaks, joined by commas.",
+    "line": "The line as it was received.",
+    "source_object": "Bronze object that holds the line.",
+}
 # The reason of a line that a mapping leaves out, as it is no line of the dataset.
 SKIPPED = "_skipped"
 # Unknown fields that a report names, the most frequent first.

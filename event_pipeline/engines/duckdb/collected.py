@@ -13,7 +13,7 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from event_pipeline.engines import PartitionRequest, TransformRequest
 from event_pipeline.engines.duckdb.lines import BronzeFile
-from event_pipeline.jobs import SKIPPED
+from event_pipeline.jobs import QUARANTINE, SKIPPED
 from event_pipeline.lake.fields import read_fields
 from event_pipeline.lake.text import is_joined
 
@@ -88,9 +88,6 @@ class Collected:
     """
 
     ASIDE = pa.schema([("line", pa.string()), ("filename", pa.string())])
-    QUARANTINE = pa.schema(
-        [("reasons", pa.string()), ("line", pa.string()), ("source_object", pa.string())]
-    )
 
     def __init__(
         self,
@@ -104,7 +101,9 @@ class Collected:
         self.aside = LineFile(f"{scratch}/aside.parquet", self.ASIDE)
         self.quarantine = LineFile(
             f"{partition.quarantine_prefix}/lines.parquet",
-            self.QUARANTINE.append(pa.field(request.partition_column, value_type)),
+            pa.schema([(name, pa.string()) for name in QUARANTINE]).append(
+                pa.field(request.partition_column, value_type)
+            ),
         )
         self.reasons: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()

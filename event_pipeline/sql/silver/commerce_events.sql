@@ -16,7 +16,7 @@ WITH typed AS (
       trim(BOTH ' ' FROM event_type), 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz'
     ) AS event_name,
     CASE
-      WHEN event_timestamp RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)?\\z'
+      WHEN event_timestamp RLIKE '${TIMESTAMP}'
       THEN CAST(try_cast(event_timestamp AS TIMESTAMP) AS TIMESTAMP_NTZ)
     END AS happened_at
   FROM raw

@@ -15,7 +15,7 @@ WITH typed AS (
     -- A number that is not written as text comes through a double, which holds 15 digits: of a
     -- longer one the cents would be others.
     CASE
-      WHEN order_amount RLIKE '^ *[+-]?([0-9]{1,40}([.][0-9]{0,40})?|[.][0-9]{1,40}) *\\z'
+      WHEN order_amount RLIKE '${NUMBER}'
       THEN try_cast(order_amount AS DECIMAL(15, 2))
     END AS amount,
     translate(
@@ -25,7 +25,7 @@ WITH typed AS (
       trim(BOTH ' ' FROM payment_status), 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz'
     ) AS status,
     CASE
-      WHEN order_timestamp RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)?\\z'
+      WHEN order_timestamp RLIKE '${TIMESTAMP}'
       THEN CAST(try_cast(order_timestamp AS TIMESTAMP) AS TIMESTAMP_NTZ)
     END AS placed_at
   FROM raw

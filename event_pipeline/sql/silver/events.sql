@@ -11,7 +11,7 @@ WITH typed AS (
   SELECT
     *,
     CASE
-      WHEN timestamp RLIKE '^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]([01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)?\\z'
+      WHEN timestamp RLIKE '${TIMESTAMP}'
       THEN CAST(try_cast(timestamp AS TIMESTAMP) AS TIMESTAMP_NTZ)
     END AS event_ts,
     -- Nearly every type is spelled as it should be, which is cheaper to see than to mend.
@@ -23,11 +23,11 @@ WITH typed AS (
       )
     END AS event_name,
     CASE
-      WHEN quantity RLIKE '^ *[+-]?([0-9]{1,40}([.][0-9]{0,40})?|[.][0-9]{1,40}) *\\z'
+      WHEN quantity RLIKE '${NUMBER}'
       THEN try_cast(quantity AS DECIMAL(8, 0))
     END AS units,
     CASE
-      WHEN price RLIKE '^ *[+-]?([0-9]{1,40}([.][0-9]{0,40})?|[.][0-9]{1,40}) *\\z'
+      WHEN price RLIKE '${NUMBER}'
       THEN try_cast(price AS DECIMAL(10, 2))
     END AS amount
   FROM raw

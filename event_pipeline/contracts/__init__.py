@@ -29,6 +29,7 @@ from event_pipeline.contracts.contract import (
     GoldContract,
     MadeContract,
     QuarantineContract,
+    RollUpContract,
     SilverContract,
     Total,
 )
@@ -44,11 +45,27 @@ for _name in MODULES:
             # A contract belongs to the first module that has it; later ones only import it.
             _CONTRACTS.setdefault(_each, _name)
 SILVER = tuple(each for each in _CONTRACTS if isinstance(each, SilverContract))
+ROLL_UPS = tuple(each for each in _CONTRACTS if isinstance(each, RollUpContract))
 GOLD = tuple(each for each in _CONTRACTS if isinstance(each, GoldContract))
-check_together(SILVER, GOLD)
+check_together(SILVER, ROLL_UPS, GOLD)
 # Table that a statement makes -> its domain, which is the module of its contract.
 DOMAINS = {each.table: name for each, name in _CONTRACTS.items()}
-TABLES = {c.table: c for c in (*SILVER, *(s.quarantine for s in SILVER), *GOLD)}
+TABLES = {c.table: c for c in (*SILVER, *(s.quarantine for s in SILVER), *ROLL_UPS, *GOLD)}
+
+
+def roll_ups_of(contract: SilverContract) -> tuple[RollUpContract, ...]:
+    """The roll-ups that are made with a Silver table."""
+    return tuple(each for each in ROLL_UPS if each.of == contract)
+
+
+def sums_of(contract: SilverContract) -> tuple[str, ...]:
+    """The aggregates of a Silver table that its Gold tables promise, and that add up over hours.
+
+    They are computed with each partition of a table that has roll-ups.
+    """
+    gold = [each for each in GOLD if each.roll_ups and each.inputs == (contract,)]
+    return tuple(sorted({total.silver for each in gold for total in each.totals if not total.by}))
+
 
 __all__ = [
     "CATEGORY_PERFORMANCE",
@@ -62,6 +79,7 @@ __all__ = [
     "EVENTS",
     "GOLD",
     "HOURLY_REVENUE",
+    "ROLL_UPS",
     "SILVER",
     "TABLES",
     "TOP_PRODUCTS",
@@ -72,6 +90,9 @@ __all__ = [
     "GoldContract",
     "MadeContract",
     "QuarantineContract",
+    "RollUpContract",
     "SilverContract",
     "Total",
+    "roll_ups_of",
+    "sums_of",
 ]

@@ -1,7 +1,13 @@
 """The clickstream: events as they arrive, by hour, and the five questions asked of them."""
 
 from event_pipeline.contracts.columns import Column
-from event_pipeline.contracts.contract import Bronze, GoldContract, SilverContract, Total
+from event_pipeline.contracts.contract import (
+    Bronze,
+    GoldContract,
+    RollUpContract,
+    SilverContract,
+    Total,
+)
 
 EVENTS = SilverContract(
     asset="silver/events",
@@ -60,6 +66,44 @@ EVENTS = SilverContract(
     personal=("user_id", "session_id", "search_query"),
 )
 
+_ARRIVAL_HOUR = next(c for c in EVENTS.columns if c.name == EVENTS.partition)
+
+EVENT_COUNTS = RollUpContract(
+    asset="silver/event_counts",
+    description="Events of each arrival hour, counted by event hour, kind, product and category.",
+    statement="roll_ups/event_counts.sql",
+    of=EVENTS,
+    partition="arrival_hour",
+    columns=(
+        Column("event_date", "date", "Date of the events, UTC."),
+        Column("event_hour", "int", "Hour of the events, UTC, 0 to 23."),
+        Column("event_type", "string", "Kind of event."),
+        Column("product_id", "string", "Product; null for events without one."),
+        Column("category", "string", "Category; null for events without one."),
+        Column("events", "long", "Events."),
+        Column("units", "long", "Sum of their quantities; null if none has one."),
+        Column("revenue", "decimal(38, 2)", "Sum of their revenue; null if none has any."),
+        _ARRIVAL_HOUR,
+    ),
+    order_by="arrival_hour, event_date, event_hour, event_type, product_id",
+)
+
+EVENT_VISITORS = RollUpContract(
+    asset="silver/event_visitors",
+    description="Distinct users and sessions of each arrival hour, by event date.",
+    statement="roll_ups/event_visitors.sql",
+    of=EVENTS,
+    partition="arrival_hour",
+    columns=(
+        Column("event_date", "date", "Date of the events, UTC."),
+        Column("kind", "string", "user or session."),
+        Column("id", "string", "The user's or session's id."),
+        _ARRIVAL_HOUR,
+    ),
+    order_by="arrival_hour, event_date, kind, id",
+    personal=("id",),
+)
+
 _EVENT_DATE = Column("event_date", "date", "Date of the events, UTC.")
 _EVENT_DAY = Column("event_day", "date", "Date of the events, UTC.")
 
@@ -67,6 +111,8 @@ CONVERSION_FUNNEL = GoldContract(
     asset="gold/conversion_funnel",
     description="How far each product's views go: the 1,000 most viewed of each day.",
     statement="gold/conversion_funnel.sql",
+    rolled="gold/rolled/conversion_funnel.sql",
+    roll_ups=(EVENT_COUNTS,),
     dialect="athena",
     inputs=(EVENTS,),
     partition="event_date",
@@ -105,6 +151,8 @@ HOURLY_REVENUE = GoldContract(
     asset="gold/hourly_revenue",
     description="What was bought in each hour.",
     statement="gold/hourly_revenue.sql",
+    rolled="gold/rolled/hourly_revenue.sql",
+    roll_ups=(EVENT_COUNTS,),
     dialect="athena",
     inputs=(EVENTS,),
     partition="event_date",
@@ -131,6 +179,8 @@ TOP_PRODUCTS = GoldContract(
     asset="gold/top_products",
     description="The ten most viewed products of each day.",
     statement="gold/top_products.sql",
+    rolled="gold/rolled/top_products.sql",
+    roll_ups=(EVENT_COUNTS,),
     dialect="athena",
     inputs=(EVENTS,),
     partition="event_date",
@@ -149,6 +199,8 @@ CATEGORY_PERFORMANCE = GoldContract(
     asset="gold/category_performance",
     description="Every event of each day, by category and kind.",
     statement="gold/category_performance.sql",
+    rolled="gold/rolled/category_performance.sql",
+    roll_ups=(EVENT_COUNTS,),
     dialect="athena",
     inputs=(EVENTS,),
     partition="event_day",
@@ -175,6 +227,8 @@ DAILY_USER_ACTIVITY = GoldContract(
     asset="gold/daily_user_activity",
     description="How many users and sessions each day had, and their events.",
     statement="gold/daily_user_activity.sql",
+    rolled="gold/rolled/daily_user_activity.sql",
+    roll_ups=(EVENT_COUNTS, EVENT_VISITORS),
     dialect="athena",
     inputs=(EVENTS,),
     partition="event_day",

@@ -234,7 +234,7 @@ class MadeContract(Contract):
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
     def _judged_by(self) -> tuple[object, ...]:
-        """Further parts of the contract that decide which rows there are; only Silver has some."""
+        """Further parts of the contract that decide which rows there are."""
         return (), [], (), ""
 
 
@@ -349,6 +349,38 @@ class QuarantineContract(Contract):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RollUpContract(MadeContract):
+    """What Gold needs of each partition of the Silver table `of`, in few rows; made with it.
+
+    Its statement, in Spark's SQL, reads the Silver table and sees one partition of it; the engines
+    add the partition column, which is Silver's. Its rows must merge: what a Gold statement makes of
+    the rows of several partitions is what it would make of all of Silver's rows. The table has the
+    column by whose dates Gold is made.
+    """
+
+    of: SilverContract
+
+    layer = "silver"
+
+    def _mistakes(self) -> Iterator[str]:
+        yield from super()._mistakes()
+        for name in (self.of.partition, self.of.date):
+            yield from self._not_columns("columns: of Silver's", name)
+            if self.types[name] != self.of.types[name]:
+                yield f"columns {name!r}: must be a {self.of.types[name]}, as in {self.of.table}"
+        if self.partition != self.of.partition:
+            yield f"partition {self.partition!r}: must be {self.of.partition}, as in {self.of.table}"
+
+    @property
+    def date(self) -> str:
+        """The column by whose dates Gold is made."""
+        return self.of.date
+
+    def _judged_by(self) -> tuple[object, ...]:
+        return (self.of.version,)
+
+
+@dataclass(frozen=True, kw_only=True)
 class GoldContract(MadeContract):
     """A table that answers a question, made of Silver tables, by event date or day of a drop.
 
@@ -356,6 +388,9 @@ class GoldContract(MadeContract):
     `inputs` are the tables that it is made of, and `totals` what must reconcile with them. `chart`
     is the label and value columns of its chart; None for a table with one row a day, whose numbers
     are the chart. Rows without a value in the column `unattributed` are shown apart.
+
+    `rolled` is a second statement, in the same dialect, that gives the same rows from `roll_ups`.
+    It is used for a date if the roll-ups were made with every Silver partition that has the date.
     """
 
     inputs: tuple[SilverContract, ...]
@@ -363,6 +398,8 @@ class GoldContract(MadeContract):
     totals: tuple[Total, ...] = ()
     chart: tuple[str, str] | None = None
     unattributed: str = ""
+    rolled: str = ""
+    roll_ups: tuple[RollUpContract, ...] = ()
 
     layer = "gold"
     partition_types = ("date",)
@@ -385,6 +422,31 @@ class GoldContract(MadeContract):
             yield from self._not_columns("unattributed", self.unattributed)
         for total in self.totals:
             yield from self._total_mistakes(total)
+        yield from self._roll_up_mistakes()
+
+    def _roll_up_mistakes(self) -> Iterator[str]:
+        if bool(self.rolled) != bool(self.roll_ups):
+            given, absent = ("rolled", "roll_ups") if self.rolled else ("roll_ups", "rolled")
+            yield f"{given}: means nothing without {absent}"
+        if self.rolled and not self.rolled_path.is_file():
+            yield f"rolled {self.rolled!r}: there is no file {self.rolled_path}"
+        for each in self.roll_ups:
+            if (each.of,) != self.inputs:
+                yield f"roll_ups: {each.table} is of {each.of.table}, which must be the only input"
+
+    @property
+    def rolled_path(self) -> Path:
+        """The file of the statement over roll-ups, if there is one."""
+        return SQL / self.rolled
+
+    @cached_property
+    def rolled_sql(self) -> str:
+        """Text of the statement over roll-ups; empty if there is none."""
+        return with_patterns(self.rolled_path.read_text()) if self.rolled else ""
+
+    def _judged_by(self) -> tuple[object, ...]:
+        rolled = ((self.rolled_sql, *(each.version for each in self.roll_ups)),)
+        return (*super()._judged_by(), *(rolled if self.rolled else ()))
 
     def _total_mistakes(self, total: Total) -> Iterator[str]:
         yield from self._not_columns("totals.column", total.column)

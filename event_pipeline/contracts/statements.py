@@ -4,7 +4,7 @@ A contract checks itself when it is made. This check has to parse the SQL, which
 it is done once: when the graph is put together or a command runs an engine.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +14,13 @@ from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import Scope, build_scope
 
-from event_pipeline.contracts.contract import GoldContract, MadeContract, SilverContract
+from event_pipeline.contracts.contract import (
+    Contract,
+    GoldContract,
+    MadeContract,
+    RollUpContract,
+    SilverContract,
+)
 from event_pipeline.contracts.mapping import RAW, mapping_mistakes
 from event_pipeline.errors import ContractError, first_line
 
@@ -40,6 +46,8 @@ def check_statement(contract: MadeContract) -> None:
     if isinstance(contract, SilverContract) and contract.bronze.mapping:
         _check(contract, "mapping", contract.bronze.mapping_path, mapping_mistakes(contract))
     _check(contract, "statement", contract.sql_path, _mistakes(contract))
+    if isinstance(contract, GoldContract) and contract.rolled:
+        _check(contract, "rolled", contract.rolled_path, _rolled_mistakes(contract))
 
 
 def _check(contract: MadeContract, what: str, file: Path, mistakes: Iterator[str]) -> None:
@@ -51,31 +59,60 @@ def _check(contract: MadeContract, what: str, file: Path, mistakes: Iterator[str
 
 
 def _mistakes(contract: MadeContract) -> Iterator[str]:
-    schema: dict[str, object]
     match contract:
         case SilverContract():
-            dialect, schema = "spark", {RAW: dict.fromkeys(contract.source, "string")}
             # The engines add the partition column.
             wanted = {*contract.column_names, REASONS} - {contract.partition}
+            tables = {RAW: dict.fromkeys(contract.source, "string")}
+            query = _parsed(contract.sql, "spark")
+            yield from _shape_mistakes(query)
+            found = yield from _select_mistakes(query, "spark", tables, wanted)
+            yield from _reason_mistakes(found, contract.rules)
+        case RollUpContract():
+            wanted = {*contract.column_names} - {contract.partition}
+            query = _parsed(contract.sql, "spark")
+            yield from _select_mistakes(query, "spark", _types([contract.of]), wanted)
         case GoldContract():
-            dialect = contract.dialect
-            schema = {each.identifier[1]: each.types for each in contract.inputs}
-            wanted = set(contract.column_names)
-        case _:
-            return
-    query = sqlglot.parse_one(contract.sql, read=dialect)
+            query, wanted = _parsed(contract.sql, contract.dialect), set(contract.column_names)
+            yield from _select_mistakes(query, contract.dialect, _types(contract.inputs), wanted)
+
+
+def _rolled_mistakes(contract: GoldContract) -> Iterator[str]:
+    """What is wrong with the statement over roll-ups, and with totals that must add up."""
+    query, wanted = _parsed(contract.rolled_sql, contract.dialect), set(contract.column_names)
+    yield from _select_mistakes(query, contract.dialect, _types(contract.roll_ups), wanted)
+    for total in contract.totals:
+        aggregate = sqlglot.parse_one(total.silver, read="athena")
+        adds_up = isinstance(aggregate, exp.Count | exp.CountIf | exp.Sum)
+        if not adds_up or aggregate.find(exp.Distinct):
+            yield f"totals.silver {total.silver!r}: must be a count or a sum, as these add up"
+
+
+def _types(contracts: Collection[Contract]) -> dict[str, dict[str, str]]:
+    return {each.table: each.types for each in contracts}
+
+
+def _parsed(sql: str, dialect: str) -> exp.Query:
+    query = sqlglot.parse_one(sql, read=dialect)
     if not isinstance(query, exp.Query):
-        yield "statement: must be one SELECT"
-        return
-    if isinstance(contract, SilverContract):
-        yield from _shape_mistakes(query)
-    yield from _table_mistakes(contract, query)
+        raise SqlglotError("must be one SELECT")
+    return query
+
+
+def _select_mistakes(
+    query: exp.Query, dialect: str, tables: Mapping[str, dict[str, str]], wanted: Collection[str]
+) -> Generator[str, None, exp.Expr]:
+    """Mistakes in the tables and columns of a query; returns it with all names resolved.
+
+    `tables` are those that it must read, with their columns' types. `wanted` are the columns that
+    it must give.
+    """
+    yield from _table_mistakes(query, set(tables))
+    schema: dict[str, object] = {name.rpartition(".")[2]: each for name, each in tables.items()}
     # Names are not quoted, since the tables' columns do not depend on case.
     found = qualify(query, schema=schema, dialect=dialect, quote_identifiers=False)
-    names = [name.lower() for name in found.named_selects]
-    yield from _column_mistakes(names, wanted)
-    if isinstance(contract, SilverContract):
-        yield from _reason_mistakes(found, contract.rules)
+    yield from _column_mistakes([name.lower() for name in found.named_selects], wanted)
+    return found
 
 
 def _shape_mistakes(query: exp.Query) -> Iterator[str]:
@@ -87,11 +124,8 @@ def _shape_mistakes(query: exp.Query) -> Iterator[str]:
             yield f"statement: has {name}, and must give one row for each line of raw"
 
 
-def _table_mistakes(contract: MadeContract, query: exp.Query) -> Iterator[str]:
+def _table_mistakes(query: exp.Query, wanted: set[str]) -> Iterator[str]:
     """Tables that are read but are not inputs, and inputs that are not read."""
-    wanted = (
-        {each.table for each in contract.inputs} if isinstance(contract, GoldContract) else {RAW}
-    )
     defined = {each.alias.lower() for each in query.find_all(exp.CTE)}
     read = set()
     for table in query.find_all(exp.Table):
@@ -119,7 +153,7 @@ def _differences(what: str, found: set[str], wanted: set[str], field: str) -> It
         yield f"{field}: {what} {absent[0]} is not in the statement, which has {', '.join(found)}"
 
 
-def _reason_mistakes(query: exp.Query, rules: Collection[str]) -> Iterator[str]:
+def _reason_mistakes(query: exp.Expr, rules: Collection[str]) -> Iterator[str]:
     scope = build_scope(query)
     assert scope is not None
     try:

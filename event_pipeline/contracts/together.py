@@ -4,20 +4,31 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from event_pipeline.contracts.contract import Contract, GoldContract, SilverContract
+from event_pipeline.contracts.contract import (
+    Contract,
+    GoldContract,
+    RollUpContract,
+    SilverContract,
+)
 from event_pipeline.errors import ContractError
 
 
-def check_together(silver: Sequence[SilverContract], gold: Sequence[GoldContract]) -> None:
+def check_together(
+    silver: Sequence[SilverContract],
+    roll_ups: Sequence[RollUpContract],
+    gold: Sequence[GoldContract],
+) -> None:
     """Raises ContractError, in one line, if contracts claim the same thing or miss each other."""
-    for asset, mistake in _mistakes(silver, gold):
+    for asset, mistake in _mistakes(silver, roll_ups, gold):
         raise ContractError(asset, mistake)
 
 
 def _mistakes(
-    silver: Sequence[SilverContract], gold: Sequence[GoldContract]
+    silver: Sequence[SilverContract],
+    roll_ups: Sequence[RollUpContract],
+    gold: Sequence[GoldContract],
 ) -> Iterator[tuple[str, str]]:
-    yield from _same_tables((*silver, *gold))
+    yield from _same_tables((*silver, *roll_ups, *gold))
     for one, other in combinations(silver, 2):
         for mistake in _in_each_others_way(one, other):
             yield other.asset, mistake

@@ -411,12 +411,12 @@ class TestTheStatement:
         ]
         built = build(lab, FILES["users"], FILES["events"], orders)
         assert built.receipt.totals == {
-            "users": ["2", "2"],
-            "total_events": ["2", "2"],
-            "total_orders EUR": ["3", "3"],
-            "total_orders USD": ["3", "3"],
-            "revenue EUR": ["100000.00", "100000.00"],
-            "revenue USD": ["0.30", "0.30"],
+            "users": ("2", "2"),
+            "total_events": ("2", "2"),
+            "total_orders EUR": ("3", "3"),
+            "total_orders USD": ("3", "3"),
+            "revenue EUR": ("100000.00", "100000.00"),
+            "revenue USD": ("0.30", "0.30"),
         }
 
     def test_one_that_multiplies_is_refused_and_publishes_nothing(

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from event_pipeline.build import build_gold, build_silver
 
 from event_pipeline.bronze import manifest_key, object_key
+from event_pipeline.build import build_gold, build_silver
 from event_pipeline.contracts import EVENTS, GOLD, Contract, GoldContract, SilverContract
 from event_pipeline.engines import Transformer
 from event_pipeline.engines.duckdb import DuckDBQuerier, DuckDBTransformer

@@ -8,9 +8,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from event_pipeline.build import build_silver
 from pyiceberg.types import LongType
 
+from event_pipeline.build import build_silver
 from event_pipeline.contracts import EVENTS, TABLES, Column, Contract, SilverContract
 from event_pipeline.contracts.contract import SQL
 from event_pipeline.errors import UsageError

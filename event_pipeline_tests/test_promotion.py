@@ -12,12 +12,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from event_pipeline.build import build_gold, build_silver
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from event_pipeline import report
 from event_pipeline.assets.bronze import BRONZE_EVENTS
+from event_pipeline.build import build_gold, build_silver
 from event_pipeline.contracts import USER_ACTIVITY, GoldContract
 from event_pipeline_tests.dagster_lab import (
     COMMERCE,

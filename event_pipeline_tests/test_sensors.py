@@ -8,9 +8,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from event_pipeline.build import build_silver
 
 from event_pipeline.assets.bronze import BRONZE_EVENTS
+from event_pipeline.build import build_silver
 from event_pipeline.contracts import EVENTS
 from event_pipeline.lake.objects import EMPTY
 from event_pipeline.recorded import recorded_versions

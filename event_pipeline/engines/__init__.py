@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from event_pipeline.contracts import SilverContract
+from event_pipeline.contracts import SilverContract, roll_ups_of, sums_of
 from event_pipeline.jobs import UNKNOWN_MOST
 from event_pipeline.lake.objects import Source
 
@@ -25,7 +25,8 @@ class PartitionRequest:
 
     `value` is what its rows have in the partition column, and `sources` are its Bronze objects.
     `digest` identifies the versions of all those objects. Files of rows go under `rows_prefix`,
-    those of quarantine under `quarantine_prefix`.
+    those of quarantine under `quarantine_prefix`, those of each roll-up (by table) under its own of
+    `roll_up_prefixes`.
     """
 
     key: str
@@ -34,6 +35,19 @@ class PartitionRequest:
     sources: tuple[Source, ...]
     rows_prefix: str
     quarantine_prefix: str
+    roll_up_prefixes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RollUp:
+    """A table to make of a partition's rows: its name, its Spark SQL, and (name, type) pairs.
+
+    The statement reads the Silver table. The engine adds the partition column.
+    """
+
+    table: str
+    statement: str
+    columns: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,9 @@ class TransformRequest:
     If several rows have the same `key` columns, the table keeps the one with the greatest `latest`,
     then with the greatest content, and quarantines the others as `conflict`. Without a key, the
     table keeps one of each set of lines with equal text.
+
+    Of the rows that the table keeps, the `roll_ups` are made, and the aggregates `sums` (Athena
+    SQL) are computed for each date.
     """
 
     dataset: str
@@ -68,6 +85,8 @@ class TransformRequest:
     key: tuple[str, ...]
     latest: str
     partitions: tuple[PartitionRequest, ...]
+    roll_ups: tuple[RollUp, ...] = ()
+    sums: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -93,7 +112,16 @@ class TransformRequest:
             key=contract.key,
             latest=contract.latest,
             partitions=partitions,
+            roll_ups=tuple(
+                RollUp(each.table, each.sql, each.typed_columns) for each in roll_ups_of(contract)
+            ),
+            sums=sums_of(contract),
         )
+
+    @property
+    def table(self) -> str:
+        """The table's name in SQL."""
+        return self.dataset.replace("/", ".")
 
     @property
     def is_nested(self) -> bool:
@@ -127,7 +155,9 @@ class PartitionReport:
     that a mapping leaves out.
 
     `rejected` counts lines by reason, `event_dates` rows by date (YYYY-MM-DD), and `unknown` lines
-    by field that the contract does not know. `bytes` is the size of the Bronze objects. `run` is
+    by field that the contract does not know. `sums` has, by date, the value of each aggregate that
+    was asked for, as text; null if it has none. `roll_up_files` are the files of each roll-up, by
+    table. `bytes` is the size of the Bronze objects. `run` is
     what a remote engine says about its run. If `error` is set, the partition was not made.
     """
 
@@ -143,6 +173,8 @@ class PartitionReport:
     unknown: dict[str, int] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
     quarantine_files: list[str] = field(default_factory=list)
+    roll_up_files: dict[str, list[str]] = field(default_factory=dict)
+    sums: dict[str, dict[str, str | None]] = field(default_factory=dict)
     bytes: int = 0
     seconds: float = 0.0
     run: dict[str, Any] = field(default_factory=dict)

@@ -84,7 +84,7 @@ class _Making:
 
         rows = self._write_rows(choice, staged)
         quarantine = self._write_quarantine(exact.lines, choice, bronze)
-        event_dates = self._event_dates(rows)
+        event_dates, sums = self._by_date(rows)
         by_reasons = dict(map(tuple, quarantine.groupBy("reasons").count().collect()))
         rejected = _each_reason(by_reasons)
         row_count = sum(event_dates.values())
@@ -102,6 +102,8 @@ class _Making:
             "unknown": _unknown_fields(staged, exact),
             "files": sorted(map(plain_path, rows.inputFiles())),
             "quarantine_files": sorted(map(plain_path, quarantine.inputFiles())),
+            "roll_up_files": dict(self._roll_up(rows)),
+            "sums": sums,
             "bytes": sum(source["bytes"] for source in self.partition["sources"]),
         }
 
@@ -208,12 +210,34 @@ class _Making:
             self.work.spark, rows, self.partition["quarantine_prefix"], self._files
         )
 
-    def _event_dates(self, rows: DataFrame) -> dict[str, int]:
-        """How many rows each date has."""
-        column = self.request["date_column"]
-        date = F.date_format(column, "yyyy-MM-dd").alias("date")
-        dates = rows.groupBy(column).count().select(date, "count")
-        return dict(sorted(map(tuple, dates.collect())))
+    def _by_date(self, rows: DataFrame) -> tuple[dict[str, int], dict[str, dict[str, str | None]]]:
+        """How many rows each date has, and the values of the sums that are asked for."""
+        column, sums = self.request["date_column"], self.request["sums"]
+        aggregates = [F.expr(f"CAST({sql} AS STRING)") for sql in sums.values()]
+        counted = rows.groupBy(column).agg(F.count("*"), *aggregates)
+        # As text: Python's dates end with the year 9999.
+        day = F.date_format(column, "yyyy-MM-dd")
+        found = sorted(map(tuple, counted.withColumn(column, day).collect()))
+        event_dates = {date: count for date, count, *_ in found}
+        if not sums:
+            return event_dates, {}
+        return event_dates, {date: dict(zip(sums, values)) for date, _, *values in found}
+
+    def _roll_up(self, rows: DataFrame) -> Iterator[tuple[str, list[str]]]:
+        """Makes each roll-up of the rows; returns its table and files."""
+        spark, value = self.work.spark, F.lit(self.partition["value"])
+        rows.createOrReplaceTempView(self.request["view"])
+        for each in self.request["roll_ups"]:
+            made = spark.sql(each["statement"])
+            typed = (
+                (value if name == self.request["partition_column"] else F.col(name))
+                .cast(kind)
+                .alias(name)
+                for name, kind in each["columns"]
+            )
+            to = self.partition["roll_up_prefixes"][each["table"]]
+            written = write_parquet(spark, made.select(*typed), to, files=1)
+            yield each["table"], sorted(map(plain_path, written.inputFiles()))
 
 
 def _each_reason(by_reasons: dict[str, int]) -> dict[str, int]:

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from event_pipeline.build import build_gold, build_silver
-
 from event_pipeline.contracts import USER_ACTIVITY
 from event_pipeline.ingest.drops import FILES, file_key
 from event_pipeline.ingest.handler import FolderStore

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 import duckdb
-from event_pipeline.build import build_silver
 
+from event_pipeline.build import build_silver
 from event_pipeline.contracts import EVENTS
 from event_pipeline.resources import resources
 from event_pipeline.settings import Settings

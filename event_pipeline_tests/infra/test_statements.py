@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 import sqlglot
-from event_pipeline.build import totals as reconciliation
 from trino_sql_validator import validate
 
+from event_pipeline.build import totals as reconciliation
 from event_pipeline.contracts import GOLD, TABLES, Contract, MadeContract
 from event_pipeline.engines import Querier
 from event_pipeline.engines.athena import AthenaQuerier

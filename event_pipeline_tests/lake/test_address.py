@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from event_pipeline.build import gold_digest
 
+from event_pipeline.build import gold_digest
 from event_pipeline.contracts import EVENTS, HOURLY_REVENUE, TABLES
 from event_pipeline.lake import folder
 from event_pipeline.lake.salvage import make_table

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from dagster_pyspark import LazyPySparkResource
-from event_pipeline.build import Built
 
+from event_pipeline.build import Built
 from event_pipeline.contracts import EVENTS, USER_ACTIVITY, Contract, SilverContract
 from event_pipeline.engines.spark import SparkTransformer, local_spark
 from event_pipeline.partitions import HOURLY

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from event_pipeline.contracts import SilverContract
+from event_pipeline.contracts import RollUpContract, SilverContract
 from event_pipeline.engines import Querier, QueryReport
 from event_pipeline.engines.duckdb.athena import Translation, translated
 from event_pipeline.engines.duckdb.session import (
@@ -71,7 +71,7 @@ def _tables(
         files: list[str] = []
         for contract in query.tables:
             where = None
-            if day and isinstance(contract, SilverContract):
+            if day and isinstance(contract, SilverContract | RollUpContract):
                 where = f"{contract.date} = '{day}'"
             live = querier.lake.scan(contract, where)
             make_view(connection, contract, live)

@@ -34,6 +34,7 @@ from event_pipeline.engines.duckdb.repeats import drop_conflicts, drop_duplicate
 from event_pipeline.engines.duckdb.session import (
     connect,
     copy,
+    literal,
     make_view,
     parquet,
     scalar,
@@ -88,8 +89,9 @@ class DuckDBTransformer(Transformer):
                     raise
                 # Some object is not UTF-8 lines of one record each. To find out which one, and how
                 # much of it can be read, is slow: so it is done only now.
-                _empty(partition.rows_prefix)
-                _empty(partition.quarantine_prefix)
+                prefixes = partition.roll_up_prefixes.values()
+                for prefix in (partition.rows_prefix, partition.quarantine_prefix, *prefixes):
+                    _empty(prefix)
                 return self._attempt(request, partition, every, folder)
 
     def _attempt(
@@ -117,7 +119,8 @@ class DuckDBTransformer(Transformer):
             report.duplicates = written - report.rows - (collected.quarantine.rows - refused)
             report.records = len(unreadable) + records if request.each else report.lines
             report.files = sorted(map(str, Path(partition.rows_prefix).glob("*.parquet")))
-            report.event_dates = _event_dates(connection, request, report.files)
+            report.event_dates, report.sums = _by_date(connection, request, report.files)
+            report.roll_up_files = _roll_up(connection, request, partition, report.files)
         report.quarantined, report.skipped = collected.quarantine.rows, collected.skipped
         report.rejected = dict(sorted(collected.reasons.items()))
         report.unknown = most_frequent(collected.unknown)
@@ -171,14 +174,44 @@ def _count_lines(
     )
 
 
-def _event_dates(
+def _by_date(
     connection: duckdb.DuckDBPyConnection, request: TransformRequest, files: list[str]
-) -> dict[str, int]:
-    counts = connection.execute(
-        f"SELECT strftime(day, '%Y-%m-%d'), rows FROM (SELECT \"{request.date_column}\" AS day,"
-        f" count(*) AS rows FROM {parquet(files)} GROUP BY ALL) ORDER BY ALL"
-    )
-    return {str(day): int(rows) for day, rows in counts.fetchall()}
+) -> tuple[dict[str, int], dict[str, dict[str, str | None]]]:
+    """How many rows each date has, and the values of the request's sums."""
+    aggregates = [sqlglot.transpile(sql, "athena", "duckdb")[0] for sql in request.sums]
+    columns = "".join(f", CAST({aggregate} AS VARCHAR)" for aggregate in aggregates)
+    found = connection.execute(
+        f"SELECT strftime(\"{request.date_column}\", '%Y-%m-%d') AS day, count(*){columns}"
+        f" FROM {parquet(files)} GROUP BY day ORDER BY day"
+    ).fetchall()
+    rows = {str(day): int(count) for day, count, *_ in found}
+    sums = {str(day): dict(zip(request.sums, values, strict=True)) for day, _, *values in found}
+    return rows, sums if request.sums else {}
+
+
+def _roll_up(
+    connection: duckdb.DuckDBPyConnection,
+    request: TransformRequest,
+    partition: PartitionRequest,
+    files: list[str],
+) -> dict[str, list[str]]:
+    """Makes the roll-ups of a partition's rows, one file each."""
+    if not request.roll_ups:
+        return {}
+    schema, name = request.table.split(".")
+    connection.execute(f'CREATE SCHEMA "{schema}"')
+    connection.execute(f'CREATE VIEW "{schema}"."{name}" AS SELECT * FROM {parquet(files)}')
+    made, value = {}, literal(partition.value)
+    for each in request.roll_ups:
+        path = f"{partition.roll_up_prefixes[each.table]}/rows.parquet"
+        typed = ", ".join(
+            f'CAST({value if n == request.partition_column else f"{n}"} AS {kind}) AS "{n}"'
+            for n, kind in each.columns
+        )
+        query = sqlglot.transpile(each.statement, "spark", "duckdb")[0]
+        copy(connection, f"SELECT {typed} FROM ({query})", path)
+        made[each.table] = [path]
+    return made
 
 
 def _empty(folder: str) -> None:

@@ -36,7 +36,7 @@ class GlueTransformer(Transformer):
         partitions = {each["key"]: each for each in document["partitions"]}
         shared = _digest(document, without={"partitions"})
         # Every attempt writes to other prefixes; they do not make it other work.
-        prefixes = {"rows_prefix", "quarantine_prefix"}
+        prefixes = {"rows_prefix", "quarantine_prefix", "roll_up_prefixes"}
         work = {
             key: Work(f"{request.dataset}/{key}", shared + _digest(each, without=prefixes))
             for key, each in partitions.items()

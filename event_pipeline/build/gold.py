@@ -65,9 +65,9 @@ class _Builder:
         contract, lake = self.contract, self.lake
         digest = gold_digest(contract, lake, day)
         receipt = lake.receipt(contract, live) if live else None
-        if live and receipt and receipt.made_of == (digest, contract.version):
-            if not lake.broken(contract, {day: live}):
-                return Built(day, "unchanged", receipt)
+        is_current = receipt and receipt.made_of == (digest, contract.version)
+        if live and receipt and is_current and not lake.broken(contract, {day: live}):
+            return Built(day, "unchanged", receipt)
         if missing := self._missing(day):
             return Failed(day, f"incomplete: {', '.join(missing)} of {day} not built")
         for _ in range(READS_MOST):

@@ -10,7 +10,15 @@ from rich.console import Console
 from event_pipeline import report, runs
 from event_pipeline.assets.keys import asset_key
 from event_pipeline.build import Built, Failed, build_gold, build_silver
-from event_pipeline.contracts import GOLD, SILVER, TABLES, Contract, GoldContract, SilverContract
+from event_pipeline.contracts import (
+    GOLD,
+    SILVER,
+    TABLES,
+    Contract,
+    GoldContract,
+    SilverContract,
+    roll_ups_of,
+)
 from event_pipeline.dagster_internals import make_new_run_id
 from event_pipeline.engines import Querier, Transformer
 from event_pipeline.home import open_instance
@@ -53,10 +61,11 @@ class _Repair:
                 yield f"{each}: made anew of what can be read"
             found = damages(self.lake, deep=verify)
         for contract in SILVER:
-            tables = (contract.table, contract.quarantine.table)
+            made = (contract, contract.quarantine, *roll_ups_of(contract))
+            tables = [each.table for each in made]
             yield from self._silver(contract, [each for each in found if each.table in tables])
-        for made in GOLD:
-            yield from self._gold(made, [each for each in found if each.table == made.table])
+        for gold in GOLD:
+            yield from self._gold(gold, [each for each in found if each.table == gold.table])
 
     def _silver(self, contract: SilverContract, found: list[Damage]) -> Iterator[str]:
         keys = sorted({each.partition for each in found if each.partition})

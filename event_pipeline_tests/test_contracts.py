@@ -459,12 +459,12 @@ def clashes() -> Iterator[Any]:
 )
 def test_contracts_that_are_in_each_others_way(silver: list[SilverContract], said: str) -> None:
     with pytest.raises(ContractError, match=said):
-        check_together(silver, ())
+        check_together(silver, (), ())
 
 
 def test_gold_of_a_table_that_nothing_makes() -> None:
     with pytest.raises(ContractError, match=r"inputs: silver\.events is not among SILVER"):
-        check_together([COMMERCE_USERS], [CATEGORY_PERFORMANCE])
+        check_together([COMMERCE_USERS], [], [CATEGORY_PERFORMANCE])
 
 
 def test_a_statement_names_only_patterns_that_there_are(tmp_path: Path) -> None:

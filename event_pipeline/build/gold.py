@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 from event_pipeline.build.outcomes import Built, Failed
 from event_pipeline.build.totals import reconcile
-from event_pipeline.contracts import GoldContract, SilverContract
+from event_pipeline.contracts import GoldContract, RollUpContract, SilverContract
 from event_pipeline.digests import short_digest
 from event_pipeline.engines import DeriveRequest, Querier, QueryReport, Transformer
 from event_pipeline.errors import LakeError, QueryError
 from event_pipeline.lake.receipts import GoldReceipt
+from event_pipeline.lake.run_folder import RunFolder
 from event_pipeline.lake.tables import Lake, Live, PublishError
 
+# Tables whose rows have a date by which Gold is made.
+Dated = SilverContract | RollUpContract
 # How often a date is read at most: it is read again if its Silver rows changed while it was read.
 READS_MOST = 3
 
@@ -43,15 +46,39 @@ def gold_digest(contract: GoldContract, lake: Lake, day: str) -> str:
     address = lake.address
     files = [
         path.removeprefix(f"{address}/")
-        for each in _files(contract, lake, day).values()
+        for each in _files(contract.inputs, lake, day).values()
         for path in each
     ]
     return short_digest("\n".join(files))
 
 
-def _files(contract: GoldContract, lake: Lake, day: str) -> dict[str, list[str]]:
-    """Name of each input in SQL -> its live files that may hold rows of a date."""
-    return {each.table: lake.scan(each, f"{each.date} = '{day}'") for each in contract.inputs}
+def are_rolled_up(contract: GoldContract, lake: Lake, day: str) -> bool:
+    """Whether a Gold date can be made from roll-ups: they were made with just these Silver rows.
+
+    They were not, if Silver was built before there were roll-ups, if their statement has changed
+    since, or if a process died between the publishing of the one and the other.
+    """
+    if not contract.roll_ups:
+        return False
+    silver = {(each.partition, each.id) for each in _runs(contract.inputs[0], lake, day)}
+    for each in contract.roll_ups:
+        runs = _runs(each, lake, day)
+        if {(run.partition, run.id) for run in runs} != silver:
+            return False
+        if any(run.version != each.version for run in runs):
+            return False
+    return True
+
+
+def _runs(contract: Dated, lake: Lake, day: str) -> set[RunFolder]:
+    """The folders of the runs whose files may hold rows of a date."""
+    paths = lake.scan(contract, f"{contract.date} = '{day}'")
+    return {RunFolder.of(path.rpartition("/")[0]) for path in paths}
+
+
+def _files(contracts: Sequence[Dated], lake: Lake, day: str) -> dict[str, list[str]]:
+    """Name of each table in SQL -> its live files that may hold rows of a date."""
+    return {each.table: lake.scan(each, f"{each.date} = '{day}'") for each in contracts}
 
 
 @dataclass(frozen=True)
@@ -103,11 +130,13 @@ class _Builder:
         contract = self.contract
         prefix = self.lake.new_prefix(contract, day, digest, contract.version)
         where = (contract.partition, day)
+        is_rolled = are_rolled_up(contract, self.lake, day)
+        sql = contract.rolled_sql if is_rolled else contract.sql
         if contract.dialect == "athena":
-            return self.querier.unload(contract.sql, contract.typed_columns, where, prefix, digest)
-        inputs = _files(contract, self.lake, day)
+            return self.querier.unload(sql, contract.typed_columns, where, prefix, digest)
+        inputs = _files(contract.roll_ups if is_rolled else contract.inputs, self.lake, day)
         return self.transformer.derive(
-            DeriveRequest(contract.sql, inputs, contract.typed_columns, where, prefix)
+            DeriveRequest(sql, inputs, contract.typed_columns, where, prefix)
         )
 
     def _missing(self, day: str) -> list[str]:
@@ -119,7 +148,7 @@ class _Builder:
         missing = [each for each in contract.awaited if not self._has_objects(each, day)]
         if not missing:
             return []
-        files = _files(contract, self.lake, day)
+        files = _files(contract.inputs, self.lake, day)
         rows = any(files[each.table] for each in contract.inputs if each not in contract.awaited)
         is_there = rows or len(missing) < len(contract.awaited)
         return [each.asset for each in missing] if is_there else []

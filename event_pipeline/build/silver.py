@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 from event_pipeline.build.outcomes import Built, Failed
-from event_pipeline.contracts import SilverContract
+from event_pipeline.contracts import SilverContract, roll_ups_of
 from event_pipeline.engines import PartitionReport, PartitionRequest, Transformer, TransformRequest
 from event_pipeline.errors import LakeError
 from event_pipeline.lake.objects import Listing, Objects, Source
 from event_pipeline.lake.receipts import SilverReceipt
+from event_pipeline.lake.run_folder import RunFolder
 from event_pipeline.lake.tables import Lake, PublishError
 from event_pipeline.lake.uploads import in_one_line
 from event_pipeline.partitions import HOUR
@@ -25,7 +26,7 @@ def build_silver(
     recorded: Mapping[str, str],
     redelivery_hours: int,
 ) -> Iterator[Built[SilverReceipt] | Failed]:
-    """Builds partitions of a Silver table and of its quarantine, one result each.
+    """Builds partitions of a Silver table, of its quarantine and its roll-ups, one result each.
 
     `recorded` is the digest that Dagster has on record for each partition. It decides which dates
     are reported as touched, so that none is lost if a process died right after a publish. Objects
@@ -75,16 +76,19 @@ def _as_it_is(
     """The receipts of the partitions that are whole, and those of all that are live, by key.
 
     A partition is whole if its files are intact and its quarantine was made of the same: after two
-    writers at once, or a rollback, the quarantine may be that of another build.
+    writers at once, or a rollback, the quarantine may be that of another build. It need not have
+    roll-ups, which only make Gold faster.
     """
     quarantine = contract.quarantine
-    for each in (contract, quarantine):
+    for each in (contract, quarantine, *roll_ups_of(contract)):
         lake.table(each)  # mends the table if it cannot be read
     live, kept = lake.live(contract, set(keys)), lake.live(quarantine, set(keys))
     receipts = {
         key: receipt for key, found in live.items() if (receipt := lake.receipt(contract, found))
     }
     broken = {*lake.broken(contract, live), *lake.broken(quarantine, kept)}
+    for each in roll_ups_of(contract):
+        broken |= lake.broken(each, lake.live(each, set(keys))).keys()
     whole = {}
     for key, receipt in receipts.items():
         other = lake.receipt(quarantine, kept[key]) if key in kept else None
@@ -99,17 +103,26 @@ def _requests(
     sources: Mapping[str, tuple[Source, ...]],
     lake: Lake,
 ) -> tuple[PartitionRequest, ...]:
-    return tuple(
-        PartitionRequest(
-            key,
-            contract.cadence.value(key),
-            listing.digest,
-            sources[key],
-            lake.new_prefix(contract, key, listing.digest, contract.version),
-            lake.new_prefix(contract.quarantine, key, listing.digest, contract.version),
+    found = []
+    for key, listing in pending.items():
+        rows = lake.new_prefix(contract, key, listing.digest, contract.version)
+        # Roll-ups bear the run of their rows: they count for these rows only.
+        run = RunFolder.of(rows).id
+        found.append(
+            PartitionRequest(
+                key,
+                contract.cadence.value(key),
+                listing.digest,
+                sources[key],
+                rows,
+                lake.new_prefix(contract.quarantine, key, listing.digest, contract.version),
+                {
+                    each.table: lake.new_prefix(each, key, listing.digest, each.version, run)
+                    for each in roll_ups_of(contract)
+                },
+            )
         )
-        for key, listing in pending.items()
-    )
+    return tuple(found)
 
 
 def _audit(report: PartitionReport, before: Listing, after: Listing) -> str | None:
@@ -130,6 +143,8 @@ def _published(
     try:
         # Silver last: its digest shows if a publish was only half done and must be repeated.
         lake.publish(contract.quarantine, key, report.quarantine_files, receipt)
+        for each in roll_ups_of(contract):
+            lake.publish(each, key, report.roll_up_files[each.table], receipt)
         lake.publish(contract, key, report.files, receipt)
     except (PublishError, OSError, ValueError) as error:
         return Failed(key, f"not published: {error}")

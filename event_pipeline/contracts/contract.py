@@ -369,7 +369,8 @@ class RollUpContract(MadeContract):
             if self.types[name] != self.of.types[name]:
                 yield f"columns {name!r}: must be a {self.of.types[name]}, as in {self.of.table}"
         if self.partition != self.of.partition:
-            yield f"partition {self.partition!r}: must be {self.of.partition}, as in {self.of.table}"
+            own = f"{self.of.partition}, as in {self.of.table}"
+            yield f"partition {self.partition!r}: must be {own}"
 
     @property
     def date(self) -> str:

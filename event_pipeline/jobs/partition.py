@@ -221,7 +221,9 @@ class _Making:
         event_dates = {date: count for date, count, *_ in found}
         if not sums:
             return event_dates, {}
-        return event_dates, {date: dict(zip(sums, values)) for date, _, *values in found}
+        return event_dates, {
+            date: dict(zip(sums, values, strict=True)) for date, _, *values in found
+        }
 
     def _roll_up(self, rows: DataFrame) -> Iterator[tuple[str, list[str]]]:
         """Makes each roll-up of the rows; returns its table and files."""

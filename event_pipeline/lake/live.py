@@ -11,6 +11,7 @@ from pyiceberg.table.snapshots import Snapshot
 
 from event_pipeline.contracts import Contract
 from event_pipeline.lake.folder_io import NEW, OLD
+from event_pipeline.lake.run_folder import RunFolder
 from event_pipeline.lake.salvage import files_of, moved_file
 from event_pipeline.lake.values import key_of, partition_filter
 
@@ -39,18 +40,22 @@ class Live:
     @property
     def digest(self) -> str:
         """Digest of the input that the files were made of, as the name of their folder says it."""
-        return self.run.partition("-")[0]
+        return self.folder.digest
 
     @property
     def version(self) -> str:
         """Version of the contract that made the files; empty if their folder does not say it."""
-        _, *version, _ = self.run.split("-")
-        return "-".join(version)
+        return self.folder.version
 
     @property
     def run(self) -> str:
         """Name of the run's folder, which no other run has."""
-        return self.prefix.rsplit("/", 1)[-1]
+        return self.folder.name
+
+    @property
+    def folder(self) -> RunFolder:
+        """What the name of the run's folder says."""
+        return RunFolder.of(self.prefix)
 
 
 def live_in(

@@ -55,7 +55,8 @@ class SilverReceipt(Receipt):
     if unknown) by key. `deviations` are the objects that were not what their producers wrote,
     `foreign` the keys of objects that nothing reads. `touched` are the event dates whose Gold this
     build may change. `redelivered` names, by key of an object, one in another partition with the
-    same content.
+    same content. `sums` has, by event date, the value of each aggregate that Gold promises, as
+    text; it is empty if the table has no roll-ups.
     """
 
     records: int | None = None  # unknown in receipts of before feeds
@@ -72,6 +73,7 @@ class SilverReceipt(Receipt):
     foreign: tuple[str, ...] = ()
     touched: tuple[str, ...]
     redelivered: dict[str, str] = Field(default_factory=dict)
+    sums: dict[str, dict[str, str | None]] = Field(default_factory=dict)
 
 
 class GoldReceipt(Receipt):

@@ -11,7 +11,6 @@ readers see, whatever is killed, rolled back or expired.
 
 import random
 import time
-import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -53,6 +52,7 @@ from event_pipeline.lake.receipts import (
     scalars,
     write_receipt,
 )
+from event_pipeline.lake.run_folder import RunFolder
 from event_pipeline.lake.salvage import salvage
 from event_pipeline.lake.stored import (
     Stored,
@@ -192,15 +192,17 @@ class Lake(dg.ConfigurableResource[Any]):
         check_columns(table, contract)
         return table
 
-    def new_prefix(self, contract: Contract, key: str, digest: str, version: str = "") -> str:
+    def new_prefix(
+        self, contract: Contract, key: str, digest: str, version: str = "", run: str = ""
+    ) -> str:
         """A fresh folder for one run's files of one partition.
 
-        Its name contains the digest of the input, and the contract's version if that is given.
+        Its name contains the digest of the input, the contract's version if that is given, and the
+        id of the run: by default a new one.
         """
-        partition = key.replace(":", "")
-        run = "-".join(filter(None, (digest, version, uuid.uuid4().hex[:8])))
         self.open()  # adopts a lake from elsewhere, which gives it its own address
-        prefix = f"{self.address}/{contract.asset}/data/{partition}/{run}"
+        path = f"{self.address}/{contract.asset}"
+        prefix = RunFolder.new(key, digest, version, run).under(path)
         if not self._in_glue:
             with folder.writing(self.root):
                 Path(prefix).mkdir(parents=True)
@@ -284,7 +286,17 @@ class Lake(dg.ConfigurableResource[Any]):
         None if the receipt is lost or unreadable; nobody knows then what the partition was made of.
         Raises LakeError if a later version of the program wrote it.
         """
-        return read_receipt(self._io, live.prefix, receipt_of(contract))
+        return self.receipt_in(contract, live.prefix)
+
+    @overload
+    def receipt_in(
+        self, contract: SilverContract | QuarantineContract, folder: str
+    ) -> SilverReceipt | None: ...
+    @overload
+    def receipt_in(self, contract: Contract, folder: str) -> Receipt | None: ...
+    def receipt_in(self, contract: Contract, folder: str) -> Receipt | None:
+        """The receipt in the folder of a run. Raises what `receipt` raises."""
+        return read_receipt(self._io, folder, receipt_of(contract))
 
     def scan(self, contract: Contract, row_filter: str | None = None) -> list[str]:
         """Paths of the live files that may hold rows that the filter admits, sorted.

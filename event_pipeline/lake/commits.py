@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
-from pyiceberg.table import Table
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.typedef import Record
 
 from event_pipeline.contracts import Contract
@@ -44,6 +45,23 @@ def data_file(table: Table, path: str, contract: Contract, key: str) -> DataFile
     )
 
 
+class _Transaction(Transaction):
+    """A transaction that works out its metadata once for each update.
+
+    PyIceberg copies all of it, with every kept snapshot, each time that it looks at a part: some
+    twenty times in a commit.
+    """
+
+    _seen: tuple[int, TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        """The metadata with the updates so far."""
+        if self._seen is None or self._seen[0] != len(self._updates):
+            self._seen = (len(self._updates), super().table_metadata)
+        return self._seen[1]
+
+
 def replace_files(
     table: Table, old: Iterable[DataFile], new: Iterable[DataFile], summary: dict[str, str]
 ) -> None:
@@ -53,7 +71,7 @@ def replace_files(
     Raises CommitFailedException or ValidationException if another writer was faster.
     """
     old = list(old)
-    with table.transaction() as transaction:
+    with _Transaction(table) as transaction:
         update = transaction.update_snapshot(snapshot_properties=summary)
         # merge_append keeps the number of manifests small; overwrite replaces exact files.
         with update.overwrite() if old else update.merge_append() as producer:

@@ -15,10 +15,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, cast, overload
 
 import dagster as dg
 import pyarrow as pa
+from cachetools import LRUCache
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
 from pyiceberg.expressions import AlwaysTrue
@@ -68,6 +70,12 @@ if TYPE_CHECKING:
 __all__ = ["Lake", "Live", "PublishError"]
 
 COMMIT_ATTEMPTS = 30
+
+
+# The paths of scans, by metadata file and filter. A state of a table never changes, and a refresh of
+# Gold asks for the same few scans again and again.
+_plans: LRUCache[tuple[Any, ...], list[str]] = LRUCache(200)
+_planning = Lock()
 
 
 class PublishError(RuntimeError):
@@ -309,14 +317,20 @@ class Lake(dg.ConfigurableResource[Any]):
         if why := flaw_of(table):
             raise DamagedError(contract.table, why)
         old, new = table.io.properties.get(OLD, ""), table.io.properties.get(NEW, "")
-        scan = table.scan(row_filter or AlwaysTrue())
+        key = (table.metadata_location, row_filter, old, new)
+        with _planning:
+            if key in _plans:
+                return list(_plans[key])
         try:
-            tasks = list(scan.plan_files())
+            tasks = list(table.scan(row_filter or AlwaysTrue()).plan_files())
         except Exception:
             if why := flaw_of(table, deep=True):
                 raise DamagedError(contract.table, why) from None
             raise
-        return sorted(moved(task.file.file_path, old, new) for task in tasks)
+        paths = sorted(moved(task.file.file_path, old, new) for task in tasks)
+        with _planning:
+            _plans[key] = paths
+        return list(paths)
 
     def read(
         self,

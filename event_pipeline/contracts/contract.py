@@ -392,6 +392,7 @@ class GoldContract(MadeContract):
 
     `rolled` is a second statement, in the same dialect, that gives the same rows from `roll_ups`.
     It is used for a date if the roll-ups were made with every Silver partition that has the date.
+    What the table holds is said by `statement` alone, and so the fingerprint is of that.
     """
 
     inputs: tuple[SilverContract, ...]
@@ -444,10 +445,6 @@ class GoldContract(MadeContract):
     def rolled_sql(self) -> str:
         """Text of the statement over roll-ups; empty if there is none."""
         return with_patterns(self.rolled_path.read_text()) if self.rolled else ""
-
-    def _judged_by(self) -> tuple[object, ...]:
-        rolled = ((self.rolled_sql, *(each.version for each in self.roll_ups)),)
-        return (*super()._judged_by(), *(rolled if self.rolled else ()))
 
     def _total_mistakes(self, total: Total) -> Iterator[str]:
         yield from self._not_columns("totals.column", total.column)

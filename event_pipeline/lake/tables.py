@@ -72,8 +72,8 @@ __all__ = ["Lake", "Live", "PublishError"]
 COMMIT_ATTEMPTS = 30
 
 
-# The paths of scans, by metadata file and filter. A state of a table never changes, and a refresh of
-# Gold asks for the same few scans again and again.
+# The paths of scans, by metadata file and filter. A state of a table never changes, and a refresh
+# of Gold asks for the same few scans again and again.
 _plans: LRUCache[tuple[Any, ...], list[str]] = LRUCache(200)
 _planning = Lock()
 

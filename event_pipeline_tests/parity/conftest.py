@@ -11,7 +11,7 @@ import pytest
 from dagster_pyspark import LazyPySparkResource
 
 from event_pipeline.build import Built
-from event_pipeline.contracts import EVENTS, USER_ACTIVITY, Contract, SilverContract
+from event_pipeline.contracts import EVENTS, USER_ACTIVITY, Contract, SilverContract, roll_ups_of
 from event_pipeline.engines.spark import SparkTransformer, local_spark
 from event_pipeline.partitions import HOURLY
 from event_pipeline_tests.conftest import DROP, HOUR, Lab, Row
@@ -141,7 +141,7 @@ class Pair:
     @staticmethod
     def _made(lab: Lab, contract: SilverContract, key: str) -> Outcome:
         built = lab.build(key)[0] if contract == EVENTS else lab.build_drop(contract, key)
-        return _outcome(lab, built, contract, contract.quarantine)
+        return _outcome(lab, built, contract, contract.quarantine, *roll_ups_of(contract))
 
 
 def _outcome(lab: Lab, built: Any, *contracts: Contract) -> Outcome:

@@ -313,7 +313,7 @@ def test_a_deleted_hour_is_an_empty_partition_and_takes_its_gold_along(lab: Lab)
         lab.gold(contract, *first.receipt.touched)
     lab.delete()
     (second,) = lab.build(recorded={HOUR: first.receipt.digest})
-    assert second.receipt.touched == first.receipt.touched == ["2026-01-01"]
+    assert second.receipt.touched == first.receipt.touched == ("2026-01-01",)
     for contract in GOLD_OF_EVENTS:
         (built,) = lab.gold(contract, "2026-01-01")
         assert (built.status, built.receipt.rows) == ("published", 0)
@@ -523,7 +523,7 @@ def test_touched_dates_survive_a_process_that_died_after_its_publish(lab: Lab) -
     lab.build(recorded={HOUR: recorded.receipt.digest})  # ...and is never on record
     lab.deliver(jsonl([json.dumps({**usual, "timestamp": "2025-12-26T00:00:00Z"})]))
     (built,) = lab.build(recorded={HOUR: recorded.receipt.digest})
-    assert built.receipt.touched == ["2025-12-24", "2025-12-25", "2025-12-26"]
+    assert built.receipt.touched == ("2025-12-24", "2025-12-25", "2025-12-26")
     (again,) = lab.build()
     assert (again.status, again.receipt.touched) == ("unchanged", built.receipt.touched)
 

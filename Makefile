@@ -66,6 +66,10 @@ test-ui: setup ## The tests in headless Chromium (Debian's package chromium)
 bench: setup ## Speed beside a floor, in one run; writes build/bench.json
 	@$(BIN)/python -m event_pipeline_tests.benchmarks.run
 
+.PHONY: bench-day
+bench-day: setup ## A day of 180 million events, slot by slot; adds to build/bench.json
+	@$(BIN)/python -m event_pipeline_tests.benchmarks.day
+
 .PHONY: lock
 lock: setup ## Locks the dependencies of pyproject.toml anew
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --python-version 3.11 --all-extras --no-strip-extras \

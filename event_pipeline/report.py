@@ -15,6 +15,7 @@ from event_pipeline.build import Built
 from event_pipeline.contracts import SILVER, Contract, GoldContract, SilverContract
 from event_pipeline.lake.objects import Listing
 from event_pipeline.lake.receipts import GoldReceipt, SilverReceipt
+from event_pipeline.lake.run_folder import RunFolder
 from event_pipeline.lake.tables import Lake
 from event_pipeline.settings import Settings, get_settings
 
@@ -299,11 +300,12 @@ def _doubtful_inputs(
     for each in contract.inputs:
         if each.bronze is None:
             continue
-        files = set(lake.scan(each, f"{each.date} = '{day}'"))
-        for key, live in lake.live(each).items():
-            receipt = lake.receipt(each, live) if files.intersection(live.paths) else None
+        files = lake.scan(each, f"{each.date} = '{day}'")
+        for folder in sorted({path.rpartition("/")[0] for path in files}):
+            receipt = lake.receipt_in(each, folder)
             light = trust.worst(receipt, settings) if receipt else None
             if light and light.level is trust.Level.FAIL:
+                key = RunFolder.of(folder).key(each.cadence)
                 doubtful.append({"table": each.table, "partition": key, "why": light.why})
     return doubtful
 

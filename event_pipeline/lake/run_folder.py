@@ -6,6 +6,8 @@ What a partition was made of can thus be told from the paths of its files alone.
 import uuid
 from dataclasses import dataclass
 
+from event_pipeline.partitions import HOURLY, Cadence
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -35,6 +37,11 @@ class RunFolder:
     def name(self) -> str:
         """The last part of the path, which no other run of the table has."""
         return "-".join(filter(None, (self.digest, self.version, self.id)))
+
+    def key(self, cadence: Cadence) -> str:
+        """The partition's key."""
+        name = self.partition
+        return f"{name[:-2]}:{name[-2:]}" if cadence is HOURLY else name
 
     def under(self, table: str) -> str:
         """The path, below that of the table's folder."""

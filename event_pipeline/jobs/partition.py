@@ -229,7 +229,7 @@ class _Making:
         """Makes each roll-up of the rows; returns its table and files."""
         spark, value = self.work.spark, F.lit(self.partition["value"])
         rows.createOrReplaceTempView(self.request["view"])
-        for each in self.request["roll_ups"]:
+        for each in self.request["roll_ups"] if self.partition["roll_up_prefixes"] else ():
             made = spark.sql(each["statement"])
             typed = (
                 (value if name == self.request["partition_column"] else F.col(name))

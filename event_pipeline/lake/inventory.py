@@ -18,6 +18,9 @@ NO_SUCH_TIME = "no such day or hour"
 TOO_OLD = "before the first day"
 TO_COME = "yet to come"
 SOON = "of the next partition, which begins soon"
+MARKER = "a writer's marker"
+# The kinds of unread keys that need nobody.
+HARMLESS = (SOON, MARKER)
 NO_DATASET = "under no dataset"
 ORPHAN = "manifest without its object"
 UNREADABLE = "no object, or unreadable"
@@ -37,7 +40,7 @@ class Unread:
     @property
     def needs_a_person(self) -> bool:
         """Whether it stays unread unless somebody does something."""
-        return self.kind != SOON
+        return self.kind not in HARMLESS
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ def _place(item: BronzeObject, first_day: date, now: datetime) -> tuple[SilverCo
     if not sharing:
         prefixes = sorted({each.bronze.prefix for each in SILVER})
         raise _NotRead(NO_DATASET, f"datasets lie under {', '.join(prefixes)}")
+    if _is_marker(item):
+        raise _NotRead(MARKER, "as Spark and others leave them; it holds no data")
     prefix, cadence, layout = sharing[0].bronze.prefix, sharing[0].cadence, sharing[0].layout
     partition, name = layout.split(key.removeprefix(prefix))
     if partition is None:
@@ -129,6 +134,12 @@ def _place(item: BronzeObject, first_day: date, now: datetime) -> tuple[SilverCo
         kind = SOON if start - now <= cadence.step else TO_COME
         raise _NotRead(kind, f"it is read from {start:%Y-%m-%d %H:%M} UTC on")
     return contract, partition
+
+
+def _is_marker(item: BronzeObject) -> bool:
+    """Whether an object is by its name no data, as _SUCCESS, and is empty or a checksum."""
+    name = item.key.rpartition("/")[2]
+    return name.startswith(("_", ".")) and (not item.bytes or name.endswith(".crc"))
 
 
 def _orphans(manifests: list[str], keys: set[str]) -> Iterator[Unread]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from event_pipeline.contracts import SILVER, SilverContract
-from event_pipeline.lake.inventory import SOON
+from event_pipeline.lake.inventory import HARMLESS
 from event_pipeline.lake.listing import shown
 from event_pipeline.status.section import Record, Section, somebody
 from event_pipeline.status.view import View
@@ -45,7 +45,7 @@ def unread(view: View) -> Section:
     section = Section(
         "unread",
         "Under Bronze, not read",
-        lambda record: record["kind"] != SOON,
+        lambda record: record["kind"] not in HARMLESS,
         kind="kind",
         is_told_only=True,
     )

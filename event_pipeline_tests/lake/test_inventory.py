@@ -46,6 +46,24 @@ def test_what_is_read_is_what_each_partition_lists(lab: Lab) -> None:
             assert listing == lab.objects.partition(contract, key)
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("year=2026/month=01/day=01/hour=10/_SUCCESS", b"", inventory.MARKER),
+        ("year=2026/month=01/day=01/hour=10/.part-0.json.crc", b"crc", inventory.MARKER),
+        ("_SUCCESS", b"", inventory.MARKER),
+        ("year=2026/month=01/day=01/hour=10/_SUCCESS", b"{}", inventory.FOREIGN),
+        ("year=2026/month=01/day=01/hour=10/part-0", b"", inventory.FOREIGN),
+    ],
+)
+def test_a_marker_that_holds_no_data_needs_nobody(
+    lab: Lab, name: str, data: bytes, kind: str
+) -> None:
+    lab.store.put(f"bronze/events/{name}", data)
+    [unread] = take(lab).unread
+    assert (unread.kind, unread.needs_a_person) == (kind, kind != inventory.MARKER)
+
+
 def test_what_is_not_read_is_named_with_its_kind(lab: Lab) -> None:
     lab.deliver(jsonl(["a"]))
     events = {

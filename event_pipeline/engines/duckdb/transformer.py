@@ -196,8 +196,8 @@ def _roll_up(
     files: list[str],
 ) -> dict[str, list[str]]:
     """Makes the roll-ups of a partition's rows, one file each."""
-    if not request.roll_ups:
-        return {}
+    if not partition.roll_up_prefixes:
+        return {}  # the rows are only judged
     schema, name = request.table.split(".")
     connection.execute(f'CREATE SCHEMA "{schema}"')
     connection.execute(f'CREATE VIEW "{schema}"."{name}" AS SELECT * FROM {parquet(files)}')

@@ -28,6 +28,7 @@ from event_pipeline.contracts import (
     feeds,
 )
 from event_pipeline.contracts import contract as contract_module
+from event_pipeline.contracts.clickstream import EVENT_COUNTS, EVENT_VISITORS
 from event_pipeline.contracts.columns import PLAIN_TYPES, is_type
 from event_pipeline.contracts.statements import check_statement
 from event_pipeline.contracts.together import check_together
@@ -428,13 +429,88 @@ def test_a_gold_statement_reads_its_inputs_and_gives_its_columns(
     change: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ContractError, match=said):
-        check_statement(replace(HOURLY_REVENUE, **change))
+        check_statement(replace(HOURLY_REVENUE, rolled="", roll_ups=(), **change))
 
 
 def test_a_gold_statement_knows_the_columns_of_its_inputs(sql: Callable[[str], str]) -> None:
     text = HOURLY_REVENUE.sql.replace("sum(revenue)", "sum(turnover)")
     with pytest.raises(ContractError, match=r"contract gold/hourly_revenue: .*turnover"):
-        check_statement(replace(HOURLY_REVENUE, statement=sql(text)))
+        check_statement(replace(HOURLY_REVENUE, rolled="", roll_ups=(), statement=sql(text)))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: replace(HOURLY_REVENUE, roll_ups=()), "rolled: means nothing without roll_ups"),
+        (lambda: replace(HOURLY_REVENUE, rolled=""), "roll_ups: means nothing without rolled"),
+        (lambda: replace(HOURLY_REVENUE, rolled="gold/no.sql"), "rolled 'gold/no.sql': there is"),
+        (
+            lambda: replace(HOURLY_REVENUE, inputs=(EVENTS, COMMERCE_USERS)),
+            "roll_ups: silver.event_counts is of silver.events, which must be the only input",
+        ),
+        (
+            lambda: replace(EVENT_COUNTS, columns=EVENT_COUNTS.columns[1:]),
+            "order_by 'event_date': is not a column",
+        ),
+        (
+            lambda: replace(
+                EVENT_COUNTS, columns=EVENT_COUNTS.columns[1:], order_by="arrival_hour"
+            ),
+            "columns: of Silver's 'event_date': is not a column",
+        ),
+        (
+            lambda: replace(EVENT_COUNTS, partition="event_date"),
+            "partition 'event_date': must be arrival_hour, as in silver.events",
+        ),
+    ],
+)
+def test_a_wrong_roll_up_is_one_line(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(ContractError) as error:
+        make()
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: replace(
+                EVENT_COUNTS, columns=EVENT_COUNTS.columns[:5] + EVENT_COUNTS.columns[6:]
+            ),
+            "statement: column events is not among the contract's columns",
+        ),
+        (
+            lambda: replace(HOURLY_REVENUE, rolled=TOP_PRODUCTS.rolled),
+            "statement: column category is not among the contract's columns",
+        ),
+        (
+            lambda: replace(HOURLY_REVENUE, roll_ups=(EVENT_VISITORS,)),
+            "table silver.event_counts is not among the contract's inputs",
+        ),
+        (
+            lambda: replace(HOURLY_REVENUE, totals=(Total("units_sold", "avg(quantity)"),)),
+            "totals.silver 'avg(quantity)': must be a count or a sum, as these add up",
+        ),
+        (
+            lambda: replace(
+                HOURLY_REVENUE, totals=(Total("units_sold", "count(DISTINCT user_id)"),)
+            ),
+            "totals.silver 'count(DISTINCT user_id)': must be a count or a sum",
+        ),
+    ],
+)
+def test_a_statement_of_roll_ups_fits_its_contract(
+    make: Callable[[], MadeContract], said: str
+) -> None:
+    with pytest.raises(ContractError) as error:
+        check_statement(make())
+    assert said in str(error.value)
+
+
+def test_gold_of_roll_ups_that_nothing_makes() -> None:
+    with pytest.raises(ContractError, match="event_counts is not among ROLL_UPS"):
+        check_together([EVENTS], [EVENT_VISITORS], [HOURLY_REVENUE])
 
 
 def clashes() -> Iterator[Any]:

@@ -39,6 +39,12 @@ def _mistakes(
                     contract.asset,
                     f"inputs: {each.table} is not among SILVER, so nothing makes it",
                 )
+        for rolled in contract.roll_ups:
+            if rolled not in roll_ups:
+                yield (
+                    contract.asset,
+                    f"roll_ups: {rolled.table} is not among ROLL_UPS, so nothing makes it",
+                )
 
 
 def _same_tables(contracts: Sequence[Contract]) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # How long a step may take to stop what it has begun elsewhere, such as a Glue job.
 STOP_SECONDS = 4.0
 LAST_WORDS_SECONDS = 4.0
+# How long the thread may take to note a signal at which Dagster has raised an error.
+NOTED_SECONDS = 1.0
 SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -36,6 +38,10 @@ class Stop:
         """Notes the signal that asks."""
         self.exit_code = 128 + number
         self._asked.set()
+
+    def was_asked(self, seconds: float) -> bool:
+        """Whether this process was asked to stop, or is so within some seconds."""
+        return self._asked.wait(seconds)
 
     def check(self) -> None:
         """Raises SystemExit if this process was asked to stop."""
@@ -71,7 +77,15 @@ def stopping(last_words: Callable[[], object], said: str) -> Iterator[Stop]:
     thread.start()
     try:
         with _handled(lambda number, _: stop.ask(number), write):
-            yield stop
+            try:
+                yield stop
+            except SystemExit:
+                raise
+            except BaseException as error:
+                # Dagster raises an error of its own at a signal, at any instant of its work.
+                if stop.was_asked(0 if isinstance(error, Exception) else NOTED_SECONDS):
+                    raise SystemExit(stop.exit_code) from None
+                raise
         stop.check()
     finally:
         os.close(write)  # which ends the thread

@@ -96,7 +96,8 @@ def ledger(key: str, receipt: SilverReceipt, settings: Settings) -> dict[str, An
     """
     parts = receipt.rows + receipt.duplicates + receipt.quarantined + receipt.skipped
     days = trust.outside(receipt, settings.first_day, datetime.now(UTC).date())
-    light = trust.worst(receipt, settings)
+    assessment = trust.worst(receipt, settings)
+    passed = assessment.level is trust.Level.PASS
     return {
         "partition": key,
         # Records may stand for several lines, and a mapping may skip some.
@@ -106,7 +107,7 @@ def ledger(key: str, receipt: SilverReceipt, settings: Settings) -> dict[str, An
         "balanced": receipt.lines == parts,
         "refused": round(trust.refused_share(receipt), 4),
         "outside": sum(days.values()),
-        "checks": "" if light.level is trust.Level.PASS else f"{light.level.name}: {light.why}",
+        "checks": "" if passed else f"{assessment.level.name}: {assessment.why}",
     }
 
 
@@ -302,9 +303,9 @@ def _doubtful_inputs(
         files = set(lake.scan(each, f"{each.date} = '{day}'"))
         for key, live in lake.live(each).items():
             receipt = lake.receipt(each, live) if files.intersection(live.paths) else None
-            light = trust.worst(receipt, settings) if receipt else None
-            if light and light.level is trust.Level.FAIL:
-                doubtful.append({"table": each.table, "partition": key, "why": light.why})
+            assessment = trust.worst(receipt, settings) if receipt else None
+            if assessment and assessment.level is trust.Level.FAIL:
+                doubtful.append({"table": each.table, "partition": key, "why": assessment.why})
     return doubtful
 
 

@@ -30,13 +30,17 @@ def silver_asset(
     balances = dg.AssetCheckSpec(
         "ledger_balances",
         asset=silver,
-        description="Every line is a row, a duplicate or quarantined; else no publish.",
+        description=(
+            "Every line is a row, a duplicate or quarantined; otherwise nothing is published."
+        ),
     )
 
     known = dg.AssetCheckSpec(
         "fields_are_known",
         asset=silver,
-        description="Lines have no fields but the contract's; a new one is named, with its share.",
+        description=(
+            "Lines have only the contract's fields; others are listed with their share of lines."
+        ),
     )
 
     @dg.multi_asset(

@@ -14,7 +14,7 @@ from event_pipeline.lake.receipts import GoldReceipt
 from event_pipeline.lake.tables import Lake, Live, PublishError
 
 # How often a date is read at most: it is read again if its Silver rows changed while it was read.
-READS_MOST = 3
+MAX_READS = 3
 
 
 def build_gold(
@@ -65,12 +65,12 @@ class _Builder:
         contract, lake = self.contract, self.lake
         digest = gold_digest(contract, lake, day)
         receipt = lake.receipt(contract, live) if live else None
-        if live and receipt and receipt.made_of == (digest, contract.version):
-            if not lake.broken(contract, {day: live}):
-                return Built(day, "unchanged", receipt)
+        is_current = receipt and receipt.made_of == (digest, contract.version)
+        if live and receipt and is_current and not lake.broken(contract, {day: live}):
+            return Built(day, "unchanged", receipt)
         if missing := self._missing(day):
             return Failed(day, f"incomplete: {', '.join(missing)} of {day} not built")
-        for _ in range(READS_MOST):
+        for _ in range(MAX_READS):
             report = self._derive(day, digest)
             totals = reconcile(contract, day, report.files, self.querier, lake)
             before, digest = digest, gold_digest(contract, lake, day)
@@ -80,7 +80,9 @@ class _Builder:
             return Failed(day, f"Silver's rows of {day} kept changing while being read")
         for name, each in totals.items():
             if not each.holds:
-                return Failed(day, f"{name} adds up to {each.gold} in Gold and {each.silver} in Silver")
+                return Failed(
+                    day, f"{name} adds up to {each.gold} in Gold and {each.silver} in Silver"
+                )
         receipt = GoldReceipt(
             digest=digest,
             version=contract.version,
@@ -102,9 +104,7 @@ class _Builder:
         prefix = self.lake.new_prefix(contract, day, digest, contract.version)
         where = (contract.partition, day)
         if contract.dialect == "athena":
-            return self.querier.unload(
-                contract.sql, contract.typed_columns, where, prefix, digest
-            )
+            return self.querier.unload(contract.sql, contract.typed_columns, where, prefix, digest)
         inputs = _files(contract, self.lake, day)
         return self.transformer.derive(
             DeriveRequest(contract.sql, inputs, contract.typed_columns, where, prefix)

@@ -32,7 +32,7 @@ def build_silver(
     are compared with those of partitions up to `redelivery_hours` away, to find redelivered ones.
     """
     try:
-        intact, before = _as_it_is(contract, keys, lake)
+        intact, before = _live_receipts(contract, keys, lake)
     except LakeError as error:
         yield from [Failed(key, str(error)) for key in keys]
         return
@@ -69,7 +69,7 @@ def build_silver(
         yield _published(contract, key, report, receipt, lake)
 
 
-def _as_it_is(
+def _live_receipts(
     contract: SilverContract, keys: Sequence[str], lake: Lake
 ) -> tuple[dict[str, SilverReceipt], dict[str, SilverReceipt]]:
     """The receipts of the partitions that are whole, and those of all that are live, by key.

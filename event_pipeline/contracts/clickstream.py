@@ -85,17 +85,17 @@ CONVERSION_FUNNEL = GoldContract(
         Total(
             "views",
             "count_if(event_type = 'page_view' AND product_id IS NOT NULL)",
-            all_of_it=False,
+            exact=False,
         ),
         Total(
             "adds",
             "count_if(event_type = 'add_to_cart' AND product_id IS NOT NULL)",
-            all_of_it=False,
+            exact=False,
         ),
         Total(
             "purchases",
             "count_if(event_type = 'purchase' AND product_id IS NOT NULL)",
-            all_of_it=False,
+            exact=False,
         ),
     ),
     chart=("product_id", "views"),
@@ -141,7 +141,7 @@ TOP_PRODUCTS = GoldContract(
         _EVENT_DATE,
     ),
     order_by="event_date DESC, view_count DESC, product_id",
-    totals=(Total("view_count", "count_if(event_type = 'page_view')", all_of_it=False),),
+    totals=(Total("view_count", "count_if(event_type = 'page_view')", exact=False),),
     chart=("product_id", "view_count"),
 )
 

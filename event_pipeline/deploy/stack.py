@@ -27,8 +27,8 @@ CANCELLED = re.compile(r"Resource \w+ cancelled")
 # Resources that hold data. If one is replaced, the pipeline no longer finds what it wrote.
 KEEPS_DATA = ("AWS::Glue::Database", "AWS::KMS::Key", "AWS::S3::Bucket")
 ENDINGS = {
-    "ROLLBACK_COMPLETE": "What was made of it is deleted again",
-    "UPDATE_ROLLBACK_COMPLETE": "All is as it was before",
+    "ROLLBACK_COMPLETE": "What was created is deleted again",
+    "UPDATE_ROLLBACK_COMPLETE": "Everything is as it was before",
 }
 POLL_SECONDS = 2.0
 
@@ -57,11 +57,11 @@ class Stack:
 
     def settled(self) -> Json | None:
         """Waits until no operation is under way; returns the stack, or None if there is none."""
-        found, seen, told = self.find(), None, False
+        found, seen, announced = self.find(), None, False
         while found and found["StackStatus"] != REVIEW and _goes_on(found["StackStatus"]):
-            if not told:
-                self._say(f"is {found['StackStatus']}: waiting until that is over")
-                seen, told = self._newest(found), True
+            if not announced:
+                self._say(f"is {found['StackStatus']}: waiting for it to finish")
+                seen, announced = self._newest(found), True
             time.sleep(self._poll_seconds)
             seen = self._show(found, seen)[0]
             found = self.find()
@@ -198,7 +198,7 @@ class Stack:
                 seen, new = self._show(stack, seen)
                 events += new
         except KeyboardInterrupt:
-            self._say("goes on without this command; the same one again waits for it")
+            self._say("goes on without this command; to wait for it, repeat the command")
             raise
         return events
 
@@ -243,7 +243,7 @@ class Stack:
         return f"{self.name} is {status}: {in_short(reasons)}{after}"
 
     def _say(self, text: str) -> None:
-        say(self._console, f"{self.name} {text}")
+        print_line(self._console, f"{self.name} {text}")
 
     def _say_event(self, event: Json) -> None:
         status = _status(event)
@@ -255,7 +255,7 @@ class Stack:
         self._console.print(line, soft_wrap=True)
 
 
-def say(console: Console, text: str) -> None:
+def print_line(console: Console, text: str) -> None:
     """Prints a line as it is."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
@@ -296,6 +296,6 @@ def _refuse_replacements(changes: Sequence[Json]) -> None:
     ]
     if lost:
         raise DeployError(
-            f"these would be replaced or removed, and what they hold be left behind: "
-            f"{in_short(lost)}. Nothing was changed; --replace-data does it all the same"
+            f"these would be replaced or removed, and their data left behind: "
+            f"{in_short(lost)}. Nothing was changed; to do it anyway: --replace-data"
         )

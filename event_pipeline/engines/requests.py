@@ -6,7 +6,7 @@ from typing import Any
 from sqlglot import exp, parse_one
 
 from event_pipeline.contracts import TABLES
-from event_pipeline.contracts.carrying import carrying
+from event_pipeline.contracts.carrying import carry_columns
 from event_pipeline.engines import DeriveRequest, TransformRequest
 from event_pipeline.jobs import CARRIED
 
@@ -16,7 +16,7 @@ def as_json(request: TransformRequest) -> dict[str, Any]:
 
     It has the fields of TransformRequest and `is_nested`. The statement also returns CARRIED.
     """
-    statement = carrying(request.statement, CARRIED).sql(dialect="spark")
+    statement = carry_columns(request.statement, CARRIED).sql(dialect="spark")
     return {
         **asdict(request),
         "statement": statement,

@@ -316,12 +316,12 @@ def handler(event: Mapping[str, Any], context: object = None) -> dict[str, list[
     Raises ValueError naming the variable or the field that cannot be used.
     """
     store, profile = open_store(_lake(os.environ)), _profile(os.environ)
-    results = [ingest(slot, store, profile) for slot in _asked(event)]
+    results = [ingest(slot, store, profile) for slot in _requested_slots(event)]
     print(json.dumps(results))
     return {"results": results}
 
 
-def _asked(event: Mapping[str, Any]) -> list[datetime]:
+def _requested_slots(event: Mapping[str, Any]) -> list[datetime]:
     if "slots" in event:
         return [_moment("slots", text) for text in event["slots"]]
     if "slot" in event:
@@ -335,7 +335,9 @@ def _moment(field: str, text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except (TypeError, ValueError):
-        raise ValueError(f"{field}={text!r}: must be ISO 8601, as 2025-11-19T17:50:00Z") from None
+        raise ValueError(
+            f"{field}={text!r}: must be ISO 8601, for example 2025-11-19T17:50:00Z"
+        ) from None
     if moment.tzinfo is None:
         raise ValueError(f"{field}={text!r}: has no offset; add Z for UTC")
     return moment
@@ -345,9 +347,9 @@ def _check_is_over(slot: datetime, now: datetime) -> None:
     if slot.tzinfo is None:
         raise ValueError(f"slot {slot.isoformat()}: has no offset")
     if last_whole_slot(slot) != slot - SLOT:
-        raise ValueError(f"slot {slot.isoformat()}: slots start every 5 minutes, on the minute")
+        raise ValueError(f"slot {slot.isoformat()}: a slot must start at a multiple of 5 minutes")
     if slot + SLOT > now:
-        raise ValueError(f"slot {slot.isoformat()}: is not over before {_iso(slot + SLOT)}")
+        raise ValueError(f"slot {slot.isoformat()}: does not end before {_iso(slot + SLOT)}")
 
 
 def _lake(environment: Mapping[str, str]) -> str:

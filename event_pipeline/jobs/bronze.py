@@ -105,13 +105,13 @@ class Bronze:
         """
         unreadable = {path for path, _ in self.unreadable}
         readable = [source for source in self._sources if source["uri"] not in unreadable]
-        told = len(unreadable) + sum(source["lines"] or 0 for source in readable)
+        counted = len(unreadable) + sum(source["lines"] or 0 for source in readable)
         uncounted = {source["key"] for source in readable if source["lines"] is None}
         if not uncounted:
-            return told
+            return counted
         paths = [(path,) for path, key in self._key_of_path.items() if key in uncounted]
         of_these = F.broadcast(self._work.spark.createDataFrame(paths, "_path string"))
-        return told + self.lines.join(of_these, "_path", "left_semi").count()
+        return counted + self.lines.join(of_these, "_path", "left_semi").count()
 
 
 def _lines_of_object(

@@ -126,7 +126,7 @@ class Objects(dg.ConfigurableResource[Any]):
     def day(self, contract: SilverContract, day: date) -> dict[str, Listing]:
         """What arrived on a day, by partition key; a partition without an object is absent."""
         keys = list(contract.cadence.keys_of(day))
-        paths = contract.layout.where_day(day, self._lister(contract))
+        paths = contract.layout.folders_of_day(day, self._lister(contract))
         # What lies in a day but in none of its hours is listed with the first hour.
         found = self._listings(contract, paths, keys[0], keys)
         # If folders do not tell the day, objects of other days are listed too, and left out here.
@@ -134,7 +134,7 @@ class Objects(dg.ConfigurableResource[Any]):
 
     def partition(self, contract: SilverContract, key: str) -> Listing:
         """What arrived in one partition."""
-        paths = contract.layout.where(key, self._lister(contract))
+        paths = contract.layout.folders_of(key, self._lister(contract))
         return self._listings(contract, paths, key, [key]).get(key, EMPTY)
 
     def days(self, contract: SilverContract, first: date | None = None) -> Iterator[date]:
@@ -206,7 +206,7 @@ class Objects(dg.ConfigurableResource[Any]):
             if not aws.in_s3(root) and not os.access(f"{root}/{item.key}", os.R_OK):
                 open_object(root, item.key).close()
         except FileNotFoundError:
-            return Verdict(error="gone since it was listed")
+            return Verdict(error="it was deleted after it was listed")
         except OSError as error:
             return Verdict(error=f"cannot be read: {error.strerror}")
         return Verdict()

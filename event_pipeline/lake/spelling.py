@@ -198,8 +198,8 @@ def records_of(raw: IO[bytes], spelling: Spelling) -> Iterator[str]:
     if spelling.form == "unknown":
         start = binary.read(START)
         kinds = (kind for mark, kind in OTHERS.items() if start.startswith(mark))
-        kind = next(kinds, "a file that has changed meanwhile")
-        raise EOFError(f"no JSON, CSV or Parquet, but {kind}")
+        kind = next(kinds, "a file that has changed in the meantime")
+        raise EOFError(f"not JSON, CSV or Parquet, but {kind}")
     newline = "" if spelling.form == "csv" else None
     text = io.TextIOWrapper(binary, "utf-8-sig", errors="backslashreplace", newline=newline)
     if spelling.form == "csv":

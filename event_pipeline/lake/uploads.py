@@ -80,7 +80,7 @@ def _not_text(start: bytes) -> str | None:
     if not start.removeprefix(b"\xef\xbb\xbf").strip():
         return "empty"
     if b"\x00" in start:
-        return "no text: it holds zero bytes, as a binary file or UTF-16 does"
+        return "not text: it holds zero bytes, like a binary file or UTF-16"
     return None
 
 

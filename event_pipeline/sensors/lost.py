@@ -42,11 +42,11 @@ def lost_sensor(streams: Sequence[SilverContract], settings: Settings) -> dg.Sen
     def lost_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         ended = end_lost_runs(context.instance)
         requests = _again(context.instance, ended, assets, settings)
-        said = in_short([f"ended {lost}" for lost in ended]) or "no run is lost"
+        message = in_short([f"ended {lost}" for lost in ended]) or "no run was lost"
         if requests.runs:
-            context.log.warning(said)
+            context.log.warning(message)
             return dg.SensorResult(run_requests=requests.runs)
-        return dg.SensorResult(skip_reason=said)
+        return dg.SensorResult(skip_reason=message)
 
     return lost_runs
 

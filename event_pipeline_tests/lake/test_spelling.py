@@ -124,7 +124,7 @@ def test_a_text_that_is_none_of_them_is_lines(text: str) -> None:
 def test_a_binary_file_of_another_kind_cannot_be_read(data: bytes) -> None:
     packed = gzip.compress(data)
     assert sniff(io.BytesIO(packed), NAMES) == Spelling("gzip", "unknown")
-    with pytest.raises(DAMAGED, match="no JSON, CSV or Parquet, but a"):
+    with pytest.raises(DAMAGED, match="not JSON, CSV or Parquet, but a"):
         read(packed)
 
 

@@ -12,10 +12,10 @@ from event_pipeline.contracts import SilverContract
 from event_pipeline.engines import Querier, QueryReport
 from event_pipeline.engines.duckdb.athena import Translation, translated
 from event_pipeline.engines.duckdb.session import (
-    clear_errors,
     literals,
     make_view,
     session,
+    translate_errors,
     unload,
 )
 from event_pipeline.lake.tables import Lake
@@ -47,7 +47,7 @@ class DuckDBQuerier(Querier):
     ) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Runs one SELECT in Athena's dialect."""
         query = translated(statement)
-        with _tables(self, query, day) as connection, clear_errors():
+        with _tables(self, query, day) as connection, translate_errors():
             result = connection.execute(query.sql)
             names = [column[0] for column in result.description or []]
             rows: list[tuple[Any, ...]] = result.fetchall()

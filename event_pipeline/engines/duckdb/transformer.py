@@ -163,9 +163,9 @@ def _count_lines(
     connection: duckdb.DuckDBPyConnection, partition: PartitionRequest, files: Sequence[BronzeFile]
 ) -> int:
     """How many lines the files have without blank ones: as their producers say, or counted here."""
-    told = {source.key: source.lines for source in partition.sources}
-    counted = sum(told[file.key] or 0 for file in files)
-    uncounted = [file for file in files if told[file.key] is None]
+    line_counts = {source.key: source.lines for source in partition.sources}
+    counted = sum(line_counts[file.key] or 0 for file in files)
+    uncounted = [file for file in files if line_counts[file.key] is None]
     return counted + scalar(
         connection, f"SELECT count(*) FROM ({lines_of(uncounted)}) WHERE {NOT_BLANK}"
     )

@@ -56,10 +56,9 @@ def batches(text: IO[str], name: str, spelling: Spelling, found: Found) -> Itera
     format_, width, title = _format(sample[above:], name, spelling)
     above += title
     if spelling.skip is None and above:
-        said = "; ".join(printable(line).strip() for line in sample[:above])[:100]
+        shown = "; ".join(printable(line).strip() for line in sample[:above])[:100]
         found.notes.append(
-            f"{name}: {above} lines above the header are not read ({said}): if they are, give"
-            " --skip 0"
+            f"{name}: {above} lines above the header are not read ({shown}); to read them: --skip 0"
         )
     if "escapechar" in format_:
         found.notes.append(f"{name}: a backslash before a letter or quote is read as an escape")
@@ -154,12 +153,12 @@ def _fits(row: list[str], width: int) -> bool:
 
 
 def _reason(error: csv.Error) -> str:
-    said = str(error)
-    if "expected after" in said:
-        return "a quote within a quoted field, or after it: RFC 4180 has it doubled"
-    if "unexpected end" in said or "field limit" in said:
+    message = str(error)
+    if "expected after" in message:
+        return "a quote within a quoted field, or after it: RFC 4180 requires it to be doubled"
+    if "unexpected end" in message or "field limit" in message:
         return "a quote that is not closed"
-    return said
+    return message
 
 
 def _table(
@@ -306,6 +305,6 @@ def _warn_of_values(header: Sequence[str], name: str, found: Found) -> None:
     if values:
         shown = ", ".join(values[:3])
         found.notes.append(
-            f"{name}: the names of the columns look like values ({shown}): if the first line is a"
-            " record, give --no-header"
+            f"{name}: the names of the columns look like values ({shown}); if the first line is a"
+            " record: --no-header"
         )

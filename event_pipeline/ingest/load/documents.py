@@ -96,7 +96,7 @@ def _record(line: str, found: Found) -> Record:
     if len(record) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _Bad(f"names {twice} twice, so that nobody can tell which value is meant")
+        raise _Bad(f"names {twice} twice, so it is not clear which value is meant")
     return record
 
 
@@ -124,8 +124,8 @@ def _tables(
     except UnicodeEncodeError:
         kept = []
         for row, (number, line) in zip(rows, lines, strict=True):
-            told = "".join((*row, *(value for value in row.values() if value)))
-            if why := undecodable(line) or undecodable(told):
+            content = "".join((*row, *(value for value in row.values() if value)))
+            if why := undecodable(line) or undecodable(content):
                 found.lose(number, line, why)
             else:
                 kept.append(row)

@@ -77,7 +77,7 @@ def sheet_batches(path: Path, name: str, spelling: Spelling, found: Found) -> It
             rows = book.get_sheet_by_name(sheet).to_python(skip_empty_area=True)
             yield from _sheet(rows, f"{name}, sheet {sheet}", spelling, found)
     except CalamineError as error:
-        raise LoadError(f"{name}: no workbook that can be read: {first_line(error)}") from None
+        raise LoadError(f"{name}: not a readable workbook: {first_line(error)}") from None
 
 
 def _sheets(there: Sequence[str], name: str, spelling: Spelling, found: Found) -> Sequence[str]:
@@ -108,7 +108,7 @@ def _sheet(
             above, header = above + 1, next(rest, None)
         if above:
             found.notes.append(
-                f"{name}: {above} rows above the header are not read: if they are, give --skip 0"
+                f"{name}: {above} rows above the header are not read; to read them: --skip 0"
             )
         if header is None:
             return

@@ -42,7 +42,7 @@ def run_demo(settings: Settings, hours: int, console: Console) -> bool:
     with working(settings, console) as work:
         if EVENTS.bronze.produced:
             _ingest(used.ingester, hours, work)
-        _drop(settings, work.progress)
+        _upload_drop(settings, work.progress)
         work.follow_sensors()
     for contract in GOLD:
         _show(used.querier, contract, console)
@@ -70,7 +70,7 @@ def _ingest(ingester: Ingester, hours: int, work: Work) -> None:
     work.progress.stop_task(task)
 
 
-def _drop(settings: Settings, progress: Progress) -> None:
+def _upload_drop(settings: Settings, progress: Progress) -> None:
     """Uploads yesterday's commerce drop, as the shop's other systems would."""
     day = (datetime.now(UTC) - DAY).date()
     task = progress.add_task("Upload  a commerce drop", total=len(FILES), text="")

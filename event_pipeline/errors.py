@@ -49,11 +49,11 @@ class LakeError(UsageError):
 
 
 class DamagedError(LakeError):
-    """A part of a lake is lost or unreadable: `where` names it, `what` says what is wrong."""
+    """A part of a lake is lost or unreadable: `where` names it, `damage` says what is wrong."""
 
-    def __init__(self, where: str, what: str) -> None:
-        super().__init__(f"{where}: {what}; to rebuild it: event-pipeline repair")
-        self.what = what
+    def __init__(self, where: str, damage: str) -> None:
+        super().__init__(f"{where}: {damage}; to rebuild it: event-pipeline repair")
+        self.damage = damage
 
 
 class QueryError(UsageError):

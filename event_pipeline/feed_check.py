@@ -23,7 +23,7 @@ from event_pipeline.engines.duckdb import DuckDBTransformer
 from event_pipeline.errors import MAX_NAMED, UsageError
 from event_pipeline.lake.fields import object_of
 from event_pipeline.lake.listing import BronzeObject, NoObject, list_under
-from event_pipeline.lake.objects import Source, open_object, owner, tops_of
+from event_pipeline.lake.objects import Source, open_object, owner, top_folders_of
 from event_pipeline.lake.spelling import BLANKS, Spelling, records_of, sniff
 from event_pipeline.lake.text import DAMAGED
 from event_pipeline.scratch import scratch
@@ -175,7 +175,7 @@ def _judge(
         with open_object(root, item.key) as file, copy.open("wb") as out:
             shutil.copyfileobj(file, out)
         with copy.open("rb") as file:
-            spelling = sniff(file, tops_of(contract))
+            spelling = sniff(file, top_folders_of(contract))
             file.seek(0)
             report.spellings[_in_words(spelling)] += 1
             for names in _names(file, spelling):

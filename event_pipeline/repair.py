@@ -105,8 +105,8 @@ class _Repair:
 
 
 def _result_line(built: Built[Receipt] | Failed, found: list[Damage]) -> str:
-    what = "; ".join(str(each) for each in found if each.partition == built.key)
-    return f"{what}: {built.error or 'rebuilt'}"
+    damage = "; ".join(str(each) for each in found if each.partition == built.key)
+    return f"{damage}: {built.error or 'rebuilt'}"
 
 
 def repair_job(settings: Settings) -> dg.JobDefinition:

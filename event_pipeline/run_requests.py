@@ -111,7 +111,7 @@ def request_runs(
             "failed": (len(failed) - len(lost), max_attempts),
             "lost": (len(lost), MAX_LOST_RUNS),
         }
-        too_many = [f"{n} {how} runs" for how, (n, limit) in counts.items() if n >= limit]
+        too_many = [f"{n} {outcome} runs" for outcome, (n, limit) in counts.items() if n >= limit]
         # Every run that is younger than the first one for this input has used this input, too.
         used = [r for r in succeeded if own and r.storage_id >= own[-1].storage_id]
         if until_success and any(not _selection(r) or _selection(r) >= set(assets) for r in used):

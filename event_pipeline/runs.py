@@ -207,7 +207,7 @@ def _why_lost(instance: dg.DagsterInstance, record: dg.RunRecord) -> str | None:
             else "it is queued, and no daemon is running to start it"
         )
     processes = list(_processes(instance, run.run_id))
-    if any(_is_there(pid, at) for pid, at in processes):
+    if any(_is_running(pid, at) for pid, at in processes):
         return None
     # The process that a code server starts has to load the code before it can say something.
     if is_executed(instance.run_launcher, run.run_id, SERVER_SECONDS):
@@ -228,7 +228,7 @@ def _processes(instance: dg.DagsterInstance, run_id: str) -> Iterator[tuple[int,
             yield int(str(pid.value)), entry.timestamp
 
 
-def _is_there(pid: int, at: float) -> bool:
+def _is_running(pid: int, at: float) -> bool:
     """Whether the process that had an id at a time, in Unix seconds, is still there."""
     try:
         process = psutil.Process(pid)

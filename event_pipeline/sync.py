@@ -77,13 +77,13 @@ def working(settings: Settings, console: Console) -> Iterator["Work"]:
 
         with stopping(end_runs, STOPPED) as stop:
             with _progress(console) as progress:
-                work = Work(_eager(settings), instance, progress, stop)
+                work = Work(_unlimited_definitions(settings), instance, progress, stop)
                 yield work
             for problem in work.problems:
                 console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
-def _eager(settings: Settings) -> dg.Definitions:
+def _unlimited_definitions(settings: Settings) -> dg.Definitions:
     """The graph with sensors that look at everything in one tick, and hold nothing back."""
     without_end = {"audit_days_per_tick": None, "runs_per_tick": 1_000_000}
     at_once = {"silver_throttle_minutes": 0, "gold_throttle_minutes": 0}

@@ -195,8 +195,8 @@ def test_a_code_server_that_started_a_process_for_a_run_is_asked(
 
 
 def test_a_process_with_the_id_of_one_that_is_gone_is_another() -> None:
-    assert runs._is_there(os.getpid(), time.time())
-    assert not runs._is_there(os.getpid(), time.time() - 10**6)
+    assert runs._is_running(os.getpid(), time.time())
+    assert not runs._is_running(os.getpid(), time.time() - 10**6)
 
 
 @pytest.mark.parametrize(

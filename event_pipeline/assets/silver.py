@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import dagster as dg
 
 from event_pipeline import report
-from event_pipeline.assets.judgements import check_specs, evaluations
 from event_pipeline.assets.keys import asset_key, bronze_key
+from event_pipeline.assets.partition_checks import check_specs, evaluations
 from event_pipeline.assets.recording import record_builds
 from event_pipeline.assets.specs import table_spec
 from event_pipeline.build import build_silver
@@ -90,7 +90,7 @@ def silver_asset(
             },
             balances,
             [(known, report.unknown_fields)],
-            judge=lambda built: evaluations(contract, built, objects, lake, settings),
+            evaluate=lambda built: evaluations(contract, built, objects, lake, settings),
         )
         yield from statement_result(context, lake, contract)
 

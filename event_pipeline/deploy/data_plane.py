@@ -72,7 +72,7 @@ def deploy(
     text = _read(template or template_path())
     artifacts = build()
     with translate_errors():
-        where = _where(account, name)
+        where = _location(account, name)
         env.check(env_file, where)
         print_line(console, f"Stack {where}, release {artifacts.release}")
         stack = Stack(account, name, console, poll_seconds)
@@ -114,7 +114,7 @@ def destroy(
     """
     account, console = account or Account(), console or stdout()
     with translate_errors():
-        where = _where(account, name)
+        where = _location(account, name)
         stack = Stack(account, name, console, poll_seconds)
         found = stack.settled()
         if found is None:
@@ -171,7 +171,7 @@ def given_parameters(words: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _where(account: Account, name: str) -> str:
+def _location(account: Account, name: str) -> str:
     return f"{name} in {account.region} of account {account.number}"
 
 

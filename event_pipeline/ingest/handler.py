@@ -147,7 +147,7 @@ class S3Store:
         conflicts = 0
         while True:
             try:
-                answer = self.client.put_object(**self._at(key), Body=data, IfNoneMatch="*")
+                answer = self.client.put_object(**self._location(key), Body=data, IfNoneMatch="*")
                 return str(answer["ETag"])
             except self.client.exceptions.ClientError as error:
                 if _status(error) == HTTPStatus.PRECONDITION_FAILED:
@@ -160,11 +160,11 @@ class S3Store:
 
     def put(self, key: str, data: bytes) -> str:
         """Write an object, replacing any that is there; return its ETag."""
-        return str(self.client.put_object(**self._at(key), Body=data)["ETag"])
+        return str(self.client.put_object(**self._location(key), Body=data)["ETag"])
 
     def delete(self, key: str) -> None:
         """Delete an object, if there is one. The pipeline never does this; a person may."""
-        self.client.delete_object(**self._at(key))
+        self.client.delete_object(**self._location(key))
 
     def keys(self, prefix: str) -> list[str]:
         """Keys of the objects under a prefix, which ends in a slash."""
@@ -177,7 +177,7 @@ class S3Store:
     def read(self, key: str) -> tuple[bytes, str] | None:
         """Contents and ETag of an object, or None if there is none."""
         try:
-            answer = self.client.get_object(**self._at(key))
+            answer = self.client.get_object(**self._location(key))
         except self.client.exceptions.NoSuchKey:
             return None
         return answer["Body"].read(), str(answer["ETag"])
@@ -185,14 +185,14 @@ class S3Store:
     def exists(self, key: str) -> bool:
         """Whether there is such an object."""
         try:
-            self.client.head_object(**self._at(key))
+            self.client.head_object(**self._location(key))
         except self.client.exceptions.ClientError as error:
             if _status(error) == HTTPStatus.NOT_FOUND:
                 return False
             raise
         return True
 
-    def _at(self, key: str) -> dict[str, str]:
+    def _location(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self.prefix + key}
 
 

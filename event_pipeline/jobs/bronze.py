@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from event_pipeline.jobs.files import literal_path, plain_path
 from event_pipeline.jobs.workspace import Workspace
-from event_pipeline.lake.spelling import BLANKS, Spelling, records_of, taken_apart
+from event_pipeline.lake.spelling import BLANKS, Spelling, records_of, split_elements
 from event_pipeline.lake.text import DAMAGED
 
 Json = dict[str, Any]
@@ -129,7 +129,7 @@ def _lines_of_object(
         return [
             (line, path, None, n == 0 and bool(record.strip(BLANKS)))
             for record in records_of(io.BytesIO(row.content), Spelling(**spellings[path]))
-            for n, line in enumerate(taken_apart(record, each))
+            for n, line in enumerate(split_elements(record, each))
         ]
     except DAMAGED as error:
         return [(None, path, str(error), False)]

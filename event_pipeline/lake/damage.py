@@ -45,7 +45,7 @@ def damages_of_catalog(lake: Lake) -> list[Damage]:
     try:
         lake.check_catalog()
     except DamagedError as error:
-        return [Damage(CATALOG, "", error.what)]
+        return [Damage(CATALOG, "", error.damage)]
     return []
 
 

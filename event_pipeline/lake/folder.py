@@ -159,18 +159,18 @@ def address(root: str) -> str:
     address for as long as it leads here.
     """
     try:
-        found = _old(root, _rows(root) or ())
+        found = _recorded_root(root, _rows(root) or ())
     except LakeError:
         return root
-    return found if found and _same(found, root) else root
+    return found if found and _is_same_folder(found, root) else root
 
 
-def _old(root: str, rows: Sequence[_Row]) -> str:
+def _recorded_root(root: str, rows: Sequence[_Row]) -> str:
     """Where the lake says that it lies, if not here."""
     return next((row.root for row in rows if row.root not in ("", root)), "")
 
 
-def _same(one: str, other: str) -> bool:
+def _is_same_folder(one: str, other: str) -> bool:
     try:
         return os.path.samefile(one, other)
     except OSError:
@@ -196,8 +196,8 @@ def open_for_reading(root: str) -> FolderCatalog | None:
         if tables_in(root):
             raise DamagedError(f"{root}/{CATALOG}", "lost, although the lake has tables")
         return None
-    old = _old(root, rows)
-    if not old or _same(old, root):
+    old = _recorded_root(root, rows)
+    if not old or _is_same_folder(old, root):
         old = ""
     with translate_errors(root):
         return _reading(f"{root}/{CATALOG}", old, old and root)
@@ -231,8 +231,8 @@ def _is_foreign(root: str) -> bool:
         return True
     if rows is None:
         return bool(tables_in(root))
-    old = _old(root, rows)
-    return bool(old) and not _same(old, root)
+    old = _recorded_root(root, rows)
+    return bool(old) and not _is_same_folder(old, root)
 
 
 def _rebuild_catalog(root: str) -> None:
@@ -242,7 +242,7 @@ def _rebuild_catalog(root: str) -> None:
         damaged = False
     except DamagedError:
         rows, damaged = None, True
-    old = _old(root, rows or ())
+    old = _recorded_root(root, rows or ())
     catalog, known = _new_catalog(root), {row.asset: row for row in rows or ()}
     lost = []
     for asset in sorted({*known, *tables_in(root)}):
@@ -335,7 +335,7 @@ def shared_lock(root: str) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(root: str, how: int) -> Iterator[None]:
+def _locked(root: str, operation: int) -> Iterator[None]:
     with open(f"{root}/{LOCK}", "a") as lock:
-        fcntl.flock(lock, how)
+        fcntl.flock(lock, operation)
         yield

@@ -59,7 +59,7 @@ def arrival_sensor(
     later everything is compared.
     """
 
-    groups = _sharing(contracts)
+    groups = _by_place(contracts)
 
     @dg.sensor(
         name=name,
@@ -88,7 +88,7 @@ def arrival_sensor(
     return arrivals
 
 
-def _sharing(contracts: Iterable[SilverContract]) -> list[list[SilverContract]]:
+def _by_place(contracts: Iterable[SilverContract]) -> list[list[SilverContract]]:
     """Groups of datasets that lie in the same place, and are looked at together."""
     groups: dict[tuple[str, str], list[SilverContract]] = {}
     for contract in contracts:
@@ -100,7 +100,7 @@ def _asset_keys(contract: SilverContract) -> list[dg.AssetKey]:
     return [asset_key(contract), asset_key(contract.quarantine)]
 
 
-def _drops(contract: SilverContract, objects: Objects) -> list[str]:
+def _drop_days(contract: SilverContract, objects: Objects) -> list[str]:
     """The days (ISO) that have a folder; none for a dataset whose files are not uploaded."""
     if not contract.bronze.uploaded:
         return []
@@ -165,13 +165,13 @@ class _Tick:
         """Compares what lies under one prefix of Bronze, which these datasets share."""
         settings, today = self.settings, self.now.date()
         known = {each: _Known.of(each, self.instance, lake) for each in contracts}
-        dropped = _drops(contracts[0], self.objects)
+        dropped = _drop_days(contracts[0], self.objects)
         drops = [day for day in dropped if is_between(settings.first_day, day, today)]
         window = _window(settings, self.now)
         partitions = {key for each in known.values() for key in each.partitions}
         older = self.audit(contracts[0], partitions, window)
         for contract in contracts:
-            opened = _open(known[contract], drops, settings.runs_per_tick)
+            opened = _open_drops(known[contract], drops, settings.runs_per_tick)
             lost = known[contract].lacking()
             days = {*window, *older, *map(date.fromisoformat, opened)}
             if lost:
@@ -238,7 +238,7 @@ class _Tick:
             files = _files(each for key, each in refused.items() if key in lasting)
             foreign = (each for key, each in listings.items() if key in lasting)
             unread = foreign_files(contract, foreign) | files
-            self.events += _judgement(contract, unread, bool(files), self.state)
+            self.events += _file_check(contract, unread, bool(files), self.state)
 
     def _listed(
         self, contract: SilverContract, known: _Known, days: Sequence[date]
@@ -289,7 +289,7 @@ class _Tick:
         return refused
 
 
-def _judgement(
+def _file_check(
     contract: SilverContract, unread: Mapping[str, str], serious: bool, state: _ArrivalState
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """The check's result for a dataset's files, if it differs from the last one."""
@@ -305,7 +305,7 @@ def _files(refused: Iterable[Mapping[str, str]]) -> dict[str, str]:
     return {file: why for each in refused for file, why in each.items()}
 
 
-def _open(known: _Known, drops: Sequence[str], most: int) -> list[str]:
+def _open_drops(known: _Known, drops: Sequence[str], most: int) -> list[str]:
     """The latest drops that are not on record, and those not built as recorded: `most` of each.
 
     Thus a drop of any date is noticed at once, without waiting for the rotation. It is looked at

@@ -124,7 +124,7 @@ class _Tick:
         for each in contracts[0].inputs:
             _read_touched(instance, asset_key(each), state)
         today = datetime.now(UTC).date()
-        lost = _lost(contracts, instance, lake, self.notes)
+        lost = _lost_days(contracts, instance, lake, self.notes)
         lost = {day: version for day, version in lost.items() if is_between(first, day, today)}
         if lost:
             self.notes.append(f"{NOT_IN_LAKE}: {label}{first_names(sorted(lost))}")
@@ -176,7 +176,7 @@ class _Tick:
             self.notes.append(f"no Gold partition covers the event dates {first_names(outside)}")
 
 
-def _lost(
+def _lost_days(
     contracts: Sequence[GoldContract], instance: dg.DagsterInstance, lake: Lake, notes: list[str]
 ) -> dict[str, str]:
     """Dates that the lake does not hold as they are on record: date -> the version to ask for.

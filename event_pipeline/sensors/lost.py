@@ -41,7 +41,7 @@ def lost_sensor(streams: Sequence[SilverContract], settings: Settings) -> dg.Sen
     )
     def lost_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         ended = end_lost_runs(context.instance)
-        requests = _again(context.instance, ended, assets, settings)
+        requests = _request_again(context.instance, ended, assets, settings)
         message = in_short([f"ended {lost}" for lost in ended]) or "no run was lost"
         if requests.runs:
             context.log.warning(message)
@@ -51,7 +51,7 @@ def lost_sensor(streams: Sequence[SilverContract], settings: Settings) -> dg.Sen
     return lost_runs
 
 
-def _again(
+def _request_again(
     instance: dg.DagsterInstance,
     ended: Iterable[LostRun],
     among: Collection[dg.AssetKey],

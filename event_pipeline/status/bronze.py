@@ -75,5 +75,5 @@ def _quarantined(view: View, contract: SilverContract) -> Iterator[Record]:
     for key, receipt in view.receipts(contract).items():
         count = receipt.rejected.get("object_unreadable") if receipt else None
         if count:
-            what = f"{count} of {contract.table}"
-            yield {"object": what, "partition": key, "why": "in quarantine: unreadable"}
+            subject = f"{count} of {contract.table}"
+            yield {"object": subject, "partition": key, "why": "in quarantine: unreadable"}

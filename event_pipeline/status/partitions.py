@@ -58,8 +58,8 @@ def _why_silver_waits(view: View, contract: SilverContract, key: str, digest: st
     for each, live in held.items():
         is_lost = digest != EMPTY.digest if live is None else live.digest != digest
         if is_lost and key not in view.rolled_back(each):
-            what = "does not hold it" if live is None else "holds a build of another input"
-            return f"recorded as built, but {each.table} {what}"
+            mismatch = "does not hold it" if live is None else "holds a build of another input"
+            return f"recorded as built, but {each.table} {mismatch}"
     if held[contract] and view.receipts(contract)[key] is None:
         return "its receipt is lost or unreadable"
     return None

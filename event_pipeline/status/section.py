@@ -40,13 +40,13 @@ class Section:
     records: list[Record] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
-    def add(self, what: str, find: Callable[[], Iterable[Record]]) -> "Section":
-        """Adds the records that `find` gives. If it raises, adds `what` and why to `errors`."""
+    def add(self, subject: str, find: Callable[[], Iterable[Record]]) -> "Section":
+        """Adds the records that `find` gives. If it raises, adds `subject` and why to `errors`."""
         try:
             self.records += list(find())
         except Exception as error:  # whatever it is, the rest of the answer still holds
             why = first_line(error)
-            self.errors.append(f"{what}: {why}" if what else why)
+            self.errors.append(f"{subject}: {why}" if subject else why)
         return self
 
     @property

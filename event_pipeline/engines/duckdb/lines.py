@@ -76,7 +76,7 @@ def readable(
     return files, records, unreadable
 
 
-def as_it_lies(spelling: Spelling) -> bool:
+def is_readable_in_place(spelling: Spelling) -> bool:
     """Whether the line reader can read an object of this spelling without a copy."""
     return spelling.form == "lines"
 

@@ -52,11 +52,11 @@ class DuckDBQuerier(Querier):
             names = [column[0] for column in result.description or []]
             rows: list[tuple[Any, ...]] = result.fetchall()
         for place, zone in query.zones.items():
-            rows = [(*row[:place], _in(row[place], zone), *row[place + 1 :]) for row in rows]
+            rows = [(*row[:place], _in_zone(row[place], zone), *row[place + 1 :]) for row in rows]
         return names, rows
 
 
-def _in(value: Any, zone: str) -> Any:
+def _in_zone(value: Any, zone: str) -> Any:
     """An instant in a zone's time; any other value as it is."""
     return value.astimezone(ZoneInfo(zone)) if isinstance(value, datetime) else value
 

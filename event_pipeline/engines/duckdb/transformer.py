@@ -22,8 +22,8 @@ from event_pipeline.engines.duckdb.collected import Collected
 from event_pipeline.engines.duckdb.lines import (
     NOT_BLANK,
     BronzeFile,
-    as_it_lies,
     column_list,
+    is_readable_in_place,
     judged,
     lines_of,
     read_exactly,
@@ -79,7 +79,9 @@ class DuckDBTransformer(Transformer):
         with scratch() as folder:
             every = {source.key for source in partition.sources}
             copied = {
-                s.key for s in partition.sources if request.each or not as_it_lies(s.spelling)
+                s.key
+                for s in partition.sources
+                if request.each or not is_readable_in_place(s.spelling)
             }
             try:
                 return self._attempt(request, partition, copied, folder)
@@ -88,8 +90,8 @@ class DuckDBTransformer(Transformer):
                     raise
                 # Some object is not UTF-8 lines of one record each. To find out which one, and how
                 # much of it can be read, is slow: so it is done only now.
-                _empty(partition.rows_prefix)
-                _empty(partition.quarantine_prefix)
+                _clear_folder(partition.rows_prefix)
+                _clear_folder(partition.quarantine_prefix)
                 return self._attempt(request, partition, every, folder)
 
     def _attempt(
@@ -181,6 +183,6 @@ def _event_dates(
     return {str(day): int(rows) for day, rows in counts.fetchall()}
 
 
-def _empty(folder: str) -> None:
+def _clear_folder(folder: str) -> None:
     for path in Path(folder).iterdir():
         path.unlink()

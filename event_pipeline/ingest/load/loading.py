@@ -16,7 +16,7 @@ from event_pipeline.ingest.load import places, writing
 from event_pipeline.ingest.load.judging import Judgement, Place, check_any_placed, judge
 from event_pipeline.ingest.load.ledger import Load, Loads, load_id
 from event_pipeline.ingest.load.mapping import INPUT, map_records, mapping_session
-from event_pipeline.ingest.load.reading import Found, Spelling, read
+from event_pipeline.ingest.load.reading import ReadSummary, Spelling, read
 from event_pipeline.ingest.load.sources import LocalFile, Source, fetch
 from event_pipeline.partitions import HOURLY
 from event_pipeline.scratch import scratch
@@ -67,7 +67,7 @@ class Loaded:
     objects_there: int = 0
     objects_removed: int = 0
     partitions: set[str] = field(default_factory=set)
-    found: Found = field(default_factory=Found)
+    found: ReadSummary = field(default_factory=ReadSummary)
     judgement: Judgement | None = None
     replaced: str = ""
     stopped: bool = False
@@ -137,7 +137,7 @@ class _Loading:
         }
         fingerprint = self._fingerprint(file, also)
         old = self._previous_load(file)
-        if old and self._is_there(old, fingerprint):
+        if old and self._is_loaded(old, fingerprint):
             self._loaded.id, self._loaded.rows = old.id, old.rows
             self._loaded.objects_there = len(old.objects)
             self._loaded.partitions = set(old.partitions)
@@ -197,7 +197,7 @@ class _Loading:
         dataset, place = self._contract.identifier[1], self._place.given or ""
         return self._loads.find(dataset, self._name, place, file.sha256)
 
-    def _is_there(self, old: Load, fingerprint: str) -> bool:
+    def _is_loaded(self, old: Load, fingerprint: str) -> bool:
         # Rows that were left out may fit a partition by now.
         same = old.complete and old.fingerprint == fingerprint and not old.left_out
         return same and not self._order.replace and not self._loads.missing(old)

@@ -78,7 +78,7 @@ class Spelling:
 
 
 @dataclass
-class Found:
+class ReadSummary:
     """What came of reading a file.
 
     `records` counts the records read, and `lost` those that cannot be read. `unreadable` has the
@@ -135,12 +135,12 @@ class Spool:
 
 def read(
     file: LocalFile, name: str, spelling: Spelling, *, table: str, scratch: Path, watch: Watch
-) -> tuple[list[str], Found]:
+) -> tuple[list[str], ReadSummary]:
     """Spools a file's records; returns the paths of the Parquet files, and what was found.
 
     Raises LoadError if the file as a whole cannot be read, or no record of it.
     """
-    found, spool = Found(), Spool(scratch, table)
+    found, spool = ReadSummary(), Spool(scratch, table)
     with _no_collection(), io.BufferedReader(io.FileIO(file.path), BUFFER) as opened:
         try:
             for part in unpack(opened, name, scratch):
@@ -170,14 +170,16 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _no_records(name: str, found: Found) -> str:
+def _no_records(name: str, found: ReadSummary) -> str:
     if not found.lost:
         return f"{name}: holds no records"
     number, text, why = found.unreadable[0]
     return f"{name}: none of {found.lost:,} records can be read: {number}: {why}: {text[:80]}"
 
 
-def _batches(part: Part, spelling: Spelling, scratch: Path, found: Found) -> Iterator["pa.Table"]:
+def _batches(
+    part: Part, spelling: Spelling, scratch: Path, found: ReadSummary
+) -> Iterator["pa.Table"]:
     from event_pipeline.ingest.load import delimited, documents, workbooks
 
     if part.kind == "parquet":

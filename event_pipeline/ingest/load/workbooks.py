@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from event_pipeline.errors import LoadError, first_line
-from event_pipeline.ingest.load.reading import BATCH, Found, Spelling, texts, unique_names
+from event_pipeline.ingest.load.reading import BATCH, ReadSummary, Spelling, texts, unique_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +18,9 @@ EVERY_SHEET = "*"
 EXACT = 1e15
 
 
-def parquet_batches(path: Path, name: str, scratch: Path, found: Found) -> Iterator["pa.Table"]:
+def parquet_batches(
+    path: Path, name: str, scratch: Path, found: ReadSummary
+) -> Iterator["pa.Table"]:
     """A Parquet file's rows: numbers in their digits, times as ISO texts, nested values as JSON."""
     import duckdb
     import pyarrow as pa
@@ -63,7 +65,9 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def sheet_batches(path: Path, name: str, spelling: Spelling, found: Found) -> Iterator["pa.Table"]:
+def sheet_batches(
+    path: Path, name: str, spelling: Spelling, found: ReadSummary
+) -> Iterator["pa.Table"]:
     """Yields the rows of a workbook's first sheet, or of the sheets that the spelling names.
 
     The first row with values in more than half of its cells is the header. A whole sheet is in
@@ -80,7 +84,9 @@ def sheet_batches(path: Path, name: str, spelling: Spelling, found: Found) -> It
         raise LoadError(f"{name}: not a readable workbook: {first_line(error)}") from None
 
 
-def _sheets(there: Sequence[str], name: str, spelling: Spelling, found: Found) -> Sequence[str]:
+def _sheets(
+    there: Sequence[str], name: str, spelling: Spelling, found: ReadSummary
+) -> Sequence[str]:
     if spelling.sheet == EVERY_SHEET:
         return there
     if spelling.sheet is None:
@@ -97,7 +103,7 @@ def _sheets(there: Sequence[str], name: str, spelling: Spelling, found: Found) -
 
 
 def _sheet(
-    rows: list[list[Any]], name: str, spelling: Spelling, found: Found
+    rows: list[list[Any]], name: str, spelling: Spelling, found: ReadSummary
 ) -> Iterator["pa.Table"]:
     cells = ([_cell(value) for value in row] for row in rows)
     rest = (row for row in islice(cells, spelling.skip or 0, None) if any(row))

@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from event_pipeline.errors import LoadError
-from event_pipeline.ingest.load.reading import BATCH, Found, Spelling, read
+from event_pipeline.ingest.load.reading import BATCH, ReadSummary, Spelling, read
 from event_pipeline.ingest.load.sources import fetch, find_sources
 
 Rows = list[dict[str, Any]]
@@ -26,7 +26,7 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.found = Found()
+        self.found = ReadSummary()
         self._read = 0
 
     def rows(self, content: str | bytes, name: str = "orders.csv", **spelling: Any) -> Rows:

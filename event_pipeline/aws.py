@@ -218,7 +218,7 @@ def _service_message(operation: str, code: str, message: str) -> str:
     if code in EXPIRED:
         return (
             "the AWS credentials have expired: sign in again and repeat the"
-            " command; what it started goes on meanwhile"
+            " command; what it started continues"
         )
     if code in UNKNOWN:
         return f"{text}: the credentials are invalid or expired: check AWS_PROFILE, or sign in"

@@ -90,7 +90,7 @@ def _error_message(error: Exception) -> str | None:
 def demo(
     hours: Annotated[int, typer.Option(min=1, max=24, help="Whole hours to generate.")] = 3,
 ) -> None:
-    """Runs the main job: ingest, arrivals, Silver, Gold; shows the five answers and the ledger."""
+    """Generates hours of events, builds Silver and Gold from them, and shows the results."""
     with quitting():
         from event_pipeline.demo import run_demo
 
@@ -107,7 +107,7 @@ def query(
 ) -> None:
     """Prints a table, or the rows of a SELECT over silver.*, gold.* and quarantine.*.
 
-    SHOW TABLES and DESCRIBE silver.events say what there is.
+    SHOW TABLES and DESCRIBE silver.events list what there is.
     """
     from event_pipeline.answers import as_csv, as_json
     from event_pipeline.engines.statement import described
@@ -194,7 +194,7 @@ def load(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the load; default: the file's.")] = None,
 ) -> None:
-    """Brings your own files to Bronze, mapped by one SELECT. The same again changes nothing."""
+    """Loads your own files into Bronze, mapped by one SELECT. Repeating a load changes nothing."""
     from event_pipeline.ingest.load.commands import run_loads
     from event_pipeline.ingest.load.loading import Order
     from event_pipeline.ingest.load.reading import Spelling
@@ -235,7 +235,7 @@ def loads(
 def unload(
     load: Annotated[str, typer.Argument(help="A load's id, as event-pipeline loads shows it.")],
 ) -> None:
-    """Takes a load back: removes the objects that it wrote, and nothing else."""
+    """Removes the objects that a load wrote, and nothing else."""
     from event_pipeline.ingest.load.ledger import Loads, take_back
 
     found = take_back(Loads(_settings().root), load)
@@ -276,9 +276,9 @@ def sync(
         typer.Option("--rebuild-changed", help="Also rebuild what an older statement built."),
     ] = False,
 ) -> None:
-    """Does now what the sensors would: compares all of Bronze, and runs what changed.
+    """Does at once what the sensors would do: compares all of Bronze and builds what changed.
 
-    Exits 1 if a run failed, something is left unbuilt, or what is built needs a person; 130 at
+    Exits 1 if a run failed, something is left unbuilt, or what is built needs attention; 130 at
     Ctrl-C, 143 at SIGTERM.
     """
     with quitting():
@@ -296,12 +296,12 @@ def status(
         LedgerFormat, typer.Option(help="table, or json: every record of every section.")
     ] = LedgerFormat.TABLE,
 ) -> None:
-    """Says what is where, what waits, and what is wrong. Exit 1 if something needs a person.
+    """Shows what is built, what waits, and what is wrong. Exits 1 if something needs attention.
 
-    That is: partitions that were given up, what is damaged in the lake, what lies under Bronze and
-    no partition reads, objects that cannot be used or differ from their manifests, partitions of
-    which too much was refused, or that an older statement made, and what cannot be told. What
-    waits, runs, failed once, lies outside or was rolled back needs nobody.
+    These need attention: partitions that were given up, damage in the lake, objects under Bronze
+    that no partition reads, objects that cannot be used or differ from their manifests, partitions
+    with too many refused lines or built by an older statement, and what cannot be determined. What
+    waits, runs, failed once, lies outside Gold or was rolled back does not.
     """
     from event_pipeline.status import as_json, as_tables, needing_attention, survey
 
@@ -339,10 +339,10 @@ def check(
     ] = None,
     objects: Annotated[int, typer.Option(min=1, help="Number of objects to read.")] = 10,
 ) -> None:
-    """Says what a feed would read and refuse, before anything is built. It writes nothing.
+    """Shows what a feed would read and refuse, before anything is built. It writes nothing.
 
-    By default as the dataset is declared; options say how else. Exit 1 if nothing would be read,
-    or more than half refused.
+    Options replace what the dataset declares. Exits 1 if nothing would be read, or more than half
+    would be refused.
     """
     from event_pipeline.feed_check import as_declared, check_feed, place
 
@@ -367,7 +367,7 @@ def rollback(
         int | None, typer.Argument(help="Snapshot id; without one, the command lists them.")
     ] = None,
 ) -> None:
-    """Lists the states that a table can go back to, or goes back to one."""
+    """Lists the snapshots of a table, or rolls the table back to one."""
     lake, contract = _lake(_settings()), _contract(table)
     if snapshot is None:
         records = [
@@ -404,7 +404,7 @@ def repair(
 @app.command()
 @_print_errors
 def maintenance() -> None:
-    """Removes files of killed and replaced runs, to which no state of a table refers any more."""
+    """Removes files of killed and replaced runs that no snapshot of a table refers to."""
     from event_pipeline.lake.leftovers import remove_leftovers
     from event_pipeline.maintenance import in_words
 
@@ -418,7 +418,7 @@ def maintenance() -> None:
 @app.command()
 @_print_errors
 def env() -> None:
-    """Makes the home and prints what a shell needs to use it: eval "$(event-pipeline env)"."""
+    """Creates the home and prints the shell variables for it: eval "$(event-pipeline env)"."""
     from event_pipeline.home import check_for_dagster, ensure_home
 
     settings = _settings()
@@ -446,7 +446,7 @@ def deploy(
         bool, typer.Option("--replace-data", help="Allow the loss of a bucket, database or key.")
     ] = False,
 ) -> None:
-    """Makes the stack in the AWS account at hand, or brings it up to date; shows each change."""
+    """Creates or updates the stack in the current AWS account, and shows each change."""
     from event_pipeline.deploy import data_plane
 
     data_plane.deploy(
@@ -467,7 +467,7 @@ def destroy(
         bool, typer.Option("--delete-data", help="Also delete the lake, its databases and its key.")
     ] = False,
 ) -> None:
-    """Deletes the stack, after asking. The lake stays, unless --delete-data says otherwise."""
+    """Deletes the stack, after asking. It keeps the lake, unless --delete-data is given."""
     from event_pipeline.deploy import data_plane
 
     def typed(question: str, words: str) -> str:

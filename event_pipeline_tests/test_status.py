@@ -74,12 +74,12 @@ def test_what_changed_or_went_waits(lab: Lab) -> None:
     key = lab.arrive(HOUR)
     settle(lab)
     lab.arrive(HOUR, minute=5)
-    assert [r["why"] for r in told(lab)["waiting"]] == ["its objects changed since"]
+    assert [r["why"] for r in told(lab)["waiting"]] == ["its objects have changed since"]
     lab.settle("arrivals")
-    assert {r["why"] for r in told(lab)["waiting"]} == {"Silver changed since"}
+    assert {r["why"] for r in told(lab)["waiting"]} == {"Silver has changed since"}
     settle(lab)
     lab.delete(key)
-    assert [r["why"] for r in told(lab)["waiting"]] == ["its objects changed since"]
+    assert [r["why"] for r in told(lab)["waiting"]] == ["its objects have changed since"]
 
 
 def test_what_the_lake_lost_waits_and_comes_back(lab: Lab) -> None:
@@ -151,7 +151,7 @@ def test_what_was_refused_is_told_above_the_thresholds(lab: Lab) -> None:
     assert "2026-03-10-02:00" not in line
 
 
-def test_a_drop_of_which_no_order_is_left_needs_a_person(lab: Lab) -> None:
+def test_a_drop_of_which_no_order_is_left_needs_attention(lab: Lab) -> None:
     lab.upload(DROP, "orders.json", jsonl({**an_order("o1", "u1"), "order_timestamp": DROP}))
     lab.upload(DROP, "users.json", jsonl(a_user("u1")))
     lab.upload(DROP, "events.json", jsonl(an_event("e1", "u1")))
@@ -378,7 +378,7 @@ def test_gzip_of_nothing_and_no_lines_are_no_failure(lab: Lab) -> None:
 
 def test_a_waiting_partition_of_tomorrow_needs_nobody_and_one_of_next_week_does(lab: Lab) -> None:
     now = datetime.now(UTC)
-    for days, kind in ((1, "for the next partition, which begins soon"), (8, "yet to come")):
+    for days, kind in ((1, "of the next partition, which begins soon"), (8, "yet to come")):
         day = f"{now + timedelta(days=days):%Y-%m-%d}"
         key = lab.upload(day, "users.json", jsonl(a_user("u1")))
         (record,) = told(lab)["unread"]

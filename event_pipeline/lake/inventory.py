@@ -17,7 +17,7 @@ NO_PARTITION = "no partition's folder"
 NO_SUCH_TIME = "no such day or hour"
 TOO_OLD = "before the first day"
 TO_COME = "yet to come"
-SOON = "for the next partition, which begins soon"
+SOON = "of the next partition, which begins soon"
 NO_DATASET = "under no dataset"
 ORPHAN = "manifest without its object"
 UNREADABLE = "no object, or unreadable"
@@ -35,7 +35,7 @@ class Unread:
     why: str
 
     @property
-    def needs_a_person(self) -> bool:
+    def needs_attention(self) -> bool:
         """Whether it stays unread unless somebody does something."""
         return self.kind != SOON
 

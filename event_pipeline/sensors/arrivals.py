@@ -30,12 +30,12 @@ from event_pipeline.tags import NOT_IN_LAKE
 class _ArrivalState:
     """An arrival sensor's cursor. It is small, and the sensor is right even without it.
 
-    `audited`: prefix of Bronze -> the day at which the rotation goes on. `told`: asset -> digest of
-    what was last recorded about files that are not read.
+    `audited`: prefix of Bronze -> the day at which the rotation goes on. `reported`: asset -> digest
+    of what was last recorded about files that are not read.
     """
 
     audited: dict[str, str] = field(default_factory=dict)
-    told: dict[str, str] = field(default_factory=dict)
+    reported: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cursor: str | None) -> "_ArrivalState":
@@ -48,6 +48,10 @@ class _ArrivalState:
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             return cls()
+
+    def as_cursor(self) -> str:
+        """The text that `of` parses."""
+        return json.dumps({"audited": self.audited, "told": self.reported})
 
 
 def arrival_sensor(
@@ -81,7 +85,7 @@ def arrival_sensor(
             tick.requests,
             notes=tick.notes,
             idle=f"nothing new: {tick.compared} partitions compared",
-            cursor=json.dumps(vars(state)),
+            cursor=state.as_cursor(),
             asset_events=tick.events,
         )
 
@@ -295,8 +299,8 @@ def _file_check(
     """The check's result for a dataset's files, if it differs from the last one."""
     asset = bronze_key(contract).to_user_string()
     digest = short_digest(json.dumps(sorted(unread.items())))
-    if state.told.get(asset) != digest:
-        state.told[asset] = digest
+    if state.reported.get(asset) != digest:
+        state.reported[asset] = digest
         yield upload_evaluation(contract, unread, serious)
 
 

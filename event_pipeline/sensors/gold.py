@@ -1,7 +1,7 @@
 """Gold sensors: ask for the dates that Silver touched, once all that they need is there."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -33,12 +33,12 @@ class _GoldState:
 
     `read`: Silver asset -> storage id of the last materialization that was read. `pending`: date to
     be refreshed -> the version to ask for: storage id of the materialization that touched it last,
-    or `lost <id>`. `told`: waiting date -> what was last recorded about it.
+    or `lost <id>`. `reported`: waiting date -> what was last recorded about it.
     """
 
     read: dict[str, int] = field(default_factory=dict)
     pending: dict[str, str] = field(default_factory=dict)
-    told: dict[str, str] = field(default_factory=dict)
+    reported: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def all_of(cls, cursor: str | None) -> "dict[str, _GoldState]":
@@ -57,6 +57,16 @@ class _GoldState:
             }
         except (ValueError, KeyError, TypeError, AttributeError):
             return {}
+
+    @staticmethod
+    def as_cursor(states: Mapping[str, "_GoldState"]) -> str:
+        """The text that `all_of` parses."""
+        return json.dumps(
+            {
+                tables: {"read": each.read, "pending": each.pending, "told": each.reported}
+                for tables, each in states.items()
+            }
+        )
 
 
 def gold_sensor(
@@ -98,7 +108,7 @@ def gold_sensor(
             tick.requests,
             notes=tick.notes,
             idle="Silver touched nothing new",
-            cursor=json.dumps({tables: vars(state) for tables, state in states.items()}),
+            cursor=_GoldState.as_cursor(states),
             asset_events=tick.events,
         )
 
@@ -166,9 +176,9 @@ class _Tick:
         self.events += [
             dg.AssetObservation(asset_key(contracts[0]), partition=day, description=why)
             for day, why in waits.items()
-            if state.told.get(day) != why
+            if state.reported.get(day) != why
         ]
-        state.told = waits
+        state.reported = waits
         self.notes += [
             f"{day} {why}" for day, why in sorted(waits.items(), reverse=True)[:MAX_NAMED]
         ]

@@ -35,8 +35,8 @@ def lost_sensor(streams: Sequence[SilverContract], settings: Settings) -> dg.Sen
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            "Ends runs whose process is gone, as after a power cut, whoever launched them, so that "
-            "their partitions are asked for again. A run that lives is never ended."
+            "Ends runs whose process is gone, for example after a power cut, and requests their"
+            " partitions again. A run whose process lives is never ended."
         ),
     )
     def lost_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult:

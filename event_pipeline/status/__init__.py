@@ -48,7 +48,7 @@ def survey(settings: Settings, instance: dg.DagsterInstance | None = None) -> li
 
 
 def as_json(sections: list[Section]) -> dict[str, list[dict[str, Any]]]:
-    """Section key -> all its records; `errors` -> what cannot be told, as `section` and `why`."""
+    """Section key -> its records; `untold` -> what cannot be determined, as `section` and `why`."""
     errors = [{"section": s.key, "why": why} for s in sections for why in s.errors]
     return {**{section.key: section.records for section in sections}, ERRORS_KEY: errors}
 

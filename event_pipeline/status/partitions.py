@@ -21,7 +21,7 @@ from event_pipeline.outdated import outdated
 from event_pipeline.status.section import Record, Section, always_urgent, never_urgent
 from event_pipeline.status.view import View
 
-CHANGED = "its objects changed since"
+CHANGED = "its objects have changed since"
 
 
 def waiting(view: View) -> Section:
@@ -81,7 +81,7 @@ def _gold_waits(view: View, contract: GoldContract) -> Iterator[Record]:
             elif live[day].digest != recorded[day]:
                 why = "recorded, but the lake holds a build of another input"
             elif made and touched.get(day, 0) > made.built_at:
-                why = "Silver changed since"
+                why = "Silver has changed since"
             else:
                 continue
         elif day in days and day not in recorded and not _is_incomplete(view, contract, day):

@@ -90,7 +90,7 @@ def test_what_is_not_read_is_named_with_its_kind(lab: Lab) -> None:
     assert kinds(lab) == expected
     found = take(lab)
     assert all(each.why for each in found.unread)
-    assert {each.kind for each in found.unread if not each.needs_a_person} == {inventory.SOON}
+    assert {each.kind for each in found.unread if not each.needs_attention} == {inventory.SOON}
     assert list(found.of(EVENTS)) == [HOUR]
     assert list(found.of(COMMERCE_USERS)) == []
 

@@ -70,8 +70,8 @@ def key_of(contract: SilverContract, start: datetime, load: str, part: int = 0) 
         or not re.fullmatch(bronze.names, name, re.ASCII)
     ):
         raise LoadError(
-            f"{contract.identifier[1]} is read as other systems write it; a file cannot be loaded"
-            f" beside it, as {bronze.prefix}{folder}{name}"
+            f"{contract.identifier[1]} is read as other systems write it; a file cannot be added"
+            f" to it as {bronze.prefix}{folder}{name}"
         )
     return f"{bronze.prefix}{folder}{name}"
 

@@ -30,8 +30,8 @@ from event_pipeline.tags import NOT_IN_LAKE
 class _ArrivalState:
     """An arrival sensor's cursor. It is small, and the sensor is right even without it.
 
-    `audited`: prefix of Bronze -> the day at which the rotation goes on. `reported`: asset -> digest
-    of what was last recorded about files that are not read.
+    `audited`: prefix of Bronze -> the day at which the rotation goes on. `reported`: asset ->
+    digest of what was last recorded about files that are not read.
     """
 
     audited: dict[str, str] = field(default_factory=dict)

@@ -52,7 +52,7 @@ def refused(receipt: SilverReceipt, settings: Settings) -> Assessment:
     unreadable = receipt.rejected.get("object_unreadable", 0)
     summary = f"refused {quarantined:,} of {judged_lines(receipt):,} lines, {share:.2%}"
     if unreadable:
-        return Assessment(Level.FAIL, f"{unreadable} objects cannot be read; {summary}")
+        return Assessment(Level.FAIL, f"unreadable objects: {unreadable}; {summary}")
     if quarantined and not receipt.rows:
         return Assessment(Level.FAIL, f"{summary}: no row is left")
     if share > settings.refused_fail_share:

@@ -120,7 +120,7 @@ def _audit(report: PartitionReport, before: Listing, after: Listing) -> str | No
             + (f" + {report.skipped} skipped" if report.skipped else "")
         )
     if before.digest != after.digest:
-        return "objects came, went or changed while they were read; nothing was published"
+        return "objects were added, removed or changed while they were read; nothing was published"
     return None
 
 

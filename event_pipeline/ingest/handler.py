@@ -347,7 +347,7 @@ def _check_is_over(slot: datetime, now: datetime) -> None:
     if slot.tzinfo is None:
         raise ValueError(f"slot {slot.isoformat()}: has no offset")
     if last_whole_slot(slot) != slot - SLOT:
-        raise ValueError(f"slot {slot.isoformat()}: a slot must start at a multiple of 5 minutes")
+        raise ValueError(f"slot {slot.isoformat()}: must start at a multiple of 5 minutes")
     if slot + SLOT > now:
         raise ValueError(f"slot {slot.isoformat()}: does not end before {_iso(slot + SLOT)}")
 

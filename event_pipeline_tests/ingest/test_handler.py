@@ -356,8 +356,8 @@ def test_an_empty_event_means_now(environment: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("event", "message"),
     [
-        ({"slot": "2025-11-19T17:51:00Z"}, "a slot must start at a multiple of 5 minutes"),
-        ({"slot": "2025-11-19T17:50:00.000001Z"}, "a slot must start at a multiple of 5 minutes"),
+        ({"slot": "2025-11-19T17:51:00Z"}, "must start at a multiple of 5 minutes"),
+        ({"slot": "2025-11-19T17:50:00.000001Z"}, "must start at a multiple of 5 minutes"),
         ({"slot": "2025-11-19T17:50:00"}, "slot='2025-11-19T17:50:00': has no offset"),
         ({"slot": "yesterday"}, "slot='yesterday': must be ISO 8601"),
         ({"time": 17}, "time=17: must be ISO 8601"),

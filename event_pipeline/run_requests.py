@@ -89,7 +89,7 @@ def request_runs(
     A partition waits while a run of it is under way, its own or a range's, and until `throttle` has
     passed since its last run was asked for. After `max_attempts` failed runs for the same input, it
     is given up until its input changes or a person runs it. A lost run (its process is gone) counts
-    for neither: its partition is asked for again at once, up to LOST_MOST times.
+    for neither: its partition is asked for again at once, up to MAX_LOST_RUNS times.
 
     With `until_success`, a partition is `done` once a run of all the assets, the sensor's or a
     person's, has used its input. Otherwise, the caller decides what is done.

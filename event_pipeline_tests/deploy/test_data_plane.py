@@ -167,7 +167,7 @@ def test_again_nothing_is_changed_or_uploaded(deployed: DataPlane) -> None:
     assert deployed.found == before
     assert ENV_FILE.read_text() == file
     said = shown(deployed.console)
-    assert said.count("uploaded") == said.count(" is there\n") == 3
+    assert said.count("uploaded") == said.count(" is already there\n") == 3
     assert f"{deployed.name} is up to date" in said
 
 

@@ -309,7 +309,9 @@ def test_credentials_that_expire_on_the_way_say_how_to_go_on(
     cloud.add_response("execute_change_set", {})
     cloud.add_client_error("describe_stack_events", code, "The security token is expired")
     with (
-        pytest.raises(DeployError, match=r"expired: sign in again .* same command .* goes on"),
+        pytest.raises(
+            DeployError, match=r"expired: sign in again .* repeat the command; .* continues"
+        ),
         translate_errors(),
     ):
         stack.change(BODY, [], new=True)

@@ -219,7 +219,7 @@ def test_a_drop_is_told_by_the_files_name(shelf: Shelf, name: str, form: str | N
         ("users.csv", None, "commerce_users needs a --drop"),
         ("users-2019-13-45.csv", None, "commerce_users needs a --drop"),
         ("users-2019-10-02.csv", "%d%m%Y", "tells none by %d%m%Y"),
-        ("2019-10-02 to 2019-10-03.csv", None, "tells two days, 2019-10-02 and 2019-10-03"),
+        ("2019-10-02 to 2019-10-03.csv", None, "holds two days, 2019-10-02 and 2019-10-03"),
         ("users-2018-10-02.csv", None, "set EVENT_PIPELINE_FIRST_DAY=2018-10-02"),
         ("users.csv", "%Q", "%Q is not supported; choose from %Y"),
     ],

@@ -137,7 +137,7 @@ def test_objects_that_are_laid_out_for_people_are_read(reader: Reader) -> None:
         (b'{"n": 1, "n": 2}', "names n twice"),
         (b'{"n": 1', "not JSON"),
         (b"[1]", "not a JSON object"),
-        (b'{"n": "\\ud83d"}', "half a surrogate pair"),
+        (b'{"n": "\\ud83d"}', "half of a surrogate pair"),
         (b'{"n": ' + b"[" * 200 + b"]" * 200 + b"}", "nested deeper than 100"),
         (b'{"n": "' + b"x" * 3_000_000 + b'"}', "not JSON"),
     ],

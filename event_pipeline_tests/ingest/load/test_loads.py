@@ -101,7 +101,7 @@ def test_a_load_can_be_taken_back_and_nothing_else_goes(shelf: Shelf) -> None:
     with pytest.raises(LoadError, match=f"no load named {loaded.id}"):
         take_back(shelf.loads, loaded.id)
     shelf.load(shelf.file("c.jsonl", purchases(400)))
-    with pytest.raises(LoadError, match="several loads called"):
+    with pytest.raises(LoadError, match="several loads named"):
         take_back(shelf.loads, "")
 
 

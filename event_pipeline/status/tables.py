@@ -31,7 +31,9 @@ def tables(view: View) -> Section:
 def damaged(view: View) -> Section:
     """What is lost in the tables, or not as it was written. Records: table, partition, why."""
     section = Section(
-        "damaged", "Damaged parts of the lake (to rebuild: event-pipeline repair)", always_urgent
+        "damaged",
+        "Damaged parts of the lake; to rebuild them: event-pipeline repair",
+        always_urgent,
     )
     section.add("", lambda: map(vars, damages_of_catalog(view.lake)))
     for name, contract in () if section.records else sorted(TABLES.items()):

@@ -40,19 +40,19 @@ ADVICE = {
     "NoCredentialsError": ": set AWS_PROFILE, or sign in with aws sso login or aws configure",
     "PartialCredentialsError": ": set AWS_PROFILE, or sign in with aws sso login or aws configure",
     "ProfileNotFound": ": set AWS_PROFILE to one that aws configure list-profiles names",
-    "ConfigParseError": ": mend that file",
+    "ConfigParseError": ": fix that file",
     "SSOError": " (sign in again: aws sso login{option})",
     "TokenRetrievalError": " (sign in again: aws sso login{option})",
-    "EndpointConnectionError": ": is the region right, and the network there?",
-    "ConnectTimeoutError": ": is the region right, and the network there?",
-    "SSLError": ": AWS_CA_BUNDLE names the file of certificates to trust",
+    "EndpointConnectionError": ": check the region and the network connection",
+    "ConnectTimeoutError": ": check the region and the network connection",
+    "SSLError": ": set AWS_CA_BUNDLE to the file of certificates to trust",
 }
 # obstore is told that credentials live for this long. It asks for new ones five minutes before they
 # end, and so at each call; boto3 alone decides when they are renewed.
-ASKED_AGAIN = timedelta(minutes=1)
+CREDENTIALS_LIFETIME = timedelta(minutes=1)
 
 # Only one thread at a time may make boto3's sessions and clients.
-_making = RLock()
+_lock = RLock()
 
 
 def session() -> Any:
@@ -61,26 +61,26 @@ def session() -> Any:
     Raises botocore's NoRegionError or NoCredentialsError if it finds none, and UsageError if the
     configuration cannot be used.
     """
-    with _making:
+    with _lock:
         return _session()
 
 
 def client(service: str, read_timeout: int = 60) -> Any:
     """The process's boto3 client of a service; `read_timeout` in seconds."""
-    with _making:
+    with _lock:
         return _client(service, read_timeout)
 
 
-def once(service: str, read_timeout: int) -> Any:
+def client_without_retries(service: str, read_timeout: int) -> Any:
     """A client that never retries, for calls that must not be repeated unnoticed.
 
     `read_timeout` is in seconds.
     """
     never = {"mode": "standard", "total_max_attempts": 1}
-    return _made(service, retries=never, read_timeout=read_timeout)
+    return _new_client(service, retries=never, read_timeout=read_timeout)
 
 
-def forget() -> None:
+def clear_caches() -> None:
     """Drops all that is cached, so that the next call finds everything anew."""
     for found in (_session, _client, _filesystem):
         found.cache_clear()
@@ -91,7 +91,7 @@ def _session() -> Any:
     import boto3
     from botocore.exceptions import NoCredentialsError, NoRegionError
 
-    with _wrong_configuration_told():
+    with _configuration_errors():
         # AWS's other tools read AWS_REGION by themselves; boto3 does not.
         found = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
         if found.region_name is None:
@@ -106,18 +106,18 @@ def _session() -> Any:
 
 @cache
 def _client(service: str, read_timeout: int) -> Any:
-    return _made(service, retries=RETRIES, read_timeout=read_timeout, tcp_keepalive=True)
+    return _new_client(service, retries=RETRIES, read_timeout=read_timeout, tcp_keepalive=True)
 
 
-def _made(service: str, **options: Any) -> Any:
+def _new_client(service: str, **options: Any) -> Any:
     from botocore.config import Config
 
-    with _making, _wrong_configuration_told():
+    with _lock, _configuration_errors():
         return session().client(service, config=Config(**options))
 
 
 @contextmanager
-def _wrong_configuration_told() -> Iterator[None]:
+def _configuration_errors() -> Iterator[None]:
     """Raises UsageError for the errors of Python that a wrong configuration causes in botocore.
 
     Examples are a token's file that is missing, a credential process that is missing or prints
@@ -131,8 +131,8 @@ def _wrong_configuration_told() -> Iterator[None]:
         raise
     except (OSError, ValueError) as error:
         junk = isinstance(error, json.JSONDecodeError)
-        said = "its credential_process prints no JSON" if junk else first_line(error)
-        raise UsageError(f"the configuration of AWS cannot be used: {said}") from error
+        text = "its credential_process does not print JSON" if junk else first_line(error)
+        raise UsageError(f"the AWS configuration cannot be used: {text}") from error
 
 
 def credentials() -> Any:
@@ -140,7 +140,7 @@ def credentials() -> Any:
 
     They have `access_key`, `secret_key` and `token`.
     """
-    with _wrong_configuration_told():
+    with _configuration_errors():
         return session().get_credentials().get_frozen_credentials()
 
 
@@ -151,42 +151,42 @@ def connection_errors() -> tuple[type[Exception], ...]:
     return ConnectionError, HTTPClientError
 
 
-def status(error: Any) -> int:
+def http_status(error: Any) -> int:
     """The HTTP status of a ClientError."""
     return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
 
 
-def complaint(error: BaseException) -> str | None:
+def error_message(error: BaseException) -> str | None:
     """One-line message for an AWS error; None if AWS did not cause it.
 
     The packages that call AWS for us hide its error, so the causes of an error are looked at too.
     """
-    return next(filter(None, map(_said, _causes(error))), None)
+    return next(filter(None, map(_message_of, _causes(error))), None)
 
 
-def _said(error: BaseException) -> str | None:
+def _message_of(error: BaseException) -> str | None:
     from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
     from obstore.exceptions import BaseError
 
     match error:
         case ClientError(response={"Error": {"Code": code, "Message": message}}):
-            said = _refusal(error.operation_name, code, message)
+            text = _service_message(error.operation_name, code, message)
         case NoRegionError():
-            said = "no region is set: set AWS_REGION, as AWS_REGION=eu-west-1"
+            text = "no region is set: set AWS_REGION, for example AWS_REGION=eu-west-1"
         case BotoCoreError():
-            said = f"{_in_a_line(error)}{_advice(error)}"
+            text = f"{_one_line(error)}{_advice(error)}"
         case BaseError():
-            said = _of_obstore(error)
+            text = _obstore_message(error)
         case OSError() if "AWS Error" in str(error):  # PyArrow's
-            said = first_line(error)
+            text = first_line(error)
         case RuntimeError() if "refreshed credentials are still expired" in str(error):
-            said = f"{error} Is this machine's clock right? It says {_now()}"
+            text = f"{error} Check this machine's clock, which says {_now()}"
         case _:
             return None
-    return said
+    return text
 
 
-def _of_obstore(error: BaseException) -> str:
+def _obstore_message(error: BaseException) -> str:
     """The message in an error of obstore: what S3 answered, or why there are no credentials.
 
     obstore's error is only a text, which holds S3's answer in XML.
@@ -195,9 +195,9 @@ def _of_obstore(error: BaseException) -> str:
         try:
             credentials()
         except Exception as again:
-            return complaint(again) or first_line(again)
-    said = re.search(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", str(error), re.DOTALL)
-    return _refusal("S3", *said.groups()) if said else first_line(error)
+            return error_message(again) or first_line(again)
+    text = re.search(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", str(error), re.DOTALL)
+    return _service_message("S3", *text.groups()) if text else first_line(error)
 
 
 def _advice(error: BaseException) -> str:
@@ -208,28 +208,28 @@ def _advice(error: BaseException) -> str:
     return advice.format(option=f" --profile {name}" if name else "")
 
 
-def _refusal(operation: str, code: str, message: str) -> str:
+def _service_message(operation: str, code: str, message: str) -> str:
     """What a service said, and what can be done about it."""
-    said = f"{operation}: {code}: {' '.join(message.split()).rstrip('.')}"
+    text = f"{operation}: {code}: {' '.join(message.split()).rstrip('.')}"
     if code in SKEWED or "Signature expired" in message or "not yet current" in message:
-        return f"{said}: set this machine's clock, which says {_now()}"
+        return f"{text}: set this machine's clock, which says {_now()}"
     if operation.startswith("AssumeRole"):
-        return f"{said}: look at the role, its trust policy, and what you may (AWS_PROFILE)"
+        return f"{text}: check the role, its trust policy, and the rights of AWS_PROFILE"
     if code in EXPIRED:
         return (
-            "the AWS credentials have expired: sign in again and give the same command"
-            " once more; what it has begun goes on meanwhile"
+            "the AWS credentials have expired: sign in again and repeat the"
+            " command; what it started continues"
         )
     if code in UNKNOWN:
-        return f"{said}: these keys are not good, or no longer: look at AWS_PROFILE, or sign in"
-    return said
+        return f"{text}: the credentials are invalid or expired: check AWS_PROFILE, or sign in"
+    return text
 
 
 def _now() -> str:
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _in_a_line(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
@@ -276,23 +276,23 @@ def object_store(bucket: str) -> "S3Store":
     if proxy := _proxy(endpoint):
         options["proxy_url"] = proxy
     if bundle := _ca_bundle():
-        with _wrong_configuration_told():
+        with _configuration_errors():
             options["root_certificate"] = Path(bundle).read_bytes()
     return S3Store(
         bucket,
         config={"region": s3.meta.region_name, "endpoint": endpoint},
-        credential_provider=_credentials_for_a_moment,
+        credential_provider=_short_lived_credentials,
         client_options=options,
     )
 
 
-def _credentials_for_a_moment() -> "S3Credential":
+def _short_lived_credentials() -> "S3Credential":
     found = credentials()
     return {
         "access_key_id": found.access_key,
         "secret_access_key": found.secret_key,
         "token": found.token,
-        "expires_at": datetime.now(UTC) + ASKED_AGAIN,
+        "expires_at": datetime.now(UTC) + CREDENTIALS_LIFETIME,
     }
 
 

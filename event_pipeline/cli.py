@@ -62,7 +62,7 @@ class LedgerFormat(StrEnum):
 P = ParamSpec("P")
 
 
-def _clear_errors(command: Callable[P, None]) -> Callable[P, None]:
+def _print_errors(command: Callable[P, None]) -> Callable[P, None]:
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
@@ -70,27 +70,27 @@ def _clear_errors(command: Callable[P, None]) -> Callable[P, None]:
         except typer.Exit:
             raise
         except Exception as error:
-            said = str(error) if isinstance(error, UsageError) else _complaint(error)
-            if said is None:
+            message = str(error) if isinstance(error, UsageError) else _error_message(error)
+            if message is None:
                 raise
-            err.print(f"event-pipeline: {said}", style="red", markup=False, soft_wrap=True)
+            err.print(f"event-pipeline: {message}", style="red", markup=False, soft_wrap=True)
             raise typer.Exit(USAGE) from None
 
     return run
 
 
-def _complaint(error: Exception) -> str | None:
+def _error_message(error: Exception) -> str | None:
     from event_pipeline import aws
 
-    return aws.complaint(error)
+    return aws.error_message(error)
 
 
 @app.command()
-@_clear_errors
+@_print_errors
 def demo(
-    hours: Annotated[int, typer.Option(min=1, max=24, help="Whole hours to make.")] = 3,
+    hours: Annotated[int, typer.Option(min=1, max=24, help="Whole hours to generate.")] = 3,
 ) -> None:
-    """Runs the main job: ingest, arrivals, Silver, Gold; shows the five answers and the ledger."""
+    """Generates hours of events, builds Silver and Gold from them, and shows the results."""
     with quitting():
         from event_pipeline.demo import run_demo
 
@@ -100,14 +100,14 @@ def demo(
 
 
 @app.command()
-@_clear_errors
+@_print_errors
 def query(
     text: Annotated[str, typer.Argument(metavar="NAME-or-SQL", help="A table, or Athena SQL.")],
     format: Annotated[Format, typer.Option(help="table, json or csv.")] = Format.TABLE,
 ) -> None:
     """Prints a table, or the rows of a SELECT over silver.*, gold.* and quarantine.*.
 
-    SHOW TABLES and DESCRIBE silver.events say what there is.
+    SHOW TABLES and DESCRIBE silver.events list what there is.
     """
     from event_pipeline.answers import as_csv, as_json
     from event_pipeline.engines.statement import described
@@ -124,7 +124,7 @@ def query(
 
 
 @app.command()
-@_clear_errors
+@_print_errors
 def ledger(
     format: Annotated[LedgerFormat, typer.Option(help="table or json.")] = LedgerFormat.TABLE,
 ) -> None:
@@ -142,19 +142,21 @@ def ledger(
     if damaged := damages(lake):
         for each in damaged:
             err.print(f"damaged: {each}", style="red", markup=False, soft_wrap=True)
-        err.print("event-pipeline repair makes it anew")
+        err.print("to rebuild it: event-pipeline repair")
         raise typer.Exit(1)
 
 
 @app.command()
-@_clear_errors
+@_print_errors
 def load(
     files: Annotated[
         list[str],
         typer.Argument(help="Files, folders, quoted patterns, s3://, https://, or - for a pipe."),
     ],
     sql: Annotated[Path, typer.Option(help="One SELECT FROM input that gives a record's fields.")],
-    dataset: Annotated[str, typer.Option(help="events, or commerce_users and so on.")] = "events",
+    dataset: Annotated[
+        str, typer.Option(help="Dataset: events, commerce_users and so on.")
+    ] = "events",
     arrival_hour: Annotated[
         str | None, typer.Option(help="Write all events to this hour: 2019-10-01-02:00.")
     ] = None,
@@ -162,30 +164,37 @@ def load(
         str | None, typer.Option(help="Day of a commerce dataset's drop: 2019-10-01.")
     ] = None,
     drop_from: Annotated[
-        str | None, typer.Option(help="Column of the mapping that tells each row's drop.")
+        str | None, typer.Option(help="Column of the mapping that holds each row's day.")
     ] = None,
     drop_from_name: Annotated[
-        str | None, typer.Option(help="How the file's name tells its drop, as %d%m%Y.")
+        str | None, typer.Option(help="How the file's name spells the day, such as %d%m%Y.")
     ] = None,
-    replace: Annotated[bool, typer.Option(help="Take back other loads of the drop.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Only say what Silver would say.")] = False,
-    anyway: Annotated[
-        bool, typer.Option("--anyway", "--force", help="Write also what Silver would refuse.")
+    replace: Annotated[
+        bool, typer.Option(help="Remove what other loads wrote to the drop.")
     ] = False,
-    delimiter: Annotated[str | None, typer.Option(help="Of a CSV: one character, or tab.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Only report what Silver would refuse.")] = False,
+    anyway: Annotated[
+        bool,
+        typer.Option("--anyway", "--force", help="Write even if Silver would refuse most rows."),
+    ] = False,
+    delimiter: Annotated[
+        str | None, typer.Option(help="Delimiter of a CSV: one character, or tab.")
+    ] = None,
     no_header: Annotated[
-        bool, typer.Option(help="Of a CSV: columns are column0, column1 and so on.")
+        bool, typer.Option(help="The CSV has no header; columns are column0, column1 and so on.")
     ] = False,
     skip: Annotated[int | None, typer.Option(min=0, help="Lines above a CSV's header.")] = None,
-    encoding: Annotated[str | None, typer.Option(help="As windows-1252; default: utf-8.")] = None,
-    quote: Annotated[str, typer.Option(help="A CSV's quote; '' for none.")] = '"',
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding, such as windows-1252; default: utf-8.")
+    ] = None,
+    quote: Annotated[str, typer.Option(help="Quote character of a CSV; '' for none.")] = '"',
     sheet: Annotated[str | None, typer.Option(help="A workbook's sheet, or * for all.")] = None,
     also: Annotated[
-        list[str] | None, typer.Option(help="NAME=FILE: a table that the mapping reads too.")
+        list[str] | None, typer.Option(help="NAME=FILE: another table for the mapping.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Another name by which the load goes.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the load; default: the file's.")] = None,
 ) -> None:
-    """Brings your own files to Bronze, mapped by one SELECT. The same again changes nothing."""
+    """Loads your own files into Bronze, mapped by one SELECT. Repeating a load changes nothing."""
     from event_pipeline.ingest.load.commands import run_loads
     from event_pipeline.ingest.load.loading import Order
     from event_pipeline.ingest.load.reading import Spelling
@@ -207,7 +216,7 @@ def load(
 
 
 @app.command()
-@_clear_errors
+@_print_errors
 def loads(
     format: Annotated[LedgerFormat, typer.Option(help="table or json.")] = LedgerFormat.TABLE,
 ) -> None:
@@ -218,33 +227,33 @@ def loads(
     if format is LedgerFormat.JSON:
         write(json.dumps(records, indent=1))
         return
-    print_records(records, "Loads: event-pipeline unload takes one back", out)
+    print_records(records, "Loads (to remove one: event-pipeline unload)", out)
 
 
 @app.command()
-@_clear_errors
+@_print_errors
 def unload(
     load: Annotated[str, typer.Argument(help="A load's id, as event-pipeline loads shows it.")],
 ) -> None:
-    """Takes a load back: removes the objects that it wrote, and nothing else."""
+    """Removes the objects that a load wrote, and nothing else."""
     from event_pipeline.ingest.load.ledger import Loads, take_back
 
     found = take_back(Loads(_settings().root), load)
     out.print(
-        f"{found.id} ({found.source}) is taken back: {found.rows:,} rows in"
+        f"{found.id} ({found.source}) is removed: {found.rows:,} rows in"
         f" {len(found.objects):,} objects",
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
-    out.print("Next: the sensors see it (make dev), or run: event-pipeline sync")
+    out.print("Next: the sensors pick it up (make dev), or run: event-pipeline sync")
 
 
 @app.command()
-@_clear_errors
+@_print_errors
 def sample_drop(
     drop: Annotated[str, typer.Argument(metavar="DATE", help="Day of the drop: 2026-11-24.")],
-    records: Annotated[int, typer.Option(min=1, help="Records of each file.")] = 1_000_000,
+    records: Annotated[int, typer.Option(min=1, help="Records per file.")] = 1_000_000,
 ) -> None:
     """Uploads a made-up commerce drop: users.json, events.json and orders.json."""
     from event_pipeline import aws
@@ -260,16 +269,16 @@ def sample_drop(
 
 
 @app.command()
-@_clear_errors
+@_print_errors
 def sync(
     rebuild_changed: Annotated[
         bool,
-        typer.Option("--rebuild-changed", help="Also make anew what an older statement made."),
+        typer.Option("--rebuild-changed", help="Also rebuild what an older statement built."),
     ] = False,
 ) -> None:
-    """Does now what the sensors would: compares all of Bronze, and runs what changed.
+    """Does at once what the sensors would do: compares all of Bronze and builds what changed.
 
-    Exits 1 if a run failed, something is left unbuilt, or what is built needs a person; 130 at
+    Exits 1 if a run failed, something is left unbuilt, or what is built needs attention; 130 at
     Ctrl-C, 143 at SIGTERM.
     """
     with quitting():
@@ -281,29 +290,29 @@ def sync(
 
 
 @app.command()
-@_clear_errors
+@_print_errors
 def status(
     format: Annotated[
         LedgerFormat, typer.Option(help="table, or json: every record of every section.")
     ] = LedgerFormat.TABLE,
 ) -> None:
-    """Says what is where, what waits, and what is wrong. Exit 1 if something needs a person.
+    """Shows what is built, what waits, and what is wrong. Exits 1 if something needs attention.
 
-    That is: partitions that were given up, what is damaged in the lake, what lies under Bronze and
-    no partition reads, objects that cannot be used or differ from their manifests, partitions of
-    which too much was refused, or that an older statement made, and what cannot be told. What
-    waits, runs, failed once, lies outside or was rolled back needs nobody.
+    These need attention: partitions that were given up, damage in the lake, objects under Bronze
+    that no partition reads, objects that cannot be used or differ from their manifests, partitions
+    with too many refused lines or built by an older statement, and what cannot be determined. What
+    waits, runs, failed once, lies outside Gold or was rolled back does not.
     """
-    from event_pipeline.status import as_json, as_tables, in_need, survey
+    from event_pipeline.status import as_json, as_tables, needing_attention, survey
 
     sections = survey(_settings())
-    needed = in_need(sections)
+    needed = needing_attention(sections)
     if format is LedgerFormat.JSON:
         write(json.dumps(as_json(sections), indent=1))
     else:
         for title, records in as_tables(sections):
             print_records(records, title, out)
-        out.print("\nNeeds a person:" if needed else "\nNothing needs a person.")
+        out.print("\nNeeds attention:" if needed else "\nNothing needs attention.")
         for line in needed:
             out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     if needed:
@@ -311,27 +320,29 @@ def status(
 
 
 @feed.command()
-@_clear_errors
+@_print_errors
 def check(
     prefix: Annotated[
-        str, typer.Argument(help="Under the lake's root, or s3://bucket/prefix/, or a folder.")
+        str, typer.Argument(help="Prefix in the lake, s3://bucket/prefix/, or a folder.")
     ],
-    dataset: Annotated[str, typer.Option(help="events, or another one's name.")] = "events",
+    dataset: Annotated[
+        str, typer.Option(help="Dataset: events, commerce_users and so on.")
+    ] = "events",
     layout: Annotated[
-        str | None, typer.Option(help="Of paths under the prefix: {yyyy}/{MM}/{dd}/{HH}/.")
+        str | None, typer.Option(help="Layout of paths under the prefix: {yyyy}/{MM}/{dd}/{HH}/.")
     ] = None,
     mapping: Annotated[
         Path | None, typer.Option(help="One SELECT FROM raw that gives the dataset's fields.")
     ] = None,
     each: Annotated[
-        str | None, typer.Option(help="Path of an array whose elements are a row each.")
+        str | None, typer.Option(help="Path of an array; each element becomes a row.")
     ] = None,
-    objects: Annotated[int, typer.Option(min=1, help="How many to read.")] = 10,
+    objects: Annotated[int, typer.Option(min=1, help="Number of objects to read.")] = 10,
 ) -> None:
-    """Says what a feed would read and refuse, before anything is built. It writes nothing.
+    """Shows what a feed would read and refuse, before anything is built. It writes nothing.
 
-    By default as the dataset is declared; options say how else. Exit 1 if nothing would be read,
-    or more than half refused.
+    Options replace what the dataset declares. Exits 1 if nothing would be read, or more than half
+    would be refused.
     """
     from event_pipeline.feed_check import as_declared, check_feed, place
 
@@ -344,17 +355,19 @@ def check(
     for title, records in report.as_tables():
         print_records(records, title, out)
     if not report.ok:
-        err.print("most of it would not be read, or refused", style="red")
+        err.print("most of it would not be read, or would be refused", style="red")
         raise typer.Exit(1)
 
 
 @app.command()
-@_clear_errors
+@_print_errors
 def rollback(
-    table: Annotated[str, typer.Argument(help="Table, as gold.hourly_revenue.")],
-    snapshot: Annotated[int | None, typer.Argument(help="Snapshot id; none: lists them.")] = None,
+    table: Annotated[str, typer.Argument(help="Table, such as gold.hourly_revenue.")],
+    snapshot: Annotated[
+        int | None, typer.Argument(help="Snapshot id; without one, the command lists them.")
+    ] = None,
 ) -> None:
-    """Lists the states that a table can go back to, or goes back to one."""
+    """Lists the snapshots of a table, or rolls the table back to one."""
     lake, contract = _lake(_settings()), _contract(table)
     if snapshot is None:
         records = [
@@ -367,21 +380,21 @@ def rollback(
             }
             for v in lake.versions(contract)
         ]
-        print_records(records, f"{contract.table}: states, latest first", out)
+        print_records(records, f"{contract.table}: snapshots, latest first", out)
         return
     try:
         lake.rollback(contract, snapshot)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    out.print(f"{contract.table} is back at snapshot {snapshot}")
+    out.print(f"{contract.table} is rolled back to snapshot {snapshot}")
 
 
 @app.command()
-@_clear_errors
+@_print_errors
 def repair(
     verify: Annotated[bool, typer.Option("--verify", help="Read every file to its end.")] = False,
 ) -> None:
-    """Names what is lost or damaged in the lake, and makes it anew; then does as sync."""
+    """Names and rebuilds what is lost or damaged in the lake, then does what sync does."""
     from event_pipeline.repair import run_repair
 
     if not run_repair(_settings(), out, verify=verify):
@@ -389,9 +402,9 @@ def repair(
 
 
 @app.command()
-@_clear_errors
+@_print_errors
 def maintenance() -> None:
-    """Removes files of killed and replaced runs, to which no state of a table refers any more."""
+    """Removes files of killed and replaced runs that no snapshot of a table refers to."""
     from event_pipeline.lake.leftovers import remove_leftovers
     from event_pipeline.maintenance import in_words
 
@@ -403,9 +416,9 @@ def maintenance() -> None:
 
 
 @app.command()
-@_clear_errors
+@_print_errors
 def env() -> None:
-    """Makes the home and prints what a shell needs to use it: eval "$(event-pipeline env)"."""
+    """Creates the home and prints the shell variables for it: eval "$(event-pipeline env)"."""
     from event_pipeline.home import check_for_dagster, ensure_home
 
     settings = _settings()
@@ -416,21 +429,24 @@ def env() -> None:
 
 
 @app.command()
-@_clear_errors
+@_print_errors
 def deploy(
     stack: Annotated[str, typer.Argument(help="Name of the CloudFormation stack.")] = STACK,
     parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", help="Name=value, of the template.")
+        list[str] | None,
+        typer.Option("--parameter", "-p", help="Parameter of the template: Name=value."),
     ] = None,
-    template: Annotated[Path | None, typer.Option(help="Another template.")] = None,
-    env_file: Annotated[
-        Path, typer.Option(help="Where the settings of the target aws are written.")
-    ] = Path(".env.aws"),
+    template: Annotated[
+        Path | None, typer.Option(help="Template file; default: the project's.")
+    ] = None,
+    env_file: Annotated[Path, typer.Option(help="File for the settings of the target aws.")] = Path(
+        ".env.aws"
+    ),
     replace_data: Annotated[
-        bool, typer.Option("--replace-data", help="Allow losing a bucket, database or key.")
+        bool, typer.Option("--replace-data", help="Allow the loss of a bucket, database or key.")
     ] = False,
 ) -> None:
-    """Makes the stack in the AWS account at hand, or brings it up to date; shows each change."""
+    """Creates or updates the stack in the current AWS account, and shows each change."""
     from event_pipeline.deploy import data_plane
 
     data_plane.deploy(
@@ -444,14 +460,14 @@ def deploy(
 
 
 @app.command()
-@_clear_errors
+@_print_errors
 def destroy(
     stack: Annotated[str, typer.Argument(help="Name of the CloudFormation stack.")] = STACK,
     delete_data: Annotated[
-        bool, typer.Option("--delete-data", help="Also the lake, its databases and its key.")
+        bool, typer.Option("--delete-data", help="Also delete the lake, its databases and its key.")
     ] = False,
 ) -> None:
-    """Deletes the stack, after asking. The lake stays, unless --delete-data says otherwise."""
+    """Deletes the stack, after asking. It keeps the lake, unless --delete-data is given."""
     from event_pipeline.deploy import data_plane
 
     def typed(question: str, words: str) -> str:

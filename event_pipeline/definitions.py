@@ -8,7 +8,7 @@ from event_pipeline.assets.bronze import arriving_asset, bronze_events, upload_c
 from event_pipeline.assets.gold import gold_asset
 from event_pipeline.assets.silver import silver_asset
 from event_pipeline.contracts import EVENTS, GOLD, SILVER
-from event_pipeline.executor import living_executor
+from event_pipeline.executor import locking_executor
 from event_pipeline.maintenance import maintenance, maintenance_schedule
 from event_pipeline.partitions import DAILY, HOURLY
 from event_pipeline.repair import repair_job
@@ -40,7 +40,7 @@ def definitions(settings: Settings) -> dg.Definitions:
         jobs=[repair_job(settings), maintenance],
         schedules=[*([ingest_schedule()] if is_produced else []), maintenance_schedule()],
         resources=resources(settings).by_key(),
-        executor=living_executor,
+        executor=locking_executor,
     )
 
 

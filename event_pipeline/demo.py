@@ -23,7 +23,7 @@ SHOWN_ROWS = 10
 SHOWN_COLUMNS = 8
 NEXT = """\
   make dev
-      everything above in Dagster's UI, to click through
+      shows all of the above in Dagster's UI
   event-pipeline query hourly_revenue --format csv
   event-pipeline query "SELECT event_type, count(*) FROM silver.events GROUP BY event_type"
       Athena SQL over the tables (with the environment: source .venv/bin/activate)
@@ -42,7 +42,7 @@ def run_demo(settings: Settings, hours: int, console: Console) -> bool:
     with working(settings, console) as work:
         if EVENTS.bronze.produced:
             _ingest(used.ingester, hours, work)
-        _drop(settings, work.progress)
+        _upload_drop(settings, work.progress)
         work.follow_sensors()
     for contract in GOLD:
         _show(used.querier, contract, console)
@@ -60,29 +60,29 @@ def run_demo(settings: Settings, hours: int, console: Console) -> bool:
 def _ingest(ingester: Ingester, hours: int, work: Work) -> None:
     """Writes the slots of the last whole hours, an hour at a time."""
     now = datetime.now(UTC)
-    task = work.progress.add_task("Ingest  5-minute slots", total=hours * 12, said="")
+    task = work.progress.add_task("Ingest  5-minute slots", total=hours * 12, text="")
     events = 0
     for n in range(hours, 0, -1):
         work.stop.check()
         results = ingester.ingest_hour(HOURLY.key(now - n * HOUR))
         events += sum(r["lines"] for r in results)
-        work.progress.update(task, advance=len(results), said=f"{events:,} events")
+        work.progress.update(task, advance=len(results), text=f"{events:,} events")
     work.progress.stop_task(task)
 
 
-def _drop(settings: Settings, progress: Progress) -> None:
+def _upload_drop(settings: Settings, progress: Progress) -> None:
     """Uploads yesterday's commerce drop, as the shop's other systems would."""
     day = (datetime.now(UTC) - DAY).date()
-    task = progress.add_task("Upload  a commerce drop", total=len(FILES), said="")
+    task = progress.add_task("Upload  a commerce drop", total=len(FILES), text="")
     store = open_store(settings.root, aws.client)
     if all(store.exists(file_key(day, name)) for name in FILES):
-        progress.update(task, completed=len(FILES), said="there already")
+        progress.update(task, completed=len(FILES), text="already there")
         return
     profile = DropProfile(
         settings.records_per_drop, settings.seed, settings.fault_share, settings.unknown_share
     )
     lines = write_drop(store, day, profile)
-    progress.update(task, completed=len(FILES), said=f"{sum(lines.values()):,} records")
+    progress.update(task, completed=len(FILES), text=f"{sum(lines.values()):,} records")
 
 
 def _show(querier: Querier, contract: GoldContract, console: Console) -> None:

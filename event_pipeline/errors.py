@@ -4,13 +4,13 @@ import traceback
 from collections.abc import Sequence
 
 # How many things one line names, since the UI shows a tick's reason in full.
-NAMED = 10
+MAX_NAMED = 10
 
 
 def in_short(texts: Sequence[str]) -> str:
     """The first of some texts in one line, with the number of the others."""
-    more = [f"and {len(texts) - NAMED} more"] if len(texts) > NAMED else []
-    return "; ".join([*texts[:NAMED], *more])
+    more = [f"and {len(texts) - MAX_NAMED} more"] if len(texts) > MAX_NAMED else []
+    return "; ".join([*texts[:MAX_NAMED], *more])
 
 
 def first_line(error: BaseException | str) -> str:
@@ -39,7 +39,7 @@ class ContractError(UsageError):
 def _made_at() -> str:
     """The file and line that is making a contract."""
     frames = (frame for frame, _ in traceback.walk_stack(None))
-    own = ("errors.py", "contract.py", "together.py", "dataclasses.py", "<string>")
+    own = ("errors.py", "contract.py", "consistency.py", "dataclasses.py", "<string>")
     frame = next(f for f in frames if not f.f_code.co_filename.endswith(own))
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
@@ -49,11 +49,11 @@ class LakeError(UsageError):
 
 
 class DamagedError(LakeError):
-    """A part of a lake is lost or unreadable: `where` names it, `what` says what is wrong."""
+    """A part of a lake is lost or unreadable: `where` names it, `damage` says what is wrong."""
 
-    def __init__(self, where: str, what: str) -> None:
-        super().__init__(f"{where}: {what}: event-pipeline repair makes it anew of what lies there")
-        self.what = what
+    def __init__(self, where: str, damage: str) -> None:
+        super().__init__(f"{where}: {damage}; to rebuild it: event-pipeline repair")
+        self.damage = damage
 
 
 class QueryError(UsageError):

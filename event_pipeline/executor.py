@@ -13,7 +13,7 @@ from event_pipeline.dagster_internals import (
 )
 
 
-class LivingExecutor(dg.Executor):
+class LockingExecutor(dg.Executor):
     """Executes in this process as `inner` does, and holds the run until the process ends.
 
     It does not let go after the last step, since what is recorded then belongs to the run, too.
@@ -36,8 +36,8 @@ class LivingExecutor(dg.Executor):
 
 
 @dg.executor(name="in_process", config_schema=IN_PROC_CONFIG)
-def living_executor(context: dg.InitExecutorContext) -> dg.Executor:
+def locking_executor(context: dg.InitExecutorContext) -> dg.Executor:
     """The executor of every run: in process, as steps are short and the engine uses every core."""
     create = dg.in_process_executor.executor_creation_fn
     assert create is not None
-    return LivingExecutor(create(context))
+    return LockingExecutor(create(context))

@@ -20,10 +20,10 @@ from event_pipeline.contracts.contract import ANY_NAME
 from event_pipeline.contracts.statements import check_statement
 from event_pipeline.engines import PartitionReport, PartitionRequest, TransformRequest
 from event_pipeline.engines.duckdb import DuckDBTransformer
-from event_pipeline.errors import NAMED, UsageError
+from event_pipeline.errors import MAX_NAMED, UsageError
 from event_pipeline.lake.fields import object_of
 from event_pipeline.lake.listing import BronzeObject, NoObject, list_under
-from event_pipeline.lake.objects import Source, open_object, owner, tops_of
+from event_pipeline.lake.objects import Source, open_object, owner, top_folders_of
 from event_pipeline.lake.spelling import BLANKS, Spelling, records_of, sniff
 from event_pipeline.lake.text import DAMAGED
 from event_pipeline.scratch import scratch
@@ -67,16 +67,16 @@ class FeedReport:
         }
         yield "Objects", [found]
         if self.unread:
-            more = len(self.unread) - NAMED
-            named = [{"not read": each} for each in self.unread[:NAMED]]
+            more = len(self.unread) - MAX_NAMED
+            named = [{"not read": each} for each in self.unread[:MAX_NAMED]]
             yield "Not read", [*named, *([{"not read": f"and {more} more"}] if more > 0 else [])]
         if self.sampled:
             spelled = [{"spelling": name, "objects": n} for name, n in self.spellings.most_common()]
-            yield f"Spelling of {self.sampled} objects, spread over all", spelled
-            yield "Fields of their records", self.fields
-            yield "What Silver would make of them", [self.verdict]
+            yield f"Formats of a sample of {self.sampled} objects", spelled
+            yield "Fields of the sampled records", self.fields
+            yield "What Silver would do with the sample", [self.verdict]
         if self.refused:
-            yield "What it would refuse, and why", self.refused
+            yield "What Silver would refuse, and why", self.refused
 
     @property
     def ok(self) -> bool:
@@ -138,12 +138,12 @@ def check_feed(
             report.unread.append(f"{item.key}: {item.why}")
         elif key is None:
             report.unread.append(
-                f"{item.key}: in no partition of {prefix}{contract.layout.template}"
+                f"{item.key}: not in a partition of {prefix}{contract.layout.template}"
             )
         elif contract.cadence.moment(key) is None:
             report.unread.append(f"{item.key}: there is no {key}")
         elif owner([contract], name) is not contract:
-            report.unread.append(f"{item.key}: its name is no object's of {contract.table}")
+            report.unread.append(f"{item.key}: its name is not one of {contract.table}'s")
         else:
             report.partitions[key] += 1
             read.append(item)
@@ -175,7 +175,7 @@ def _judge(
         with open_object(root, item.key) as file, copy.open("wb") as out:
             shutil.copyfileobj(file, out)
         with copy.open("rb") as file:
-            spelling = sniff(file, tops_of(contract))
+            spelling = sniff(file, top_folders_of(contract))
             file.seek(0)
             report.spellings[_in_words(spelling)] += 1
             for names in _names(file, spelling):

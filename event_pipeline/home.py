@@ -30,7 +30,9 @@ def ensure_home(settings: Settings) -> None:
             shutil.copyfile(INSTANCE_FILE, target)
     except OSError as error:
         why = error.strerror
-        raise UsageError(f"{settings.home.absolute()}: no home can be made there: {why}") from None
+        raise UsageError(
+            f"{settings.home.absolute()}: no home can be created there: {why}"
+        ) from None
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
@@ -75,5 +77,5 @@ def check_for_dagster(settings: Settings) -> None:
     if odd := ODD.search(str(settings.dagster_home)):
         raise UsageError(
             f"Dagster's own programs cannot keep records under {settings.home.absolute()}: its"
-            f" path holds {odd[0]}; event-pipeline's commands can, and so does another home"
+            f" path holds {odd[0]}; use event-pipeline's commands, or another home"
         )

@@ -18,7 +18,7 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # How long a step may take to stop what it has begun elsewhere, such as a Glue job.
 STOP_SECONDS = 4.0
-LAST_WORDS_SECONDS = 4.0
+ON_STOP_SECONDS = 4.0
 # How long the thread may take to note a signal at which Dagster has raised an error.
 NOTED_SECONDS = 1.0
 SHOW_CURSOR = b"\x1b[?25h"
@@ -62,17 +62,17 @@ def quitting() -> Iterator[None]:
 
 
 @contextmanager
-def stopping(last_words: Callable[[], object], said: str) -> Iterator[Stop]:
+def stopping(on_stop: Callable[[], object], message: str) -> Iterator[Stop]:
     """A signal asks the block to stop; if the block does not stop in time, the process is ended.
 
-    After a signal, prints `said` to stderr and raises SystemExit with 128 plus the signal's number.
-    If the process has to be ended, `last_words` is called first, in another thread.
+    After a signal, prints `message` to stderr and raises SystemExit with 128 plus the signal's
+    number. If the process has to be ended, `on_stop` is called first, in another thread.
     """
     stop = Stop()
     read, write = os.pipe()
     os.set_blocking(write, False)
     thread = threading.Thread(
-        target=_watch, args=(read, stop, last_words, said), name="interrupts", daemon=True
+        target=_watch, args=(read, stop, on_stop, message), name="interrupts", daemon=True
     )
     thread.start()
     try:
@@ -92,7 +92,7 @@ def stopping(last_words: Callable[[], object], said: str) -> Iterator[Stop]:
         thread.join()
         os.close(read)
         if stop:
-            _say(said)
+            _print(message)
 
 
 def quit_from_now_on() -> None:
@@ -128,7 +128,7 @@ def _handled(
             signal.set_wakeup_fd(-1)
 
 
-def _watch(read: int, stop: Stop, last_words: Callable[[], object], said: str) -> None:
+def _watch(read: int, stop: Stop, on_stop: Callable[[], object], message: str) -> None:
     """Waits for a signal, then for the block's end; ends the process if that takes too long.
 
     A second signal ends the process at once.
@@ -138,10 +138,10 @@ def _watch(read: int, stop: Stop, last_words: Callable[[], object], said: str) -
     ready, _, _ = select.select([read], [], [], STOP_SECONDS)
     if ready and not _signalled(read, stop):
         return
-    speaker = threading.Thread(target=_attempt, args=(last_words,), daemon=True)
+    speaker = threading.Thread(target=_attempt, args=(on_stop,), daemon=True)
     speaker.start()
-    speaker.join(LAST_WORDS_SECONDS)
-    _say(said)
+    speaker.join(ON_STOP_SECONDS)
+    _print(message)
     os._exit(stop.exit_code)
 
 
@@ -159,8 +159,8 @@ def _attempt(action: Callable[[], object]) -> None:
         action()
 
 
-def _say(said: str) -> None:
+def _print(message: str) -> None:
     with suppress(OSError):
         # A progress bar hides the cursor.
         cursor = SHOW_CURSOR if os.isatty(2) else b""
-        os.write(2, cursor + f"\n{said}\n".encode())
+        os.write(2, cursor + f"\n{message}\n".encode())

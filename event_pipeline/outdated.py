@@ -18,9 +18,9 @@ from event_pipeline.tags import RANGE_END, RANGE_START, RETRIES
 
 STATEMENT_CURRENT = "statement_is_current"
 # The most partitions of one run: a month of hours.
-RANGE_MOST = 744
+MAX_RANGE = 744
 # The longest gap within a range: making some empty hours, too, costs less than another run.
-GAP_MOST = DAY
+MAX_GAP = DAY
 
 
 def outdated(
@@ -51,7 +51,7 @@ def spans_of(cadence: Cadence, keys: Collection[str]) -> list[tuple[str, str]]:
     for key, following in pairwise(ordered):
         gap = cadence.start(following) - cadence.start(key)
         held += gap // cadence.step
-        if gap > GAP_MOST or held > RANGE_MOST:
+        if gap > MAX_GAP or held > MAX_RANGE:
             spans.append((first, key))
             first, held = following, 1
     return [*spans, (first, ordered[-1])]
@@ -68,7 +68,7 @@ def range_runs(
         )
 
 
-def made_together(contracts: Collection[GoldContract]) -> list[list[GoldContract]]:
+def grouped_by_inputs(contracts: Collection[GoldContract]) -> list[list[GoldContract]]:
     """Groups of Gold tables with the same inputs, which are made in one run."""
     found: dict[tuple[SilverContract, ...], list[GoldContract]] = {}
     for contract in contracts:
@@ -81,7 +81,7 @@ def statement_spec(contract: MadeContract) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         STATEMENT_CURRENT,
         asset=asset_key(contract),
-        description="Every partition was made by today's statement and contract.",
+        description="Every partition was built with the current statement and contract.",
     )
 
 
@@ -103,7 +103,7 @@ def statement_result(
         )
 
 
-def judgements(
+def changed_results(
     instance: dg.DagsterInstance, lake: Lake, contracts: Sequence[MadeContract]
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """The check's result for each table, if it differs from the one on record.
@@ -115,7 +115,7 @@ def judgements(
         list(checks.values())
     )
     for contract, check in checks.items():
-        last = _told(records.get(check))
+        last = _last_result(records.get(check))
         # A check that passed for today's statement still passes.
         if last and last.passed and last.metadata["statement"].value == contract.version:
             continue
@@ -126,7 +126,7 @@ def judgements(
             yield found
 
 
-def _told(record: AssetCheckExecutionRecord | None) -> dg.AssetCheckEvaluation | None:
+def _last_result(record: AssetCheckExecutionRecord | None) -> dg.AssetCheckEvaluation | None:
     """A check's last result; None if a run that is to evaluate it has begun since."""
     event = record.event.dagster_event if record and record.event else None
     data = event.event_specific_data if event else None
@@ -142,8 +142,8 @@ def _evaluation(contract: MadeContract, keys: Sequence[str]) -> dg.AssetCheckEva
         passed=not keys,
         severity=dg.AssetCheckSeverity.WARN,
         description=(
-            f"{count} made by an older statement ({in_short(spans)});"
-            " to make them anew: event-pipeline sync --rebuild-changed"
+            f"{count} built by an older statement ({in_short(spans)});"
+            " to rebuild them: event-pipeline sync --rebuild-changed"
             if keys
             else None
         ),

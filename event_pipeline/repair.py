@@ -53,12 +53,12 @@ class _Repair:
         found = damages(self.lake, deep=verify)
         self.lake.open()
         if found and found[0].table == CATALOG:
-            yield f"{found[0]}: made anew"
+            yield f"{found[0]}: rebuilt"
             found = damages(self.lake, deep=verify)
         if as_such := [each for each in found if not each.partition]:
             for each in as_such:
-                self.lake.mend(TABLES[each.table])
-                yield f"{each}: made anew of what can be read"
+                self.lake.repair(TABLES[each.table])
+                yield f"{each}: rebuilt from what can be read"
             found = damages(self.lake, deep=verify)
         for contract in SILVER:
             made = (contract, contract.quarantine, *roll_ups_of(contract))
@@ -87,7 +87,7 @@ class _Repair:
                 self._record(contract, built, metadata, contract.version)
                 metadata = report.quarantine_metadata(contract, built, self.lake)
                 self._record(quarantine, built, metadata, contract.version)
-            yield _said(built, found)
+            yield _result_line(built, found)
 
     def _gold(self, contract: GoldContract, found: list[Damage]) -> Iterator[str]:
         keys = sorted({each.partition for each in found if each.partition})
@@ -98,7 +98,7 @@ class _Repair:
             if isinstance(built, Built):
                 metadata = report.gold_metadata(contract, built, self.lake, self.settings)
                 self._record(contract, built, metadata, contract.version)
-            yield _said(built, found)
+            yield _result_line(built, found)
 
     def _record(
         self, contract: Contract, built: Built[Receipt], metadata: dict[str, Any], version: str
@@ -113,9 +113,9 @@ class _Repair:
         )
 
 
-def _said(built: Built[Receipt] | Failed, found: list[Damage]) -> str:
-    what = "; ".join(str(each) for each in found if each.partition == built.key)
-    return f"{what}: {built.error or 'made anew'}"
+def _result_line(built: Built[Receipt] | Failed, found: list[Damage]) -> str:
+    damage = "; ".join(str(each) for each in found if each.partition == built.key)
+    return f"{damage}: {built.error or 'rebuilt'}"
 
 
 def repair_job(settings: Settings) -> dg.JobDefinition:
@@ -123,7 +123,7 @@ def repair_job(settings: Settings) -> dg.JobDefinition:
 
     @dg.op(
         name="repair_lake",
-        description="Makes anew what is lost or damaged; says of each what was wrong.",
+        description="Rebuilds what is lost or damaged, and names what was wrong.",
         required_resource_keys={"objects", "transformer", "querier", "lake"},
         out=dg.Out(list[str]),
     )
@@ -137,16 +137,16 @@ def repair_job(settings: Settings) -> dg.JobDefinition:
             used.lake,
             settings,
         )
-        said = []
+        lines = []
         for line in repair.all(verify=config.verify):
             context.log.info(line)
-            said.append(line)
+            lines.append(line)
         left = damages(used.lake)
-        yield dg.Output(said, metadata={"repaired": len(said), "left": len(left)})
+        yield dg.Output(lines, metadata={"repaired": len(lines), "left": len(left)})
 
     @dg.job(
         name="repair",
-        description="Names what is lost or damaged in the lake, and makes it anew from Bronze.",
+        description="Names what is lost or damaged in the lake, and rebuilds it from Bronze.",
     )
     def repair() -> None:
         repair_lake()
@@ -163,11 +163,11 @@ def run_repair(settings: Settings, console: Console, *, verify: bool) -> bool:
     config = {**QUIET, "ops": {"repair_lake": {"config": {"verify": verify}}}}
     with open_instance(settings) as instance, runs.executing(instance, run_id := make_new_run_id()):
         result = job.execute_in_process(run_config=config, instance=instance, run_id=run_id)
-        said = result.output_for_node("repair_lake")
-    for line in said or ["nothing is damaged"]:
+        lines = result.output_for_node("repair_lake")
+    for line in lines or ["nothing is damaged"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     synced = run_sync(settings, console)
     left = damages(Lake.of(settings), deep=verify)
     for each in left:
-        console.print(f"left: {each}", style="red", markup=False, soft_wrap=True)
+        console.print(f"not repaired: {each}", style="red", markup=False, soft_wrap=True)
     return synced and not left

@@ -97,7 +97,8 @@ def ledger(key: str, receipt: SilverReceipt, settings: Settings) -> dict[str, An
     """
     parts = receipt.rows + receipt.duplicates + receipt.quarantined + receipt.skipped
     days = trust.outside(receipt, settings.first_day, datetime.now(UTC).date())
-    light = trust.worst(receipt, settings)
+    assessment = trust.worst(receipt, settings)
+    passed = assessment.level is trust.Level.PASS
     return {
         "partition": key,
         # Records may stand for several lines, and a mapping may skip some.
@@ -107,7 +108,7 @@ def ledger(key: str, receipt: SilverReceipt, settings: Settings) -> dict[str, An
         "balanced": receipt.lines == parts,
         "refused": round(trust.refused_share(receipt), 4),
         "outside": sum(days.values()),
-        "checks": "" if light.level is trust.Level.PASS else f"{light.level.name}: {light.why}",
+        "checks": "" if passed else f"{assessment.level.name}: {assessment.why}",
     }
 
 
@@ -303,10 +304,10 @@ def _doubtful_inputs(
         files = lake.scan(each, f"{each.date} = '{day}'")
         for folder in sorted({path.rpartition("/")[0] for path in files}):
             receipt = lake.receipt_in(each, folder)
-            light = trust.worst(receipt, settings) if receipt else None
-            if light and light.level is trust.Level.FAIL:
+            assessment = trust.worst(receipt, settings) if receipt else None
+            if assessment and assessment.level is trust.Level.FAIL:
                 key = RunFolder.of(folder).key(each.cadence)
-                doubtful.append({"table": each.table, "partition": key, "why": light.why})
+                doubtful.append({"table": each.table, "partition": key, "why": assessment.why})
     return doubtful
 
 

@@ -30,7 +30,7 @@ from event_pipeline.tags import (
 
 # How many runs of one input may be lost (their processes gone) before the input is given up. An
 # input that always ends its process, as for want of memory, would otherwise be tried for ever.
-LOST_MOST = 20
+MAX_LOST_RUNS = 20
 UNDER_WAY = "a run is under way"
 
 
@@ -89,7 +89,7 @@ def request_runs(
     A partition waits while a run of it is under way, its own or a range's, and until `throttle` has
     passed since its last run was asked for. After `max_attempts` failed runs for the same input, it
     is given up until its input changes or a person runs it. A lost run (its process is gone) counts
-    for neither: its partition is asked for again at once, up to LOST_MOST times.
+    for neither: its partition is asked for again at once, up to MAX_LOST_RUNS times.
 
     With `until_success`, a partition is `done` once a run of all the assets, the sensor's or a
     person's, has used its input. Otherwise, the caller decides what is done.
@@ -107,8 +107,11 @@ def request_runs(
         own = [r for r in asked if r.dagster_run.tags.get(INPUT) == version]
         failed = [r for r in own if r.dagster_run.status in FAILED]
         lost = [r for r in failed if is_lost(r.dagster_run)]
-        counts = {"failed": (len(failed) - len(lost), max_attempts), "lost": (len(lost), LOST_MOST)}
-        too_many = [f"{n} {how} runs" for how, (n, limit) in counts.items() if n >= limit]
+        counts = {
+            "failed": (len(failed) - len(lost), max_attempts),
+            "lost": (len(lost), MAX_LOST_RUNS),
+        }
+        too_many = [f"{n} {outcome} runs" for outcome, (n, limit) in counts.items() if n >= limit]
         # Every run that is younger than the first one for this input has used this input, too.
         used = [r for r in succeeded if own and r.storage_id >= own[-1].storage_id]
         if until_success and any(not _selection(r) or _selection(r) >= set(assets) for r in used):
@@ -117,13 +120,13 @@ def request_runs(
             requests.waiting[label + key] = UNDER_WAY
         elif too_many:
             requests.given_up[label + key] = (
-                f"given up after {' and '.join(too_many)}, the last is "
-                f"{failed[0].dagster_run.run_id[:8]}; mend the cause and materialize it"
+                f"given up after {' and '.join(too_many)}; the last is "
+                f"{failed[0].dagster_run.run_id[:8]}; fix the cause, then materialize it"
             )
         elif now - _asked_at(r for r in asked if not is_lost(r.dagster_run)) < throttle:
-            requests.waiting[label + key] = "refreshed a moment ago"
+            requests.waiting[label + key] = "its last run was requested only a moment ago"
         elif len(requests.runs) >= most:
-            requests.waiting[label + key] = "its turn comes at a later tick"
+            requests.waiting[label + key] = "its run will be requested at a later tick"
         else:
             requests.runs.append(
                 dg.RunRequest(

@@ -143,7 +143,9 @@ def end(instance: dg.DagsterInstance, run_id: str, why: str) -> dg.DagsterRun | 
     if run.status == Status.CANCELING:
         instance.report_run_canceled(run, f"Canceled: {why}.")
     else:
-        instance.report_run_failed(run, f"Ended: {why}. Its sensor asks for the partition again.")
+        instance.report_run_failed(
+            run, f"Ended: {why}. The sensor will request the partition again."
+        )
     if instance.event_log_storage.supports_global_concurrency_limits:
         instance.event_log_storage.free_concurrency_slots_for_run(run_id)
     return run
@@ -155,10 +157,10 @@ def _path(instance: dg.DagsterInstance, run_id: str) -> Path:
 
 def _end_if_lost(instance: dg.DagsterInstance, record: dg.RunRecord) -> LostRun | None:
     run_id = record.dagster_run.run_id
-    with _taken(_path(instance, run_id)) as lock:
+    with _try_lock(_path(instance, run_id)) as lock:
         if lock == "held":
             return None
-        why = "its process is gone" if lock == "free" else _unheard_of(instance, record)
+        why = "its process is gone" if lock == "free" else _why_lost(instance, record)
         # It may have begun or ended since it was read.
         if why is None or (lock == "none" and not _unchanged(instance, record)):
             return None
@@ -167,7 +169,7 @@ def _end_if_lost(instance: dg.DagsterInstance, record: dg.RunRecord) -> LostRun 
 
 
 @contextmanager
-def _taken(path: Path) -> Iterator[str]:
+def _try_lock(path: Path) -> Iterator[str]:
     """Takes a run's lock for the block, so that of two processes that look only one ends the run.
 
     Yields `held` if a process holds it, `free` if it was taken, `none` if there is no file.
@@ -191,7 +193,7 @@ def _taken(path: Path) -> Iterator[str]:
         os.close(handle)
 
 
-def _unheard_of(instance: dg.DagsterInstance, record: dg.RunRecord) -> str | None:
+def _why_lost(instance: dg.DagsterInstance, record: dg.RunRecord) -> str | None:
     """Why a run that no process holds is lost; None if it may still begin, or is executed."""
     run = record.dagster_run
     latest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
@@ -199,14 +201,18 @@ def _unheard_of(instance: dg.DagsterInstance, record: dg.RunRecord) -> str | Non
     if _is_recent(news, GRACE_SECONDS):
         return None
     if run.status == Status.QUEUED:
-        return None if _daemon_lives(instance) else "it is queued, and no daemon runs to start it"
-    said = list(_processes(instance, run.run_id))
-    if any(_is_there(pid, at) for pid, at in said):
+        return (
+            None
+            if _daemon_lives(instance)
+            else "it is queued, and no daemon is running to start it"
+        )
+    processes = list(_processes(instance, run.run_id))
+    if any(_is_running(pid, at) for pid, at in processes):
         return None
     # The process that a code server starts has to load the code before it can say something.
     if is_executed(instance.run_launcher, run.run_id, SERVER_SECONDS):
         return None
-    return "its process is gone" if said else "no process began it"
+    return "its process is gone" if processes else "no process started it"
 
 
 def _is_recent(at: float, seconds: float) -> bool:
@@ -222,7 +228,7 @@ def _processes(instance: dg.DagsterInstance, run_id: str) -> Iterator[tuple[int,
             yield int(str(pid.value)), entry.timestamp
 
 
-def _is_there(pid: int, at: float) -> bool:
+def _is_running(pid: int, at: float) -> bool:
     """Whether the process that had an id at a time, in Unix seconds, is still there."""
     try:
         process = psutil.Process(pid)
@@ -253,7 +259,7 @@ def _clear(instance: dg.DagsterInstance) -> None:
     """Removes the files of runs that ended, and those that never got a name."""
     folder = Path(instance.root_directory) / FOLDER
     for path in list(folder.iterdir()) if folder.is_dir() else []:
-        with _taken(path) as lock:
+        with _try_lock(path) as lock:
             if lock != "free":
                 continue
             run = None if path.name.startswith(".") else instance.get_run_by_id(path.name)

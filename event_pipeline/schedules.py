@@ -18,7 +18,7 @@ def ingest_schedule() -> dg.ScheduleDefinition:
         cron_schedule="*/5 * * * *",
         target=dg.AssetSelection.assets(BRONZE_EVENTS),
         execution_timezone="UTC",
-        description="Generates the 5-minute slot that is just over, in place of EventBridge.",
+        description="Generates the 5-minute slot that has just ended, in place of EventBridge.",
     )
     def ingest(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         slot = last_whole_slot(context.scheduled_execution_time)

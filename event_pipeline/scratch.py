@@ -56,7 +56,7 @@ def _of_process(process: int) -> Path:
     parent = Path(tempfile.gettempdir()).absolute() / f"event-pipeline-{os.getuid()}"
     parent.mkdir(mode=0o700, exist_ok=True)
     if parent.is_symlink() or parent.stat().st_uid != os.getuid():
-        raise UsageError(f"{parent} is somebody else's: set another TMPDIR")
+        raise UsageError(f"{parent} belongs to another user: set another TMPDIR")
     with open(parent / "lock", "w") as lock:
         # Held so that nobody sweeps the new folder before it is locked.
         fcntl.flock(lock, fcntl.LOCK_EX)

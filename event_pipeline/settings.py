@@ -38,7 +38,9 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True
     )
 
-    home: Path = Field(Path(".event_pipeline"), description="Folder of the lake and Dagster home.")
+    home: Path = Field(
+        Path(".event_pipeline"), description="Folder of the lake and the Dagster home."
+    )
     target: Literal["local", "spark", "aws"] = Field(
         "local",
         description="What runs the work: local (DuckDB), spark (here) or aws (Glue and Athena).",
@@ -49,48 +51,67 @@ class Settings(BaseSettings):
     )
     owners: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Owners of every asset, as team:data,ana@example.com; none: nobody is named.",
+        description="Owners of every asset, for example team:data,ana@example.com; default: none.",
     )
-    memory_mb: int = Field(2048, ge=256, description="Memory the embedded engine may use, MiB.")
-    spark_memory_mb: int = Field(4096, ge=1024, description="Memory of Spark's JVM, MiB.")
+    memory_mb: int = Field(2048, ge=256, description="Memory limit of the embedded engine, MiB.")
+    spark_memory_mb: int = Field(4096, ge=1024, description="Memory limit of Spark's JVM, MiB.")
     threads: int | None = Field(None, ge=1, description="Engine threads; default: all cores.")
 
     events_per_slot: int = Field(
-        20_000, ge=1, description="Mean events a 5-minute slot; the source's real one is 625,000."
+        20_000,
+        ge=1,
+        description="Mean number of events per 5-minute slot; the real source has 625,000.",
     )
     records_per_drop: int = Field(
-        20_000, ge=1, description="Records of each file of a sample drop; a real one's: 1,000,000."
+        20_000, ge=1, description="Records per file of a sample drop; a real drop has 1,000,000."
     )
     ingest_mode: Literal["sessions", "original"] = Field(
-        "sessions", description="Real sessions, or the original's independent events."
+        "sessions",
+        description="What to generate: sessions, or the original generator's independent events.",
     )
     seed: int = Field(0, description="Seed of the generator.")
-    late_share: float = Field(0.001, ge=0, le=1, description="Share of events that arrive late.")
-    fault_share: float = Field(0.0002, ge=0, le=1, description="Share of lines that are broken.")
+    late_share: float = Field(
+        0.001, ge=0, le=1, description="Share of generated events that arrive late."
+    )
+    fault_share: float = Field(
+        0.0002, ge=0, le=1, description="Share of generated lines that are invalid."
+    )
     unknown_share: float = Field(
-        0.001, ge=0, le=1, description="Share of a sample drop's activity that is of unknown users."
+        0.001, ge=0, le=1, description="Share of a sample drop's activity by unknown users."
     )
 
     late_window_hours: int = Field(
-        48, ge=1, description="Hours back from now that every tick of the arrival sensor compares."
+        48, ge=1, description="How many hours back every tick of the arrival sensor compares."
     )
     audit_days_per_tick: int | None = Field(
-        2, ge=1, description="Days of older history that each tick compares; none: all there are."
+        2, ge=1, description="Days of older history that each tick compares; none: all of them."
     )
-    runs_per_tick: int = Field(25, ge=1, description="Run requests that one sensor tick may make.")
-    max_attempts: int = Field(3, ge=1, description="Failed runs of one input before giving up.")
+    runs_per_tick: int = Field(
+        25, ge=1, description="Maximum number of run requests per sensor tick."
+    )
+    max_attempts: int = Field(
+        3, ge=1, description="Failed runs of one input after which it is given up."
+    )
     silver_throttle_minutes: float = Field(
-        0, ge=0, description="Least minutes between two builds of one Silver partition by a sensor."
+        0,
+        ge=0,
+        description="Minimum minutes between two builds of one Silver partition by a sensor.",
     )
     gold_throttle_minutes: float = Field(
-        0, ge=0, description="Least minutes between two refreshes of one Gold date."
+        0, ge=0, description="Minimum minutes between two refreshes of one Gold date."
     )
 
     refused_warn_share: float = Field(
-        0.01, ge=0, le=1, description="Share of a partition's lines in quarantine that warns."
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of lines in quarantine above which a partition's check warns.",
     )
     refused_fail_share: float = Field(
-        0.2, ge=0, le=1, description="Share of them that fails the partition's check."
+        0.2,
+        ge=0,
+        le=1,
+        description="Share of lines in quarantine above which a partition's check fails.",
     )
 
     lake_bucket: str = Field("", description="aws: bucket of Bronze objects and Iceberg tables.")
@@ -113,7 +134,7 @@ class Settings(BaseSettings):
         try:
             str(home).encode()
         except UnicodeEncodeError:
-            raise ValueError("its name is not UTF-8, as tables must have it") from None
+            raise ValueError("its name is not UTF-8, which tables require") from None
         return home
 
     @field_validator("owners", mode="before")
@@ -131,7 +152,7 @@ class Settings(BaseSettings):
         if self.target == "aws" and missing:
             names = ", ".join(PREFIX + name.upper() for name in missing)
             raise ValueError(
-                f"TARGET=aws needs {names}: `event-pipeline deploy` writes a file of them"
+                f"TARGET=aws needs {names}: `event-pipeline deploy` writes them to a file"
             )
         return self
 

@@ -28,23 +28,23 @@ from event_pipeline.errors import first_line, in_short
 from event_pipeline.home import open_instance
 from event_pipeline.interrupts import Stop, stopping
 from event_pipeline.lake.tables import Lake
-from event_pipeline.outdated import made_together, outdated, range_runs
+from event_pipeline.outdated import grouped_by_inputs, outdated, range_runs
 from event_pipeline.recorded import recorded_versions
 from event_pipeline.sensors import STAGES
 from event_pipeline.sensors.common import Tick
-from event_pipeline.sensors.gold import days_to_make
+from event_pipeline.sensors.gold import days_to_refresh
 from event_pipeline.settings import Settings
-from event_pipeline.status import failures, in_need, survey
+from event_pipeline.status import failures, needing_attention, survey
 from event_pipeline.tags import INPUT, WHY, partitions_in_words
 
 # Dagster's own log of every event would bury the progress; it is all in the UI.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 WAIT_SECONDS = 1.0
 # How often one command executes the same request. The next command, or the daemon, asks again.
-TRIES_MOST = 3
+MAX_TRIES = 3
 # Raised if Dagster's or the lake's database is locked for too long, or cannot be written to.
 DATABASE_ERRORS = (SQLAlchemyError, OSError)
-STOPPED = "event-pipeline: stopped; event-pipeline sync goes on from here"
+STOPPED = "event-pipeline: stopped; to continue: event-pipeline sync"
 
 
 def run_sync(settings: Settings, console: Console, *, rebuild_changed: bool = False) -> bool:
@@ -61,7 +61,7 @@ def run_sync(settings: Settings, console: Console, *, rebuild_changed: bool = Fa
             work.rebuild_changed(settings)
         work.follow_sensors()
     sections = survey(settings)
-    for line in in_need(sections):
+    for line in needing_attention(sections):
         console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
     return not work.problems and not failures(sections)
 
@@ -77,13 +77,13 @@ def working(settings: Settings, console: Console) -> Iterator["Work"]:
 
         with stopping(end_runs, STOPPED) as stop:
             with _progress(console) as progress:
-                work = Work(_eager(settings), instance, progress, stop)
+                work = Work(_unlimited_definitions(settings), instance, progress, stop)
                 yield work
             for problem in work.problems:
                 console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
-def _eager(settings: Settings) -> dg.Definitions:
+def _unlimited_definitions(settings: Settings) -> dg.Definitions:
     """The graph with sensors that look at everything in one tick, and hold nothing back."""
     without_end = {"audit_days_per_tick": None, "runs_per_tick": 1_000_000}
     at_once = {"silver_throttle_minutes": 0, "gold_throttle_minutes": 0}
@@ -97,7 +97,7 @@ def _progress(console: Console) -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         # The text may be long, and must not take the other columns' room.
-        TextColumn("{task.fields[said]}", table_column=Column(ratio=1, overflow="fold")),
+        TextColumn("{task.fields[text]}", table_column=Column(ratio=1, overflow="fold")),
         console=console,
         expand=True,
     )
@@ -117,14 +117,14 @@ class Work:
         """Evaluates each sensor in turn and executes what it asks for, until it asks no more."""
         for stage in STAGES:
             self.stop.check()
-            task = self.progress.add_task(stage.title, total=0, said="the sensor looks")
+            task = self.progress.add_task(stage.title, total=0, text="evaluating the sensor")
             try:
-                said = _Stage(self, stage.name, task).follow()
+                text = _Stage(self, stage.name, task).follow()
             except DATABASE_ERRORS as error:
                 # The other stages may well do without what this one could not read.
                 self.problems.append(f"{stage.name}: {first_line(error)}")
-                said = first_line(error)
-            self.progress.update(task, said=said)
+                text = first_line(error)
+            self.progress.update(task, text=text)
             self.progress.stop_task(task)
 
     def rebuild_changed(self, settings: Settings) -> None:
@@ -134,11 +134,11 @@ class Work:
         for contract in SILVER:
             keys = outdated(lake, contract)
             self._make_ranges("Silver", [contract, contract.quarantine], keys, settings)
-        for contracts in made_together(GOLD):
+        for contracts in grouped_by_inputs(GOLD):
             days = {key for each in contracts for key in outdated(lake, each)}
             on_record = recorded_versions(self.instance, asset_key(contracts[0]))
             # Also the days that Silver's new rows concern.
-            days.update(days_to_make(contracts, on_record, self.instance, lake))
+            days.update(days_to_refresh(contracts, on_record, self.instance, lake))
             self._make_ranges("Gold  ", contracts, sorted(days), settings)
 
     def _make_ranges(
@@ -149,8 +149,8 @@ class Work:
         assets = [asset_key(each) for each in contracts]
         requests = list(range_runs(assets, cadence, [key for key in keys if key >= first]))
         if requests:
-            title = f"{layer}  {contracts[0].identifier[1]} anew"
-            task = self.progress.add_task(title, total=len(requests), said="")
+            title = f"{layer}  rebuild {contracts[0].identifier[1]}"
+            task = self.progress.add_task(title, total=len(requests), text="")
             _Stage(self, "rebuild", task).make(requests)
             self.progress.stop_task(task)
 
@@ -190,13 +190,13 @@ class _Stage:
             if not asked and tick.requests.under_way:
                 self._wait_for(tick.requests.under_way)
             elif not asked and tick.cursor == cursor:
-                return self._judge(tick)
+                return self._conclude(tick)
             cursor = tick.cursor
 
     def make(self, requests: Sequence[dg.RunRequest]) -> None:
         """Executes requests that no sensor made, and adds failures to the work's problems."""
         self._execute_all(requests)
-        self._tell(self.failed)
+        self._add_problems(self.failed)
 
     def _tick(self, cursor: str | None) -> Tick:
         """A tick from the cursor of the one before, as the daemon would do it."""
@@ -216,15 +216,15 @@ class _Stage:
         """Whether a request has not been tried too often yet; counts this try."""
         asked_for = (str(request.partition_key), request.tags[INPUT], str(request.asset_selection))
         self.tries[asked_for] += 1
-        return self.tries[asked_for] <= TRIES_MOST
+        return self.tries[asked_for] <= MAX_TRIES
 
     def _execute_all(self, requests: Sequence[dg.RunRequest]) -> None:
         for request in requests:
             partition = request.partition_key or partitions_in_words(request.tags)
-            self._show(total=self.done + 1, said=partition)
+            self._show(total=self.done + 1, text=partition)
             if why := request.tags.get(WHY):
-                said = f"{partition}: {why}"
-                self.work.progress.console.print(said, markup=False, highlight=False)
+                text = f"{partition}: {why}"
+                self.work.progress.console.print(text, markup=False, highlight=False)
             if problem := self._execute(request):
                 self.failed[partition] = problem
             self.done += 1
@@ -270,23 +270,23 @@ class _Stage:
         filters = dg.RunsFilter(statuses=list(runs.UNFINISHED))
         before = {run.run_id for run in self.work.instance.get_runs(filters)}
         now = before
-        self._show(said=f"waits for runs under way elsewhere: {in_short(partitions)}")
+        self._show(text=f"waiting for runs in other processes: {in_short(partitions)}")
         while before and before <= now:
             self.work.stop.sleep(WAIT_SECONDS)
             self.work.end_lost_runs()
             now = {run.run_id for run in self.work.instance.get_runs(filters)}
 
-    def _judge(self, tick: Tick) -> str:
+    def _conclude(self, tick: Tick) -> str:
         """Adds what is wrong after the last tick to the work's problems; returns the final text."""
         left = tick.requests.given_up | tick.requests.unusable
-        self._tell(self.failed)
-        self._tell(left)
+        self._add_problems(self.failed)
+        self._add_problems(left)
         if self.failed:
-            return f"{len(self.failed)} partitions failed: see event-pipeline status"
+            return f"{len(self.failed)} partitions failed; for details: event-pipeline status"
         # The last tick asks for nothing; it says what waits, and for what.
         return str(tick.skip_reason.skip_message if tick.skip_reason else "")
 
-    def _tell(self, records: Mapping[str, str]) -> None:
+    def _add_problems(self, records: Mapping[str, str]) -> None:
         if records:
             texts = [f"{name}: {why}" for name, why in records.items()]
             self.work.problems.append(f"{self.sensor}: {in_short(texts)}")

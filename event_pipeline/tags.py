@@ -13,7 +13,7 @@ SENSOR = "event_pipeline/sensor"
 ASKED_AT = "event_pipeline/asked_at"
 # Tag of a run whose input is not new: why it is asked for all the same.
 WHY = "event_pipeline/why"
-NOT_IN_LAKE = "on record, but the lake does not hold it so"
+NOT_IN_LAKE = "recorded as built, but the lake does not hold that version"
 # How often the Dagster instance retries a lost run. For our runs it is 0, since the sensor asks
 # again, and counts.
 RETRIES = "dagster/max_retries"

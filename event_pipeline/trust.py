@@ -23,7 +23,7 @@ class Level(IntEnum):
 
 
 @dataclass(frozen=True)
-class Light:
+class Assessment:
     """A check's result: its level, and in words what is wrong."""
 
     level: Level
@@ -41,7 +41,7 @@ def judged_lines(receipt: SilverReceipt) -> int:
     return receipt.lines - receipt.skipped
 
 
-def refused(receipt: SilverReceipt, settings: Settings) -> Light:
+def refused(receipt: SilverReceipt, settings: Settings) -> Assessment:
     """Whether too much of a partition was refused.
 
     Whatever the settings say, a partition fails if lines were refused and no row is left, or if an
@@ -50,25 +50,25 @@ def refused(receipt: SilverReceipt, settings: Settings) -> Light:
     """
     share, quarantined = refused_share(receipt), receipt.quarantined
     unreadable = receipt.rejected.get("object_unreadable", 0)
-    said = f"refused {quarantined:,} of {judged_lines(receipt):,} lines, {share:.2%}"
+    summary = f"refused {quarantined:,} of {judged_lines(receipt):,} lines, {share:.2%}"
     if unreadable:
-        return Light(Level.FAIL, f"objects that cannot be read: {unreadable}; {said}")
+        return Assessment(Level.FAIL, f"unreadable objects: {unreadable}; {summary}")
     if quarantined and not receipt.rows:
-        return Light(Level.FAIL, f"{said}: no row is left")
+        return Assessment(Level.FAIL, f"{summary}: no row is left")
     if share > settings.refused_fail_share:
-        return Light(Level.FAIL, f"{said}: more than {settings.refused_fail_share:.2%}")
+        return Assessment(Level.FAIL, f"{summary}: more than {settings.refused_fail_share:.2%}")
     if share > settings.refused_warn_share:
-        return Light(Level.WARN, f"{said}: more than {settings.refused_warn_share:.2%}")
-    return Light(Level.PASS, said if quarantined else "")
+        return Assessment(Level.WARN, f"{summary}: more than {settings.refused_warn_share:.2%}")
+    return Assessment(Level.PASS, summary if quarantined else "")
 
 
-def matches(deviations: Sequence[Deviation]) -> Light:
+def match_manifests(deviations: Sequence[Deviation]) -> Assessment:
     """Whether a partition's objects are what their producers' manifests say."""
     if not deviations:
-        return Light(Level.PASS)
+        return Assessment(Level.PASS)
     first, more = deviations[0], len(deviations) - 1
     why = f"{first.object}: {first.why}{_missing(first)}"
-    return Light(Level.FAIL, f"{why}; and {more} more" if more else why)
+    return Assessment(Level.FAIL, f"{why}; and {more} more" if more else why)
 
 
 def _missing(deviation: Deviation) -> str:
@@ -90,8 +90,9 @@ def outside(receipt: SilverReceipt, first_day: date, today: date) -> dict[str, i
     }
 
 
-def worst(receipt: SilverReceipt, settings: Settings) -> Light:
+def worst(receipt: SilverReceipt, settings: Settings) -> Assessment:
     """The worse of the results of a partition's two checks."""
     return max(
-        (matches(receipt.deviations), refused(receipt, settings)), key=lambda light: light.level
+        (match_manifests(receipt.deviations), refused(receipt, settings)),
+        key=lambda light: light.level,
     )

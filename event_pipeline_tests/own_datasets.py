@@ -16,7 +16,7 @@ from rich.console import Console
 from event_pipeline.contracts import TABLES
 from event_pipeline.resources import resources
 from event_pipeline.settings import Settings, read_settings
-from event_pipeline.status import in_need, survey
+from event_pipeline.status import needing_attention, survey
 from event_pipeline.sync import run_sync
 
 HOURS = ("year=2026/month=01/day=05/hour=10/", "year=2026/month=01/day=05/hour=11/")
@@ -53,7 +53,7 @@ def step(settings: Settings) -> dict[str, Any]:
     text = io.StringIO()
     done = run_sync(settings, Console(file=text, width=200))
     found: dict[str, Any] = {"ok": done, "said": text.getvalue()}
-    found["needs"] = in_need(survey(settings))
+    found["needs"] = needing_attention(survey(settings))
     for table in SHOWN:
         _, rows = resources(settings).querier.fetch(TABLES[table].select_all)
         found[table] = [[None if v is None else str(v) for v in row] for row in rows]

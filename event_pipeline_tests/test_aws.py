@@ -21,7 +21,7 @@ from obstore.exceptions import BaseError
 from typer.testing import CliRunner
 
 from event_pipeline import aws
-from event_pipeline.aws import complaint
+from event_pipeline.aws import error_message
 from event_pipeline.cli import app
 from event_pipeline.errors import UsageError
 from event_pipeline.settings import OF_AWS, PREFIX
@@ -61,15 +61,15 @@ def hidden(cause: Exception) -> Exception:
         (OSError("AWS Error ACCESS_DENIED during HeadObject"), "AWS Error ACCESS_DENIED"),
         (
             refusal("AccessDenied", "not you", "AssumeRole"),
-            "AssumeRole: AccessDenied: not you: look at the role, its trust policy",
+            "AssumeRole: AccessDenied: not you: check the role, its trust policy",
         ),
         (
             refusal("ExpiredTokenException", "old", "AssumeRoleWithWebIdentity"),
-            "AssumeRoleWithWebIdentity: ExpiredTokenException: old: look at the role",
+            "AssumeRoleWithWebIdentity: ExpiredTokenException: old: check the role",
         ),
         (
             refusal("InvalidClientTokenId", "The token is invalid."),
-            "GetTable: InvalidClientTokenId: The token is invalid: these keys are not good",
+            "GetTable: InvalidClientTokenId: The token is invalid: the credentials are invalid",
         ),
         (
             refusal("RequestTimeTooSkewed", "too far"),
@@ -83,7 +83,7 @@ def hidden(cause: Exception) -> Exception:
             RuntimeError(
                 "Credentials were refreshed, but the refreshed credentials are still expired."
             ),
-            "Credentials were refreshed, but the refreshed credentials are still expired. Is this",
+            "Credentials were refreshed, but the refreshed credentials are still expired. Check",
         ),
         (NoRegionError(), "no region is set: set AWS_REGION"),
         (EndpointConnectionError(endpoint_url="http://aws"), "Could not connect to the endpoint"),
@@ -98,17 +98,17 @@ def hidden(cause: Exception) -> Exception:
     ],
 )
 def test_what_aws_says_is_a_line(error: Exception, said: str) -> None:
-    found = complaint(error)
+    found = error_message(error)
     assert found is not None
     assert found.startswith(said)
     assert len(found.splitlines()) == 1
 
 
 def test_other_errors_are_not_aws_s() -> None:
-    assert complaint(hidden(ValueError("bug"))) is None
+    assert error_message(hidden(ValueError("bug"))) is None
 
 
-WRONG = "the configuration of AWS cannot be used: "
+WRONG = "the AWS configuration cannot be used: "
 KEYS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -140,8 +140,8 @@ def machine(home: Path, config: str, values: dict[str, str]) -> Iterator[None]:
     ("config", "values", "said"),
     [
         ("", {"AWS_PROFILE": "nope"}, "The config profile (nope) could not be found: set AWS_PROF"),
-        ("no section\n", {}, "Unable to parse config file: {home}/config: mend that file"),
-        ("\xe9 \ud800", {}, "Unable to parse config file: {home}/config: mend that file"),
+        ("no section\n", {}, "Unable to parse config file: {home}/config: fix that file"),
+        ("\xe9 \ud800", {}, "Unable to parse config file: {home}/config: fix that file"),
         ("[profile mine]\nrole_arn = r\nsource_profile = other\n", {}, "The source_profile "),
         ("[profile mine]\nrole_arn = r\nsource_profile = mine\n", {}, "Infinite loop in cred"),
         ("[profile mine]\nrole_arn = r\n", {}, "Partial credentials found in assume-role"),
@@ -176,7 +176,7 @@ def test_what_is_wrong_in_the_configuration_is_a_line(
     ):
         with pytest.raises((BotoCoreError, UsageError, OSError)) as caught:
             aws.object_store("lake")
-        found = str(caught.value) if caught.type is UsageError else complaint(caught.value)
+        found = str(caught.value) if caught.type is UsageError else error_message(caught.value)
     assert found is not None
     assert found.startswith(said.replace("{home}", str(tmp_path)))
     assert len(found.splitlines()) == 1
@@ -231,7 +231,7 @@ def test_who_has_signed_in_again_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
     with machine(tmp_path, SSO_PROFILE, {"AWS_PROFILE": "mine", "AWS_REGION": "eu-west-1"}):
         with pytest.raises(BotoCoreError) as caught:
             aws.session()
-        found = complaint(caught.value) or ""
+        found = error_message(caught.value) or ""
         assert "expired" in found
         assert found.endswith("(sign in again: aws sso login --profile mine)")
         later = f"{datetime.now(UTC).year + 1}-01-01T00:00:00Z"

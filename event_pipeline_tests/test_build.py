@@ -50,7 +50,7 @@ def test_a_receipt_of_a_later_format_is_refused_and_what_it_describes_stays(lab:
     (failed,) = lab.build()
     (gold,) = lab.gold(HOURLY_REVENUE, DAY)
     for each in (failed, gold):
-        assert "has format 2, and this version of event_pipeline reads up to 1" in each.error
+        assert "has format 2, but this version of event_pipeline reads only up to 1" in each.error
     assert lab.snapshots() == before
 
 

@@ -138,11 +138,15 @@ def test_athena_sql_runs_over_all_three_layers(home: Path) -> None:
         ([*USERS, "--drop", DAY], {}, "nope.csv: no such file"),
         (["load", *NOPE, "--dataset", "users"], {}, "there is no dataset users; there are: events"),
         (USERS, {}, "commerce_users needs a --drop"),
-        ([*USERS, "--drop", DAY, "--arrival-hour", f"{DAY}-00:00"], {}, "no --arrival-hour"),
+        (
+            [*USERS, "--drop", DAY, "--arrival-hour", f"{DAY}-00:00"],
+            {},
+            "commerce_users needs --drop instead of --arrival-hour",
+        ),
         (["load", *NOPE, "--drop", DAY], {}, "--drop is for commerce datasets"),
         ([*USERS, "--drop", "1.1.26"], {}, "drop 1.1.26: expected a form like 2019-10-01"),
         (["sample-drop", "yesterday"], {}, "drop yesterday: expected a form like 2019-10-01"),
-        (["sample-drop", "2999-01-01"], {}, "drop 2999-01-01 is yet to come"),
+        (["sample-drop", "2999-01-01"], {}, "drop 2999-01-01 is in the future"),
         (["sample-drop", "1999-12-31"], {}, "set EVENT_PIPELINE_FIRST_DAY=1999-12-31"),
         (["query", "activity"], {}, "there is no table activity; there are: gold."),
     ],
@@ -161,7 +165,7 @@ def test_rollback_lists_states_and_goes_back_to_one(home: Path) -> None:
     versions = run(home, "rollback", "gold.top_products").stdout
     snapshot = next(word for word in versions.split() if word.isdigit() and len(word) > 12)
     assert run(home, "rollback", "gold.top_products", snapshot).exit_code == 0
-    assert "is back at" in run(home, "rollback", "gold.top_products", snapshot).stdout
+    assert "is rolled back to" in run(home, "rollback", "gold.top_products", snapshot).stdout
 
 
 def test_status_says_what_waits(home: Path, tmp_path: Path) -> None:
@@ -178,7 +182,7 @@ def test_status_says_what_waits(home: Path, tmp_path: Path) -> None:
     assert told.exit_code == 0
     assert "2026-01-01-00:00" in told.stdout
     assert "never built" in told.stdout
-    assert "Nothing needs a person." in told.stdout
+    assert "Nothing needs attention." in told.stdout
     [waiting] = json.loads(run(tmp_path, "status", "--format", "json").stdout)["waiting"]
     assert waiting == {
         "asset": "silver/events",
@@ -238,13 +242,13 @@ def test_a_file_is_loaded_as_a_dataset_of_a_drop(tmp_path: Path) -> None:
     load_users(tmp_path, "user_id\nu3\n")
     replaced = run(tmp_path, *words)
     assert "1 rows read, 1 objects written" in replaced.stdout
-    assert "takes the place of what was loaded on" in replaced.stderr
+    assert "replaces what was loaded on" in replaced.stderr
 
     [load] = rows(run(tmp_path, "loads", "--format", "json"))
     assert (load["dataset"], load["rows"], load["objects"]) == ("commerce_users", 1, 1)
     folder = tmp_path / "lake" / "bronze" / "commerce" / f"date={DAY}"
     (folder / "user.json").write_bytes(b'{"user_id": "u"}\n')
-    assert "is taken back: 1 rows in 1 objects" in run(tmp_path, "unload", load["load"]).stdout
+    assert "is removed: 1 rows in 1 objects" in run(tmp_path, "unload", load["load"]).stdout
     assert [file.name for file in folder.iterdir()] == ["user.json"]
     assert rows(run(tmp_path, "loads", "--format", "json")) == []
     assert run(tmp_path, "unload", load["load"]).exit_code == 2

@@ -30,8 +30,8 @@ from event_pipeline.contracts import (
 from event_pipeline.contracts import contract as contract_module
 from event_pipeline.contracts.clickstream import EVENT_COUNTS, EVENT_VISITORS
 from event_pipeline.contracts.columns import PLAIN_TYPES, is_type
+from event_pipeline.contracts.consistency import check_contracts
 from event_pipeline.contracts.statements import check_statement
-from event_pipeline.contracts.together import check_together
 from event_pipeline.errors import ContractError
 from event_pipeline_tests.conftest import Lab
 
@@ -102,13 +102,13 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "layer": (
         lambda: replace(EVENTS, asset="trusted/x"),
-        "contract trusted/x: asset 'trusted/x': a SilverContract must be called silver/<name>",
+        "contract trusted/x: asset 'trusted/x': a SilverContract must be named silver/<name>",
     ),
     "layer-of-gold": (
         lambda: replace(HOURLY_REVENUE, asset="silver/hourly_revenue"),
-        "a GoldContract must be called gold/<name>",
+        "a GoldContract must be named gold/<name>",
     ),
-    "name": (lambda: replace(EVENTS, asset="silver/My Events"), "must be called silver/<name>"),
+    "name": (lambda: replace(EVENTS, asset="silver/My Events"), "must be named silver/<name>"),
     "no-columns": (lambda: replace(EVENTS, columns=()), "columns: must not be empty"),
     "column-twice": (
         lambda: replace(EVENTS, columns=TWICE),
@@ -130,13 +130,13 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "partition-type": (
         lambda: replace(EVENTS, partition="user_id"),
-        "partition 'user_id': is a string, and must be a timestamp or date",
+        "partition 'user_id': is a string, but must be a timestamp or date",
     ),
     "gold-by-hour": (
         lambda: replace(
             HOURLY_REVENUE, columns=renamed(HOURLY_REVENUE.columns, event_date="timestamp")
         ),
-        "partition 'event_date': is a timestamp, and must be a date",
+        "partition 'event_date': is a timestamp, but must be a date",
     ),
     "order": (
         lambda: replace(EVENTS, order_by="event_ts, usr_id DESC"),
@@ -162,7 +162,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "date": (lambda: replace(EVENTS, date="event_dat"), "date 'event_dat': is not a column"),
     "date-type": (
         lambda: replace(EVENTS, date="event_ts"),
-        "date 'event_ts': is a timestamp, and must be a date",
+        "date 'event_ts': is a timestamp, but must be a date",
     ),
     "key": (
         lambda: replace(COMMERCE_USERS, key=("usr_id",)),
@@ -178,15 +178,15 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "key-without-latest": (
         lambda: replace(COMMERCE_USERS, latest=""),
-        "key: means nothing without latest",
+        "key: has no effect without latest",
     ),
     "latest-without-key": (
         lambda: replace(EVENTS, latest="event_ts"),
-        "latest: means nothing without key",
+        "latest: has no effect without key",
     ),
     "rule-of-an-engine": (
         lambda: replace(EVENTS, rules={**EVENTS.rules, "conflict": "Mine."}),
-        "rules 'conflict': is a reason that the engines give",
+        "rules 'conflict': is reserved for the engines",
     ),
     "rule-of-no-field": (
         lambda: replace(EVENTS, rules={**EVENTS.rules, "usr_id_missing": "No user."}),
@@ -198,23 +198,23 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "bronze-prefix": (
         lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, prefix="bronze/events")),
-        "bronze.prefix 'bronze/events': must be folders, each with / behind it",
+        "bronze.prefix 'bronze/events': must be folders, each ending with /",
     ),
     "bronze-own": (
         lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, prefix="bronze/_loads/")),
-        "bronze.prefix 'bronze/_loads/': what lies there is the pipeline's own",
+        "bronze.prefix 'bronze/_loads/': is reserved for the pipeline's own objects",
     ),
     "bronze-among-tables": (
         lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, prefix="silver/events/")),
-        "bronze.prefix 'silver/events/': what lies there is the pipeline's own",
+        "bronze.prefix 'silver/events/': is reserved for the pipeline's own objects",
     ),
     "layout": (
         lambda: replace(EVENTS, bronze=replace(feeds.FIREHOSE, layout="{yyyy}/{MM}/{dd}/")),
-        "bronze.layout '{yyyy}/{MM}/{dd}/': must tell the hour, by {HH}",
+        "bronze.layout '{yyyy}/{MM}/{dd}/': must name the hour, by {HH}",
     ),
     "uploads-by-hour": (
         lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, uploaded=True)),
-        "bronze.uploaded: files that are judged as a whole are of a table by day",
+        "bronze.uploaded: only a daily table can have uploaded files",
     ),
     "mapping": (
         lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, mapping="feeds/none.sql")),
@@ -222,7 +222,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "produced-elsewhere": (
         lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, prefix="bronze/clicks/")),
-        "bronze.produced: the producer writes to bronze/events/",
+        "bronze.produced: the producer writes only to bronze/events/",
     ),
     "root": (
         lambda: replace(EVENTS, bronze=replace(feeds.FIREHOSE, root="s3://bucket/logs")),
@@ -230,11 +230,11 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "each-without-mapping": (
         lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, each="items")),
-        "bronze.each: means nothing without a mapping",
+        "bronze.each: needs a mapping",
     ),
     "bronze-names": (
         lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, names="events-(")),
-        "bronze.names 'events-(': no regular expression: missing )",
+        "bronze.names 'events-(': is not a regular expression: missing )",
     ),
     "bronze-expected": (
         lambda: replace(EVENTS, bronze=replace(EVENTS.bronze, expected="events.json")),
@@ -350,15 +350,15 @@ GOOD = """
 UNFIT = {
     "a reason that is no rule": (
         GOOD.replace("'at_invalid'", "'at_odd'"),
-        "rules: at_odd is a reason of the statement and no rule of the contract",
+        "rules: at_odd is a reason in the statement, but not a rule of the contract",
     ),
     "a rule that is no reason": (
         GOOD.replace("'at_invalid'", "NULL"),
-        "rules 'at_invalid': the statement never gives it as a reason",
+        "rules 'at_invalid': the statement never gives this reason",
     ),
     "a reason that is put together": (
         GOOD.replace("'at_invalid'", "concat(id, '_invalid')"),
-        "must be spelled out, as in concat_ws",
+        "must be a literal, as in concat_ws",
     ),
     "a reason that comes from a field": (
         GOOD.replace("'at_invalid'", "id"),
@@ -387,7 +387,7 @@ UNFIT = {
     ),
     "rows left out": (
         GOOD + " WHERE id IS NOT NULL",
-        "statement: has a WHERE, and must give one row for each line of raw",
+        "statement: has a WHERE, but must give one row for each line of raw",
     ),
     "rows put together": (
         "SELECT max(id) AS id, NULL AS day, NULL AS reasons FROM raw",
@@ -510,24 +510,28 @@ def test_a_statement_of_roll_ups_fits_its_contract(
 
 def test_gold_of_roll_ups_that_nothing_makes() -> None:
     with pytest.raises(ContractError, match="event_counts is not among ROLL_UPS"):
-        check_together([EVENTS], [EVENT_VISITORS], [HOURLY_REVENUE])
+        check_contracts([EVENTS], [EVENT_VISITORS], [HOURLY_REVENUE])
 
 
 def clashes() -> Iterator[Any]:
     """Contracts that are right alone and wrong together."""
     at = replace(EVENTS.bronze, asset="bronze/second", prefix="bronze/second/", produced=False)
     second = replace(EVENTS, asset="silver/second", bronze=at)
-    yield "two of a name", [EVENTS, replace(second, asset=EVENTS.asset)], "two contracts are called"
+    yield (
+        "two of a name",
+        [EVENTS, replace(second, asset=EVENTS.asset)],
+        "two contracts have this name",
+    )
     taken = replace(second, bronze=replace(at, asset=EVENTS.bronze.asset))
-    yield "two of a Bronze asset", [EVENTS, taken], "is that of silver.events too"
+    yield "two of a Bronze asset", [EVENTS, taken], "is also that of silver.events"
     inside = replace(second, bronze=replace(at, prefix="bronze/events/second/"))
     yield "one within the other", [EVENTS, inside], "overlaps 'bronze/events/' of silver.events"
     same = replace(second, bronze=replace(at, prefix=EVENTS.bronze.prefix))
-    yield "the same names", [EVENTS, same], "bronze.names .* are those of silver.events too"
+    yield "the same names", [EVENTS, same], "bronze.names .* are also those of silver.events"
     wide = replace(second, bronze=replace(same.bronze, names=r".*\.gz"))
-    yield "names of both", [EVENTS, wide], "fits those of both datasets"
+    yield "names of both", [EVENTS, wide], "matches the names of both datasets"
     drop = replace(COMMERCE_ORDERS, bronze=replace(COMMERCE_ORDERS.bronze, prefix="bronze/events/"))
-    yield "cadences", [EVENTS, drop], "silver.events there is of another cadence"
+    yield "cadences", [EVENTS, drop], "silver.events has another cadence"
 
 
 @pytest.mark.parametrize(
@@ -535,16 +539,18 @@ def clashes() -> Iterator[Any]:
 )
 def test_contracts_that_are_in_each_others_way(silver: list[SilverContract], said: str) -> None:
     with pytest.raises(ContractError, match=said):
-        check_together(silver, (), ())
+        check_contracts(silver, (), ())
 
 
 def test_gold_of_a_table_that_nothing_makes() -> None:
     with pytest.raises(ContractError, match=r"inputs: silver\.events is not among SILVER"):
-        check_together([COMMERCE_USERS], [], [CATEGORY_PERFORMANCE])
+        check_contracts([COMMERCE_USERS], [], [CATEGORY_PERFORMANCE])
 
 
 def test_a_statement_names_only_patterns_that_there_are(tmp_path: Path) -> None:
     statement = tmp_path / "events.sql"
     statement.write_text(EVENTS.sql_path.read_text().replace("${TIMESTAMP}", "${TIME}"))
-    with pytest.raises(ContractError, match=r"\$\{TIME\} is no pattern; there are PLACEHOLDER, "):
+    with pytest.raises(
+        ContractError, match=r"\$\{TIME\} is not a known pattern; choose from PLACEHOLDER, "
+    ):
         replace(EVENTS, statement=str(statement))

@@ -137,7 +137,7 @@ def test_the_graph_has_them_all(package: Path, tmp_path: Path) -> None:
         (
             "sql/silver/ad_clicks.sql",
             ("'cost_invalid'", "'cost_odd'"),
-            "contract silver/ad_clicks: rules: cost_odd is a reason of the statement and no rule",
+            "contract silver/ad_clicks: rules: cost_odd is a reason in the statement, but not",
         ),
     ],
 )

@@ -68,11 +68,11 @@ def test_dg_loads_the_checkout_and_lists_it(tmp_path: Path, specs: dict[str, dg.
         )
         for command in (["check", "defs"], ["list", "defs", "--json"])
     )
-    said, complaint = check.communicate()
-    assert check.returncode == 0, complaint
+    said, error_message = check.communicate()
+    assert check.returncode == 0, error_message
     assert "All definitions loaded successfully" in said
-    listed, complaint = listing.communicate()
-    assert listing.returncode == 0, complaint
+    listed, error_message = listing.communicate()
+    assert listing.returncode == 0, error_message
     assert {asset["asset_key"] for asset in json.loads(listed)["assets"]} == set(specs)
 
 

@@ -179,7 +179,7 @@ class TestArrivals:
             lab.upload(day, "users.json", USERS)
         tick = lab.tick("drops")
         assert asked(tick) == []
-        assert "no partition for drops 2026-02-28, 2026-03-11" in str(tick.skip_message)
+        assert "no partition covers the drops 2026-02-28, 2026-03-11" in str(tick.skip_message)
         lab.now = NOW + timedelta(days=1)
         assert lab.settle("drops") == ["2026-03-11"]
 
@@ -356,7 +356,7 @@ class TestForeignNames:
         passed, severity, said = last(lab, BRONZE_USERS)
         assert (passed, severity) == (False, "WARN")
         for name, key in zip(self.NAMES, keys, strict=True):
-            assert f"{name}: no such name is known: expected users.json" in said
+            assert f"{name}: its name is not known: expected users.json" in said
             assert key in str(lab.tick("drops").skip_message)
         assert last(lab, BRONZE_EVENTS)[0]
 
@@ -366,7 +366,7 @@ class TestForeignNames:
         lab.tick("drops")
         passed, severity, said = last(lab, BRONZE_USERS)
         assert (passed, severity) == (False, "ERROR")
-        assert "my_users.json: no such name" in said
+        assert "my_users.json: its name is not known" in said
         assert "users.json: empty" in said
 
     def test_by_hand_too(self, lab: Lab) -> None:

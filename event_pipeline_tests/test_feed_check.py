@@ -54,7 +54,7 @@ def test_what_is_found_read_and_refused(logs: Path, check: Callable[..., Result]
     assert found.exit_code == 0, text
     # objects, read, not read, partitions, first, last
     assert has(text, 4, 3, 1, 1, "2026-01-01", "2026-01-01")
-    assert "segment-logs/source1/readme.txt: in no partition of segment-logs/*/{day_ms}/" in text
+    assert "segment-logs/source1/readme.txt: not in a partition of segment-logs/*/{day_ms}/" in text
     assert has(text, "lines,", "gzip", 3)
     assert has(text, "anonymousId", 0.9, "yes") or has(text, "anonymousId", "0.9000", "yes")
     assert has(text, "context.page.path", "0.9000")
@@ -84,7 +84,7 @@ def test_more_than_half_refused_exits_1(logs: Path, check: Callable[..., Result]
     [
         (("nowhere/",), "nothing lies under"),
         (("logs/", "--layout", "{year}/"), "there is no field {year}"),
-        (("logs/", "--each", "items"), "bronze.each: means nothing without a mapping"),
+        (("logs/", "--each", "items"), "bronze.each: needs a mapping"),
         (("logs/", "--mapping", "none.sql"), "there is no file"),
         (("logs/", "--dataset", "none"), "there is no dataset none"),
     ],
@@ -103,9 +103,9 @@ def test_a_mapping_that_does_not_fit_is_one_line(
 ) -> None:
     for text, said in {
         "SELECT userId AS usr FROM raw": "mapping: gives 'usr'; the fields are timestamp, user_id",
-        "SELECT userId AS user_id FROM raw": "mapping: does not give timestamp; where there is",
+        "SELECT userId AS user_id FROM raw": "mapping: does not give timestamp; if there is",
         "SELECT count(*) AS user_id FROM raw": "mapping: must give one row for each record",
-        "SELECT userId AS user_id FROM calls": "mapping: must read raw and nothing else",
+        "SELECT userId AS user_id FROM calls": "mapping: must read only raw",
         "SELECT FROM": "mapping: ",
     }.items():
         (tmp_path / "mine.sql").write_text(text)

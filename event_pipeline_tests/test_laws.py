@@ -374,7 +374,7 @@ def test_an_object_that_arrives_while_its_hour_is_read_publishes_nothing(lab: La
     quiet, lab.transformer = lab.transformer, Interrupted()
     (built,) = lab.build()
     assert (built.status, lab.rows()) == ("failed", [])
-    assert "came, went or changed" in (built.error or "")
+    assert "added, removed or changed" in (built.error or "")
     lab.transformer = quiet
     assert [built.status for built in lab.build()] == ["published"]
 

@@ -110,9 +110,9 @@ def test_each_partition_and_day_is_found_where_it_lies(layout: Layout) -> None:
 
     for key in keys:
         own = {path for path in lying if layout.split(path)[0] == key}
-        assert under([*layout.where(key, listing(*lying))]) == own
+        assert under([*layout.folders_of(key, listing(*lying))]) == own
     of_day = {path for path in lying if str(layout.split(path)[0]).startswith(f"{DAY}")}
-    assert under([*layout.where_day(DAY, listing(*lying))]) == of_day
+    assert under([*layout.folders_of_day(DAY, listing(*lying))]) == of_day
     days = [date(2026, 3, day) for day in (8, 9, 10, 11)]
     assert list(layout.days(listing(*lying))) == days
     assert list(layout.days(listing(*lying), DAY)) == days[2:]
@@ -161,10 +161,10 @@ def test_what_lies_right_under_the_prefix_is_the_templates_or_a_stray(
 @pytest.mark.parametrize(
     ("template", "cadence", "said"),
     [
-        ("{yyyy}/{MM}/{dd}/", HOURLY, "must tell the hour, by {HH}"),
-        ("{day_ms}/", HOURLY, "must tell the hour"),
-        ("{yyyy}/{MM}/", DAILY, "must tell the day"),
-        ("events/", DAILY, "must tell the day"),
+        ("{yyyy}/{MM}/{dd}/", HOURLY, "must name the hour, by {HH}"),
+        ("{day_ms}/", HOURLY, "must name the hour"),
+        ("{yyyy}/{MM}/", DAILY, "must name the day"),
+        ("events/", DAILY, "must name the day"),
         ("{year}/{MM}/{dd}/", DAILY, "there is no field {year}; choose from yyyy, MM, dd, HH, mm"),
         ("/{yyyy}/{MM}/{dd}/", DAILY, "must be folders"),
         ("{yyyy}//{MM}{dd}/", DAILY, "must be folders"),
@@ -191,5 +191,5 @@ def test_any_partition_lies_where_it_is_looked_for(moment: datetime, n: int) -> 
     folder = layout.folder(key).replace("*", "23")
     name = "" if layout.template.endswith("/") else f"events_{moment:%Y%m%d}-x"
     assert layout.split(folder + name)[0] == key
-    (where,) = layout.where(key, listing(f"{folder}{name or 'x'}"))
+    (where,) = layout.folders_of(key, listing(f"{folder}{name or 'x'}"))
     assert f"{folder}{name}".startswith(where)

@@ -15,7 +15,7 @@ from rich.console import Console
 from event_pipeline.contracts import EVENTS, HOURLY_REVENUE
 from event_pipeline.home import open_instance
 from event_pipeline.lake.tables import Lake
-from event_pipeline.outdated import GAP_MOST, RANGE_MOST, STATEMENT_CURRENT, outdated, spans_of
+from event_pipeline.outdated import MAX_GAP, MAX_RANGE, STATEMENT_CURRENT, outdated, spans_of
 from event_pipeline.partitions import DAILY, HOURLY, Cadence
 from event_pipeline.sync import run_sync
 from event_pipeline_tests.dagster_lab import (
@@ -61,7 +61,7 @@ def test_the_sensor_says_once_which_partitions_an_older_statement_made(
     [(passed, why)] = judgements(lab, SILVER_EVENTS)[before:]
     assert not passed
     assert why
-    assert why.startswith("4 partitions made by an older statement (2026-03-10-05:00 to 2026-")
+    assert why.startswith("4 partitions built by an older statement (2026-03-10-05:00 to 2026-")
     assert "event-pipeline sync --rebuild-changed" in why
 
     assert lab.materialize_range(SILVER_ASSETS, HOURS[0], HOURS[-1]).success
@@ -131,5 +131,5 @@ def test_spans_hold_every_key_once_and_no_long_gap(steps: set[int], cadence: Cad
         assert (first, last) == (held[0], held[-1])
         starts = [cadence.start(key) for key in held]
         gaps = [b - a for a, b in pairwise(starts)]
-        assert max(gaps, default=timedelta(0)) <= GAP_MOST
-        assert (starts[-1] - starts[0]) // cadence.step < RANGE_MOST
+        assert max(gaps, default=timedelta(0)) <= MAX_GAP
+        assert (starts[-1] - starts[0]) // cadence.step < MAX_RANGE

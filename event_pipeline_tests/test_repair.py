@@ -50,11 +50,11 @@ def test_repair_says_what_it_made_anew_and_a_second_time_does_nothing(home: Path
     told = run(home, "ledger")
     assert told.exit_code == 1
     assert f"damaged: silver.events {HOUR}: rows.parquet is lost" in told.stderr
-    assert "Damaged in the lake" in run(home, "status").stdout
+    assert "Damaged parts of the lake" in run(home, "status").stdout
     said = lines(run(home, "repair"))
     assert said == [
-        f"silver.events {HOUR}: rows.parquet is lost: made anew",
-        f"gold.hourly_revenue {DAY}: receipt.json is lost or unreadable: made anew",
+        f"silver.events {HOUR}: rows.parquet is lost: rebuilt",
+        f"gold.hourly_revenue {DAY}: receipt.json is lost or unreadable: rebuilt",
     ]
     assert rows(home) == before
     assert lines(run(home, "repair", "--verify")) == ["nothing is damaged"]
@@ -65,17 +65,17 @@ def test_repair_makes_a_catalog_and_a_table_anew(home: Path) -> None:
     lab = Lab(home / "lake")
     Path(lab.lake.table(EVENTS).metadata_location).unlink()
     said = lines(run(home, "repair"))
-    lost = "silver.events: its metadata is lost or unreadable: made anew of what can be read"
+    lost = "silver.events: its metadata is lost or unreadable: rebuilt from what can be read"
     assert said[0] == lost
     # Its state of before speaks of a file that is lost.
-    assert said[1:] == [f"silver.events {HOUR}: rows.parquet is lost: made anew"]
+    assert said[1:] == [f"silver.events {HOUR}: rows.parquet is lost: rebuilt"]
     (home / "lake" / "catalog.db").write_bytes(b"garbage" * 100)
     refused = run(home, "query", QUERY)
     assert refused.exit_code == 2
     assert "event-pipeline repair" in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
     said = lines(run(home, "repair"))
-    assert said == ["catalog.db: file is not a database: made anew"]
+    assert said == ["catalog.db: file is not a database: rebuilt"]
     assert rows(home) == before
     assert lines(run(home, "repair")) == ["nothing is damaged"]
 

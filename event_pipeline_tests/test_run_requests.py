@@ -9,11 +9,11 @@ import pytest
 from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG
 
 from event_pipeline.assets.bronze import BRONZE_EVENTS
-from event_pipeline.errors import NAMED
+from event_pipeline.errors import MAX_NAMED
 from event_pipeline.partitions import HOUR as AN_HOUR
 from event_pipeline.partitions import HOURLY
 from event_pipeline.recorded import BATCH, recorded_versions
-from event_pipeline.run_requests import LOST_MOST, UNDER_WAY, Requests, request_runs
+from event_pipeline.run_requests import MAX_LOST_RUNS, UNDER_WAY, Requests, request_runs
 from event_pipeline.runs import LOST, LOST_REASONS
 from event_pipeline.tags import DATA_VERSION
 from event_pipeline_tests.dagster_lab import HOUR, NOW, SILVER_ASSETS, SILVER_EVENTS, Lab
@@ -68,7 +68,7 @@ def test_a_lost_run_is_no_failure_and_is_asked_for_again_at_once(
     lab: Lab, tags: dict[str, str]
 ) -> None:
     keys = set()
-    for _ in range(LOST_MOST):
+    for _ in range(MAX_LOST_RUNS):
         asked = request_runs(
             lab.instance,
             "arrivals",
@@ -81,9 +81,9 @@ def test_a_lost_run_is_no_failure_and_is_asked_for_again_at_once(
         (request,) = asked.runs
         keys.add(request.run_key)
         lose(lab, request, tags)
-    assert len(keys) == LOST_MOST
+    assert len(keys) == MAX_LOST_RUNS
     # One that takes its process along each time is not tried for ever.
-    assert f"after {LOST_MOST} lost runs" in ask(lab).given_up[HOUR]
+    assert f"after {MAX_LOST_RUNS} lost runs" in ask(lab).given_up[HOUR]
 
 
 def test_failures_count_whatever_was_lost_between_them(lab: Lab) -> None:
@@ -131,7 +131,7 @@ def test_a_message_names_what_is_given_up_first_and_is_never_endless() -> None:
         waiting={f"hour {n}": "waits" for n in range(1000)}, given_up={"hour x": "given up"}
     )
     assert requests.message.startswith("hour x: given up; hour 0: waits")
-    assert requests.message.endswith(f"and {1001 - NAMED} more")
+    assert requests.message.endswith(f"and {1001 - MAX_NAMED} more")
     assert Requests().message == ""
 
 

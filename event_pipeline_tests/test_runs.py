@@ -23,7 +23,7 @@ from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionRes
 from dagster._serdes import serialize_value
 
 from event_pipeline import runs
-from event_pipeline.executor import living_executor
+from event_pipeline.executor import locking_executor
 from event_pipeline.runs import LOST, end_lost_runs, is_lost
 
 Kind = dg.DagsterEventType
@@ -195,8 +195,8 @@ def test_a_code_server_that_started_a_process_for_a_run_is_asked(
 
 
 def test_a_process_with_the_id_of_one_that_is_gone_is_another() -> None:
-    assert runs._is_there(os.getpid(), time.time())
-    assert not runs._is_there(os.getpid(), time.time() - 10**6)
+    assert runs._is_running(os.getpid(), time.time())
+    assert not runs._is_running(os.getpid(), time.time() - 10**6)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_run_that_changes_while_it_is_looked_at_is_left_alone(
 ) -> None:
     """A daemon takes it from the queue, or it ends, or a process begins it."""
     dequeued, ended, begun = (a_run(instance, Status.QUEUED) for _ in range(3))
-    look = runs._unheard_of
+    look = runs._why_lost
 
     def slow_look(instance: dg.DagsterInstance, record: dg.RunRecord) -> str | None:
         found = look(instance, record)
@@ -233,7 +233,7 @@ def test_a_run_that_changes_while_it_is_looked_at_is_left_alone(
                 runs.hold(instance, begun.run_id)
         return found
 
-    monkeypatch.setattr(runs, "_unheard_of", slow_look)
+    monkeypatch.setattr(runs, "_why_lost", slow_look)
     assert end_lost_runs(instance) == []
     assert status(instance, ended) == Status.SUCCESS
 
@@ -288,7 +288,7 @@ def holding_job() -> dg.JobDefinition:
     def look(context: dg.OpExecutionContext) -> None:
         assert context.run_id in runs.held_here()
 
-    @dg.job(executor_def=living_executor)
+    @dg.job(executor_def=locking_executor)
     def job() -> None:
         look()
 

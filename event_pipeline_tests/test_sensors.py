@@ -108,7 +108,7 @@ class TestArrivals:
             lab.arrive(HOUR, minute=5)
             tick = lab.tick("arrivals")
             assert asked(tick) == []
-            assert "refreshed a moment ago" in str(tick.skip_message)
+            assert "its last run was requested only a moment ago" in str(tick.skip_message)
             lab.now = NOW + timedelta(minutes=60)
             assert lab.settle("arrivals") == [HOUR]
             assert lab.rows() == 4
@@ -120,7 +120,7 @@ class TestArrivals:
         assert tick.asset_events[0].metadata["foreign_objects"].value == [f"{folder}/notes.txt"]
         lab.run(requests(tick)[0])
         assert lab.rows() == 2
-        assert f"their names are foreign: {folder}/notes.txt" in str(
+        assert f"their names do not match: {folder}/notes.txt" in str(
             lab.tick("arrivals").skip_message
         )
 
@@ -247,7 +247,9 @@ class TestArrivals:
         lab.arrive("2026-03-10-13:00")
         lab.arrive(HOUR)
         assert lab.settle("arrivals") == [HOUR]
-        assert "no such partition yet: 2026-03-10-13:00" in str(lab.tick("arrivals").skip_message)
+        assert "not built, no such partition exists yet: 2026-03-10-13:00" in str(
+            lab.tick("arrivals").skip_message
+        )
         lab.now = NOW + timedelta(hours=1)
         assert lab.settle("arrivals") == ["2026-03-10-13:00"]
 
@@ -337,7 +339,7 @@ class TestGoldRefresh:
             _silver_touched(lab, TODAY)
             tick = lab.tick("gold_refresh")
             assert asked(tick) == []
-            assert "refreshed a moment ago" in str(tick.skip_message)
+            assert "its last run was requested only a moment ago" in str(tick.skip_message)
             lab.now = NOW + timedelta(minutes=10)
             assert _pretend(lab) == [TODAY]
 
@@ -362,7 +364,7 @@ class TestGoldRefresh:
         _silver_touched(lab, day)
         tick = lab.tick("gold_refresh")
         assert asked(tick) == []
-        assert f"no Gold partition for event dates {day}" in str(tick.skip_message)
+        assert f"no Gold partition covers the event dates {day}" in str(tick.skip_message)
         _silver_touched(lab, TODAY)
         assert asked(lab.tick("gold_refresh")) == [TODAY]
 
@@ -438,7 +440,7 @@ def test_a_lost_run_is_asked_for_again_at_once_however_old_its_hour_is(tmp_path:
     asked = request.with_replaced_attrs(asset_selection=SILVER_ASSETS)
     with Lab.open(tmp_path, persistent=True, first_day="2025-01-01") as lab:
         lab.turn(lab.create(asked), dg.DagsterEventType.RUN_START)
-        assert lab.tick("lost_runs").skip_message == "no run is lost"
+        assert lab.tick("lost_runs").skip_message == "no run was lost"
         lab.now += timedelta(minutes=1)
         (again,) = requests(lab.tick("lost_runs"))
         assert again.partition_key == asked.partition_key

@@ -125,7 +125,7 @@ def test_aws_says_what_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
         "EVENT_PIPELINE_TARGET=aws needs EVENT_PIPELINE_RESULTS_BUCKET,"
         " EVENT_PIPELINE_PIPES_BUCKET, EVENT_PIPELINE_WORKGROUP, EVENT_PIPELINE_GLUE_JOB,"
         " EVENT_PIPELINE_GLUE_LOGS, EVENT_PIPELINE_INGEST_FUNCTION:"
-        " `event-pipeline deploy` writes a file of them"
+        " `event-pipeline deploy` writes them to a file"
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from event_pipeline.contracts import COMMERCE_ORDERS, EVENTS, HOURLY_REVENUE
 from event_pipeline.lake.tables import Lake
-from event_pipeline.status import UNTOLD, as_json, as_tables, in_need, survey
+from event_pipeline.status import ERRORS_KEY, as_json, as_tables, needing_attention, survey
 from event_pipeline.tags import NOT_IN_LAKE, WHY
 from event_pipeline_tests.dagster_lab import (
     DROP,
@@ -43,7 +43,7 @@ def told(lab: Lab) -> dict[str, list[dict[str, Any]]]:
 
 
 def needs(lab: Lab) -> list[str]:
-    return in_need(survey(lab.settings, lab.instance))
+    return needing_attention(survey(lab.settings, lab.instance))
 
 
 def records(value: dg.MetadataValue[Any]) -> list[dict[str, Any]]:
@@ -74,12 +74,12 @@ def test_what_changed_or_went_waits(lab: Lab) -> None:
     key = lab.arrive(HOUR)
     settle(lab)
     lab.arrive(HOUR, minute=5)
-    assert [r["why"] for r in told(lab)["waiting"]] == ["its objects changed since"]
+    assert [r["why"] for r in told(lab)["waiting"]] == ["its objects have changed since"]
     lab.settle("arrivals")
-    assert {r["why"] for r in told(lab)["waiting"]} == {"Silver changed since"}
+    assert {r["why"] for r in told(lab)["waiting"]} == {"Silver has changed since"}
     settle(lab)
     lab.delete(key)
-    assert [r["why"] for r in told(lab)["waiting"]] == ["its objects changed since"]
+    assert [r["why"] for r in told(lab)["waiting"]] == ["its objects have changed since"]
 
 
 def test_what_the_lake_lost_waits_and_comes_back(lab: Lab) -> None:
@@ -89,8 +89,8 @@ def test_what_the_lake_lost_waits_and_comes_back(lab: Lab) -> None:
     (lab.settings.lake / "catalog.db").unlink()
     lab.forget_tables()
     whys = {record["asset"]: record["why"] for record in told(lab)["waiting"]}
-    assert whys["silver/events"] == "on record, but silver.events does not hold it"
-    assert whys["gold/hourly_revenue"] == "on record, but the lake does not hold it"
+    assert whys["silver/events"] == "recorded as built, but silver.events does not hold it"
+    assert whys["gold/hourly_revenue"] == "recorded as built, but not in the lake"
     tick = lab.tick("arrivals")
     assert [(r.partition_key, r.tags[WHY]) for r in requests(tick)] == [(HOUR, NOT_IN_LAKE)]
     assert requests(lab.tick("gold_refresh")) == []  # Silver is brought back first.
@@ -110,8 +110,8 @@ def test_everything_under_bronze_is_counted_by_kind_and_complete_as_json(lab: La
     assert len(unread) == 52
     assert {"object", "kind", "why"} == set(unread[0])
     titles = [title for title, _ in as_tables(sections)]
-    assert "Under Bronze, not read, under no dataset (50, the first 20)" in titles
-    assert [line for line in in_need(sections) if "and 51 more" in line]
+    assert "Objects under Bronze that nothing reads, under no dataset (50, the first 20)" in titles
+    assert [line for line in needing_attention(sections) if "and 51 more" in line]
 
 
 def test_a_cut_object_is_named_before_and_after_it_is_built(lab: Lab) -> None:
@@ -151,7 +151,7 @@ def test_what_was_refused_is_told_above_the_thresholds(lab: Lab) -> None:
     assert "2026-03-10-02:00" not in line
 
 
-def test_a_drop_of_which_no_order_is_left_needs_a_person(lab: Lab) -> None:
+def test_a_drop_of_which_no_order_is_left_needs_attention(lab: Lab) -> None:
     lab.upload(DROP, "orders.json", jsonl({**an_order("o1", "u1"), "order_timestamp": DROP}))
     lab.upload(DROP, "users.json", jsonl(a_user("u1")))
     lab.upload(DROP, "events.json", jsonl(an_event("e1", "u1")))
@@ -278,8 +278,10 @@ def test_a_table_that_cannot_be_read_is_told_in_its_place_and_stops_nothing(
 
     monkeypatch.setattr(Lake, "live", broken)
     found = told(lab)
-    assert {each["why"] for each in found[UNTOLD]} == {"gold.hourly_revenue: half of it is gone"}
-    assert {"tables", "waiting"} <= {each["section"] for each in found[UNTOLD]}
+    assert {each["why"] for each in found[ERRORS_KEY]} == {
+        "gold.hourly_revenue: half of it is gone"
+    }
+    assert {"tables", "waiting"} <= {each["section"] for each in found[ERRORS_KEY]}
     assert needs(lab)
     lab.arrive(HOUR, minute=5)
     tick = lab.tick("arrivals")
@@ -388,5 +390,5 @@ def test_the_sections_and_their_keys_never_change(lab: Lab) -> None:
     assert list(as_json(survey(lab.settings, lab.instance))) == [
         "bronze", "tables", "waiting", "given_up", "under_way", "failed_runs", "damaged", "unread",
         "unusable", "deviating", "refused", "stale", "incomplete_drops", "outside", "rolled_back",
-        UNTOLD,
+        ERRORS_KEY,
     ]  # fmt: skip

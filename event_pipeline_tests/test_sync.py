@@ -154,7 +154,7 @@ def test_a_run_that_no_process_began_does_not_hold_its_partition_back(
     run = home.create(instance)
     monkeypatch.setattr(runs, "GRACE_SECONDS", 0)
     assert home.sync()
-    assert f"Ended run {run.run_id[:8]} {home.hour}: no process began it" in home.said
+    assert f"Ended run {run.run_id[:8]} {home.hour}: no process started it" in home.said
     assert home.gold() == 4
 
 

@@ -29,8 +29,9 @@ def bronze_events(hours: dg.PartitionsDefinition, settings: Settings) -> dg.Asse
         specs=[
             bronze_spec(
                 EVENTS,
-                "Events as received: gzipped JSON Lines, one object a 5-minute slot, never changed."
-                " Materializing an hour makes the slots that are over and not there yet.",
+                "Events as received: gzipped JSON Lines, one object per 5-minute slot, never"
+                " changed. Materializing an hour writes those of its slots that are over and still"
+                " missing.",
                 settings,
                 is_produced=True,
             )
@@ -68,10 +69,10 @@ def arriving_asset(
     contract: SilverContract, partitions: dg.PartitionsDefinition, settings: Settings
 ) -> dg.AssetSpec:
     """A Bronze asset whose objects come from outside; the arrival sensor reports them."""
-    called = f", called `{contract.bronze.expected}`" if contract.bronze.expected else ""
+    called = f", named like `{contract.bronze.expected}`" if contract.bronze.expected else ""
     description = (
-        f"Objects as they come to `{contract.bronze.prefix}{contract.layout.template}`{called};"
-        " never changed here."
+        f"Objects as they arrive at `{contract.bronze.prefix}{contract.layout.template}`{called};"
+        " the pipeline never changes them."
     )
     return bronze_spec(contract, description, settings).replace_attributes(
         partitions_def=partitions
@@ -87,7 +88,7 @@ def upload_check(contract: SilverContract) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=bronze_key(contract),
         name=FILES_VALID,
-        description="Each file has a known name, is whole, and is text of JSON records.",
+        description="Each file has a known name, is complete, and holds JSON records as text.",
     )
     def files_are_valid(objects: Objects) -> dg.AssetCheckResult:
         listings = [
@@ -109,7 +110,7 @@ def upload_check(contract: SilverContract) -> dg.AssetChecksDefinition:
 
 def foreign_files(contract: SilverContract, listings: Iterable[Listing]) -> dict[str, str]:
     """Files whose names belong to no dataset: key -> why they are not read."""
-    why = f"no such name is known: expected {contract.bronze.expected}"
+    why = f"its name is not known: expected {contract.bronze.expected}"
     return dict.fromkeys((key for listing in listings for key in listing.foreign), why)
 
 
@@ -138,7 +139,7 @@ def arrival(
     yield dg.AssetMaterialization(
         asset,
         partition=key,
-        description="Arrived, as the sensor saw it.",
+        description="Recorded by the arrival sensor.",
         metadata=report.listing_metadata(listing),
         tags={DATA_VERSION: listing.version},
     )

@@ -24,7 +24,9 @@ def gold_asset(
     reconciles = dg.AssetCheckSpec(
         "reconciles_with_silver",
         asset=key,
-        description="Totals equal Silver's, to the row and the cent; else no publish.",
+        description=(
+            "Totals equal Silver's to the row and the cent; otherwise nothing is published."
+        ),
     )
 
     @dg.multi_asset(

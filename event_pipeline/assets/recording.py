@@ -43,14 +43,14 @@ def record_builds(
         tuple[dg.AssetCheckSpec, Callable[[Built[ReceiptT]], list[dict[str, Any]]]]
     ] = (),
     *,
-    judge: Callable[[Built[ReceiptT]], Iterable[dg.AssetCheckEvaluation]] = lambda built: (),
+    evaluate: Callable[[Built[ReceiptT]], Iterable[dg.AssetCheckEvaluation]] = lambda built: (),
 ) -> Iterator[dg.AssetCheckResult | dg.Output[None]]:
     """Records each build for every asset in `metadata`, then yields the checks' results.
 
     `check` passes if every partition was made. Each of the `warnings` is a check and the function
-    that finds its records in a build; it passes if no build has any. `judge` gives the results of
-    the checks that each partition has of its own. After the last build, raises dagster.Failure if
-    any failed; it names each failed partition and why.
+    that finds its records in a build; it passes if no build has any. `evaluate` gives the results
+    of the checks that each partition has of its own. After the last build, raises dagster.Failure
+    if any failed; it names each failed partition and why.
     """
     # Read before the first build starts: a build does not contain what arrives while it runs.
     provenance = {asset: _provenance(context, asset) for asset in metadata}
@@ -80,7 +80,7 @@ def record_builds(
                     },
                 )
             )
-        for evaluation in judge(built):
+        for evaluation in evaluate(built):
             if evaluation.asset_check_key in context.selected_asset_check_keys:
                 context.log_event(evaluation)
     found: dict[str, dg.MetadataValue[Any] | int] = {

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import dagster as dg
 
 from event_pipeline import report
-from event_pipeline.assets.judgements import check_specs, evaluations
 from event_pipeline.assets.keys import asset_key, bronze_key
+from event_pipeline.assets.partition_checks import check_specs, evaluations
 from event_pipeline.assets.recording import record_builds
 from event_pipeline.assets.specs import table_spec
 from event_pipeline.build import build_silver
@@ -30,13 +30,17 @@ def silver_asset(
     balances = dg.AssetCheckSpec(
         "ledger_balances",
         asset=silver,
-        description="Every line is a row, a duplicate or quarantined; else no publish.",
+        description=(
+            "Every line is a row, a duplicate or quarantined; otherwise nothing is published."
+        ),
     )
 
     known = dg.AssetCheckSpec(
         "fields_are_known",
         asset=silver,
-        description="Lines have no fields but the contract's; a new one is named, with its share.",
+        description=(
+            "Lines have only the contract's fields; others are listed with their share of lines."
+        ),
     )
 
     @dg.multi_asset(
@@ -86,7 +90,7 @@ def silver_asset(
             },
             balances,
             [(known, report.unknown_fields)],
-            judge=lambda built: evaluations(contract, built, objects, lake, settings),
+            evaluate=lambda built: evaluations(contract, built, objects, lake, settings),
         )
         yield from statement_result(context, lake, contract)
 

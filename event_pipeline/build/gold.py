@@ -17,7 +17,7 @@ from event_pipeline.lake.tables import Lake, Live, PublishError
 # Tables whose rows have a date by which Gold is made.
 Dated = SilverContract | RollUpContract
 # How often a date is read at most: it is read again if its Silver rows changed while it was read.
-READS_MOST = 3
+MAX_READS = 3
 
 
 def build_gold(
@@ -97,7 +97,7 @@ class _Builder:
             return Built(day, "unchanged", receipt)
         if missing := self._missing(day):
             return Failed(day, f"incomplete: {', '.join(missing)} of {day} not built")
-        for _ in range(READS_MOST):
+        for _ in range(MAX_READS):
             report = self._derive(day, digest)
             totals = reconcile(contract, day, report.files, self.querier, lake)
             before, digest = digest, gold_digest(contract, lake, day)

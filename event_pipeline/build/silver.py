@@ -33,7 +33,7 @@ def build_silver(
     are compared with those of partitions up to `redelivery_hours` away, to find redelivered ones.
     """
     try:
-        intact, before = _as_it_is(contract, keys, lake)
+        intact, before = _live_receipts(contract, keys, lake)
     except LakeError as error:
         yield from [Failed(key, str(error)) for key in keys]
         return
@@ -70,7 +70,7 @@ def build_silver(
         yield _published(contract, key, report, receipt, lake)
 
 
-def _as_it_is(
+def _live_receipts(
     contract: SilverContract, keys: Sequence[str], lake: Lake
 ) -> tuple[dict[str, SilverReceipt], dict[str, SilverReceipt]]:
     """The receipts of the partitions that are whole, and those of all that are live, by key.
@@ -133,7 +133,7 @@ def _audit(report: PartitionReport, before: Listing, after: Listing) -> str | No
             + (f" + {report.skipped} skipped" if report.skipped else "")
         )
     if before.digest != after.digest:
-        return "objects came, went or changed while they were read; nothing was published"
+        return "objects were added, removed or changed while they were read; nothing was published"
     return None
 
 

@@ -29,7 +29,7 @@ class Reconciled:
         """Whether the promise is kept."""
         equal: bool = self.gold == self.silver
         less: bool = self.gold <= self.silver
-        return equal if self.total.all_of_it else less
+        return equal if self.total.exact else less
 
 
 def reconcile(

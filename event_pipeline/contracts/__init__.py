@@ -22,6 +22,7 @@ from event_pipeline.contracts.commerce import (
     COMMERCE_USERS,
     USER_ACTIVITY,
 )
+from event_pipeline.contracts.consistency import check_contracts
 from event_pipeline.contracts.contract import (
     ENGINE_RULES,
     Bronze,
@@ -33,7 +34,6 @@ from event_pipeline.contracts.contract import (
     SilverContract,
     Total,
 )
-from event_pipeline.contracts.together import check_together
 
 # The modules of this package whose contracts make up the graph; tables keep their order in them.
 MODULES = ("clickstream", "commerce")
@@ -47,7 +47,7 @@ for _name in MODULES:
 SILVER = tuple(each for each in _CONTRACTS if isinstance(each, SilverContract))
 ROLL_UPS = tuple(each for each in _CONTRACTS if isinstance(each, RollUpContract))
 GOLD = tuple(each for each in _CONTRACTS if isinstance(each, GoldContract))
-check_together(SILVER, ROLL_UPS, GOLD)
+check_contracts(SILVER, ROLL_UPS, GOLD)
 # Table that a statement makes -> its domain, which is the module of its contract.
 DOMAINS = {each.table: name for each, name in _CONTRACTS.items()}
 TABLES = {c.table: c for c in (*SILVER, *(s.quarantine for s in SILVER), *ROLL_UPS, *GOLD)}

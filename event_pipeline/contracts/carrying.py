@@ -8,7 +8,7 @@ from sqlglot import exp
 from event_pipeline.errors import QueryError
 
 
-def carrying(statement: str, columns: Sequence[str]) -> exp.Select:
+def carry_columns(statement: str, columns: Sequence[str]) -> exp.Select:
     """A Spark SQL statement, changed so that each row also has these columns of `raw`.
 
     Raises QueryError if it is not one SELECT.

@@ -45,9 +45,9 @@ EVENTS = SilverContract(
         "timestamp_missing": "No timestamp.",
         "timestamp_invalid": "The timestamp is not an ISO 8601 date and time.",
         "user_id_missing": "No user.",
-        "user_id_placeholder": "A word for no user, as null or (not set), or nothing visible.",
+        "user_id_placeholder": "A placeholder, such as null or (not set), or blank.",
         "session_id_missing": "No session.",
-        "session_id_placeholder": "A word for no session, or nothing visible.",
+        "session_id_placeholder": "A placeholder for no session, or blank.",
         "event_type_missing": "No event type.",
         "event_type_unknown": "An event type outside the five.",
         "quantity_invalid": "A quantity that is not a number of at most eight digits.",
@@ -131,17 +131,17 @@ CONVERSION_FUNNEL = GoldContract(
         Total(
             "views",
             "count_if(event_type = 'page_view' AND product_id IS NOT NULL)",
-            all_of_it=False,
+            exact=False,
         ),
         Total(
             "adds",
             "count_if(event_type = 'add_to_cart' AND product_id IS NOT NULL)",
-            all_of_it=False,
+            exact=False,
         ),
         Total(
             "purchases",
             "count_if(event_type = 'purchase' AND product_id IS NOT NULL)",
-            all_of_it=False,
+            exact=False,
         ),
     ),
     chart=("product_id", "views"),
@@ -191,7 +191,7 @@ TOP_PRODUCTS = GoldContract(
         _EVENT_DATE,
     ),
     order_by="event_date DESC, view_count DESC, product_id",
-    totals=(Total("view_count", "count_if(event_type = 'page_view')", all_of_it=False),),
+    totals=(Total("view_count", "count_if(event_type = 'page_view')", exact=False),),
     chart=("product_id", "view_count"),
 )
 

@@ -37,7 +37,7 @@ COMMERCE_USERS = SilverContract(
     ),
     rules={
         "user_id_missing": "No user.",
-        "user_id_placeholder": "A word for no user, as null or (not set), or nothing visible.",
+        "user_id_placeholder": "A placeholder, such as null or (not set), or blank.",
         "user_id_invalid": "A user that is a nested value.",
         "signup_date_invalid": "The sign-up date is not an ISO 8601 date.",
     },
@@ -79,7 +79,7 @@ COMMERCE_EVENTS = SilverContract(
     ),
     rules={
         "event_id_missing": "No event id.",
-        "event_id_placeholder": "A word for no event id, as null or (not set), or nothing visible.",
+        "event_id_placeholder": "A placeholder, such as null or (not set), or blank.",
         "event_id_invalid": "An event id that is a nested value.",
         "user_id_invalid": "A user that is a nested value.",
         "event_type_missing": "No event type.",
@@ -121,7 +121,7 @@ COMMERCE_ORDERS = SilverContract(
     ),
     rules={
         "order_id_missing": "No order id.",
-        "order_id_placeholder": "A word for no order id, as null or (not set), or nothing visible.",
+        "order_id_placeholder": "A placeholder, such as null or (not set), or blank.",
         "order_id_invalid": "An order id that is a nested value.",
         "user_id_invalid": "A user that is a nested value.",
         "order_amount_missing": "No amount.",

@@ -76,18 +76,18 @@ class Bronze:
     def mistakes(self) -> Iterator[str]:
         """What is wrong with the declaration, one line each."""
         if not re.fullmatch(rf"bronze/{NAME.pattern}", self.asset, re.ASCII):
-            yield f"bronze.asset {self.asset!r}: must be bronze/<name>, as bronze/events"
+            yield f"bronze.asset {self.asset!r}: must be bronze/<name>, for example bronze/events"
         if not re.fullmatch(r"([^/]+/)+", self.prefix):
-            yield f"bronze.prefix {self.prefix!r}: must be folders, each with / behind it"
+            yield f"bronze.prefix {self.prefix!r}: must be folders, each ending with /"
         first, second, *_ = self.prefix.split("/")
         if first in LAYERS or (first == "bronze" and second.startswith("_")):
-            yield f"bronze.prefix {self.prefix!r}: what lies there is the pipeline's own"
+            yield f"bronze.prefix {self.prefix!r}: is reserved for the pipeline's own objects"
         if self.prefix == "bronze/":
-            yield f"bronze.prefix {self.prefix!r}: must be a folder in it, as bronze/events/"
+            yield f"bronze.prefix {self.prefix!r}: must be a folder in it, such as bronze/events/"
         try:
             fits = re.fullmatch(self.names, self.expected, re.ASCII)
         except re.error as error:
-            yield f"bronze.names {self.names!r}: no regular expression: {error}"
+            yield f"bronze.names {self.names!r}: is not a regular expression: {error}"
         else:
             if not fits and (self.expected or self.names != ANY_NAME):
                 yield f"bronze.expected {self.expected!r}: does not match names {self.names!r}"
@@ -97,9 +97,9 @@ class Bronze:
             yield f"bronze.root {self.root!r}: must be s3://bucket, or a folder from / on"
         own = self.prefix == EVENTS and not (self.root or self.layout or self.mapping)
         if self.produced and not own:
-            yield f"bronze.produced: the producer writes to {EVENTS} and in no other layout"
+            yield f"bronze.produced: the producer writes only to {EVENTS}, in its own layout"
         if self.each and not self.mapping:
-            yield "bronze.each: means nothing without a mapping, which says what an element gives"
+            yield "bronze.each: needs a mapping, which turns each element into a row"
 
 
 @dataclass(frozen=True)
@@ -108,14 +108,14 @@ class Total:
 
     `column` is Gold's, and `silver` the aggregate in SQL. `of` is the Silver table, by default the
     first input. With `by`, a column of both tables, the sums are equal for each of its values. With
-    `all_of_it` false, the Gold table is a top list, and its sum may be less but never more.
+    `exact` false, the Gold table is a top list, and its sum may be less but never more.
     """
 
     column: str
     silver: str
     of: "SilverContract | None" = None
     by: str = ""
-    all_of_it: bool = True
+    exact: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,14 +148,14 @@ class Contract(ABC):
         """What is wrong with the contract, one line each; later checks rely on earlier ones."""
         if not re.fullmatch(rf"{self.layer}/{NAME.pattern}", self.asset, re.ASCII):
             yield (
-                f"asset {self.asset!r}: a {type(self).__name__} must be called {self.layer}/<name>,"
+                f"asset {self.asset!r}: a {type(self).__name__} must be named {self.layer}/<name>,"
                 " the name in lower case, digits and _"
             )
         yield from _column_mistakes(self.columns)
         yield from self._not_columns("partition", self.partition)
         if (kind := self.types[self.partition]) not in self.partition_types:
             choices = " or ".join(self.partition_types)
-            yield f"partition {self.partition!r}: is a {kind}, and must be a {choices}"
+            yield f"partition {self.partition!r}: is a {kind}, but must be a {choices}"
         for term in self.order_by.split(", "):
             name, *direction = term.split(" ")
             if direction not in ([], ["ASC"], ["DESC"]):
@@ -215,7 +215,8 @@ class MadeContract(Contract):
             yield f"statement {self.statement!r}: there is no file {self.sql_path}"
         else:
             for name in unknown_patterns(self.sql_path.read_text()):
-                yield f"statement: ${{{name}}} is no pattern; there are {', '.join(PATTERNS)}"
+                choices = ", ".join(PATTERNS)
+                yield f"statement: ${{{name}}} is not a known pattern; choose from {choices}"
 
     @property
     def sql_path(self) -> Path:
@@ -230,10 +231,10 @@ class MadeContract(Contract):
     @cached_property
     def version(self) -> str:
         """Fingerprint of the contract and its statement; if it changes, rows are judged anew."""
-        parts = (self.columns, self.partition, *self._judged_by(), self.sql)
+        parts = (self.columns, self.partition, *self._fingerprint_parts(), self.sql)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
-    def _judged_by(self) -> tuple[object, ...]:
+    def _fingerprint_parts(self) -> tuple[object, ...]:
         """Further parts of the contract that decide which rows there are."""
         return (), [], (), ""
 
@@ -265,7 +266,7 @@ class SilverContract(MadeContract):
         for mistake in self.layout.mistakes():
             yield f"bronze.layout {self.layout.template!r}: {mistake}"
         if self.bronze.uploaded and self.cadence is not DAILY:
-            yield "bronze.uploaded: files that are judged as a whole are of a table by day"
+            yield "bronze.uploaded: only a daily table can have uploaded files"
         if not self.source:
             yield "source: must name the fields of a line"
         for name in self.source:
@@ -274,10 +275,10 @@ class SilverContract(MadeContract):
         yield from _named_twice("source", (name.lower() for name in self.source))
         yield from self._not_columns("date", self.date)
         if (kind := self.types[self.date]) != "date":
-            yield f"date {self.date!r}: is a {kind}, and must be a date"
+            yield f"date {self.date!r}: is a {kind}, but must be a date"
         if bool(self.key) != bool(self.latest):
             given, absent = ("key", "latest") if self.key else ("latest", "key")
-            yield f"{given}: means nothing without {absent}"
+            yield f"{given}: has no effect without {absent}"
         for name, columns in {
             "key": self.key,
             "latest": (self.latest,) if self.key else (),
@@ -292,7 +293,7 @@ class SilverContract(MadeContract):
             if not NAME.fullmatch(rule):
                 yield f"rules {rule!r}: must be lower case, digits and _"
             if rule in ENGINE_RULES:
-                yield f"rules {rule!r}: is a reason that the engines give"
+                yield f"rules {rule!r}: is reserved for the engines"
             if rule.endswith(MISSING):
                 fields = (rule.removesuffix(MISSING),)
                 yield from _not_among(f"rules {rule!r}:", fields, self.source, "a field of source")
@@ -336,7 +337,7 @@ class SilverContract(MadeContract):
         """Text of the mapping; empty if the lines have the dataset's own fields."""
         return self.bronze.mapping_path.read_text() if self.bronze.mapping else ""
 
-    def _judged_by(self) -> tuple[object, ...]:
+    def _fingerprint_parts(self) -> tuple[object, ...]:
         mapped = ((self.mapping_sql, self.bronze.each),) if self.bronze.mapping else ()
         return self.source, sorted(self.rules), self.key, self.latest, *mapped
 
@@ -377,7 +378,7 @@ class RollUpContract(MadeContract):
         """The column by whose dates Gold is made."""
         return self.of.date
 
-    def _judged_by(self) -> tuple[object, ...]:
+    def _fingerprint_parts(self) -> tuple[object, ...]:
         return (self.of.version,)
 
 
@@ -411,7 +412,7 @@ class GoldContract(MadeContract):
         if self.dialect not in ("spark", "athena"):
             yield f"dialect {self.dialect!r}: must be spark or athena"
         if not self.inputs:
-            yield "inputs: must name the Silver tables that it is made of"
+            yield "inputs: must name the Silver tables that it is built from"
         for each in self.inputs:
             if not isinstance(each, SilverContract):
                 yield f"inputs: {getattr(each, 'table', each)!s} is not a Silver table"

@@ -44,11 +44,11 @@ class Layout:
         if unknown := sorted(names - FIELDS.keys()):
             yield f"there is no field {{{unknown[0]}}}; choose from {', '.join(FIELDS)}"
         elif not (names >= _DAY or "day_ms" in names):
-            yield "must tell the day, by {yyyy}, {MM} and {dd} or by {day_ms}"
+            yield "must name the day, by {yyyy}, {MM} and {dd} or by {day_ms}"
         elif self.cadence is HOURLY and "HH" not in names:
-            yield "must tell the hour, by {HH}; a table by day has a date as its partition"
+            yield "must name the hour, by {HH}; only a table whose partition is a date needs none"
         if self.template.startswith("/") or "//" in self.template:
-            yield "must be folders, each with a slash behind it"
+            yield "must be folders, each ending with a slash"
 
     @cached_property
     def _parts(self) -> list["_Part"]:
@@ -95,7 +95,7 @@ class Layout:
         start = self.cadence.start(key)
         return "".join(f"{part.filled(start, self._finer)}/" for part in self._folders)
 
-    def where(self, key: str, list_folder: ListFolder) -> Iterator[str]:
+    def folders_of(self, key: str, list_folder: ListFolder) -> Iterator[str]:
         """The paths under which all of a partition's objects lie; others may lie there too.
 
         Folders whose names contain `*` are looked up with `list_folder`.
@@ -103,7 +103,7 @@ class Layout:
         start = self.cadence.start(key)
         yield from self._under("", start, self._parts, list_folder, self._finer)
 
-    def where_day(self, day: date, list_folder: ListFolder) -> Iterator[str]:
+    def folders_of_day(self, day: date, list_folder: ListFolder) -> Iterator[str]:
         """The paths under which all objects of a day's partitions lie; others may lie there too."""
         start = datetime(day.year, day.month, day.day, tzinfo=UTC)
         yield from self._under("", start, self._parts, list_folder, frozenset({"HH", "mm"}))

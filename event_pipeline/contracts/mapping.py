@@ -13,7 +13,7 @@ from functools import cache
 import sqlglot
 from sqlglot import exp
 
-from event_pipeline.contracts.carrying import carrying
+from event_pipeline.contracts.carrying import carry_columns
 from event_pipeline.contracts.contract import SilverContract
 from event_pipeline.jobs import SKIPPED
 
@@ -70,7 +70,7 @@ def mapping_mistakes(contract: SilverContract) -> Iterator[str]:
         return
     tables = [table.sql(dialect=DIALECT) for table in query.find_all(exp.Table)]
     if tables != [RAW]:
-        yield f"mapping: must read raw and nothing else, and reads {', '.join(tables) or 'nothing'}"
+        yield f"mapping: must read only raw, but reads {', '.join(tables) or 'nothing'}"
     for kind in (exp.Join, exp.Group, exp.Distinct, exp.Limit, exp.Order, exp.AggFunc, exp.Star):
         if query.find(kind):
             yield f"mapping: must give one row for each record, without {kind.key.upper()}"
@@ -82,7 +82,7 @@ def mapping_mistakes(contract: SilverContract) -> Iterator[str]:
             yield f"mapping: gives {name!r}; the fields are {', '.join(contract.source)}"
     for name in contract.source:
         if name not in names:
-            yield f"mapping: does not give {name}; where there is none, say NULL AS {name}"
+            yield f"mapping: does not give {name}; if there is none, write NULL AS {name}"
     for path in paths_of(query):
         if "`" in path or DOT in path:
             yield f"mapping: the field {path} cannot be named"
@@ -121,7 +121,7 @@ def _composed(contract: SilverContract, mapping: exp.Select) -> str:
     kept = where.this if where else exp.true()
     skip = exp.case().when(kept, exp.false()).else_(exp.true())
     mapping.select(exp.alias_(skip, SKIP), copy=False)
-    statement = carrying(contract.sql, [SKIP])
+    statement = carry_columns(contract.sql, [SKIP])
     for table in statement.find_all(exp.Table):
         if table.name.lower() == RAW:
             table.set("this", exp.to_identifier(MAPPED))

@@ -118,10 +118,10 @@ def _select_mistakes(
 def _shape_mistakes(query: exp.Query) -> Iterator[str]:
     """What keeps a statement of Silver from giving one row for each line."""
     if not isinstance(query, exp.Select):
-        yield "statement: must be one SELECT, as it gives one row for each line"
+        yield "statement: must be one SELECT that gives one row for each line"
     for kind, name in _NOT_A_ROW_A_LINE.items():
         if query.find(kind):
-            yield f"statement: has {name}, and must give one row for each line of raw"
+            yield f"statement: has {name}, but must give one row for each line of raw"
 
 
 def _table_mistakes(query: exp.Query, wanted: set[str]) -> Iterator[str]:
@@ -160,14 +160,14 @@ def _reason_mistakes(query: exp.Expr, rules: Collection[str]) -> Iterator[str]:
         reasons = set(_texts_of(scope, REASONS))
     except _UnknownTextError as unknown:
         yield (
-            f"statement: {unknown} among the reasons: each must be spelled out, as in"
+            f"statement: {unknown} among the reasons: each must be a literal, as in"
             " concat_ws(',', CASE WHEN ... THEN 'rule' END, ...)"
         )
         return
     if extra := sorted(reasons - set(rules)):
-        yield f"rules: {extra[0]} is a reason of the statement and no rule of the contract"
+        yield f"rules: {extra[0]} is a reason in the statement, but not a rule of the contract"
     if absent := sorted(set(rules) - reasons):
-        yield f"rules {absent[0]!r}: the statement never gives it as a reason"
+        yield f"rules {absent[0]!r}: the statement never gives this reason"
 
 
 class _UnknownTextError(Exception):

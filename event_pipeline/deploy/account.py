@@ -63,12 +63,12 @@ class Account:
 
 
 @contextmanager
-def clear_errors() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Turns boto3's errors into DeployError."""
     try:
         yield
     except (BotoCoreError, ClientError) as error:
-        raise DeployError(aws.complaint(error)) from error
+        raise DeployError(aws.error_message(error)) from error
 
 
 def is_missing(error: ClientError) -> bool:

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from event_pipeline.deploy import env_file as env
-from event_pipeline.deploy.account import Account, DeployError, clear_errors
+from event_pipeline.deploy.account import Account, DeployError, translate_errors
 from event_pipeline.deploy.artifacts import PACKAGE, build
 from event_pipeline.deploy.buckets import Contents, contents, empty, upload
 from event_pipeline.deploy.named_queries import with_named_queries
-from event_pipeline.deploy.stack import POLL_SECONDS, REVIEW, Json, Stack, say
+from event_pipeline.deploy.stack import POLL_SECONDS, REVIEW, Json, Stack, print_line
 from event_pipeline.errors import in_short
 from event_pipeline.terminal import print_records, stdout
 
@@ -38,9 +38,9 @@ KEY_WAITS_DAYS = 30
 DELETIONS = 3
 GONE = frozenset({"EntityNotFoundException", "NoSuchBucket", "NotFoundException"})
 UNUSABLE = {
-    "CREATE_FAILED": "event-pipeline destroy {0} removes what there is of it",
-    "ROLLBACK_FAILED": "event-pipeline destroy {0} removes what there is of it",
-    "DELETE_FAILED": "event-pipeline destroy {0} removes what is left of it",
+    "CREATE_FAILED": "event-pipeline destroy {0} removes it",
+    "ROLLBACK_FAILED": "event-pipeline destroy {0} removes it",
+    "DELETE_FAILED": "event-pipeline destroy {0} removes the rest of it",
     "UPDATE_ROLLBACK_FAILED": (
         "let it finish first: aws cloudformation continue-update-rollback --stack-name {0}"
     ),
@@ -71,10 +71,10 @@ def deploy(
     account, console = account or Account(), console or stdout()
     text = _read(template or template_path())
     artifacts = build()
-    with clear_errors():
-        where = _where(account, name)
+    with translate_errors():
+        where = _location(account, name)
         env.check(env_file, where)
-        say(console, f"Stack {where}, release {artifacts.release}")
+        print_line(console, f"Stack {where}, release {artifacts.release}")
         stack = Stack(account, name, console, poll_seconds)
         found = _usable(stack, console)
         if found is None:
@@ -86,13 +86,15 @@ def deploy(
         body = _body(with_named_queries(text), account, bucket)
         given = _parameters(account, body, {**parameters, RELEASE: artifacts.release}, found)
         for key, is_new in upload(account.s3, bucket, artifacts).items():
-            say(console, f"s3://{bucket}/{key} {'uploaded' if is_new else 'is there'}")
+            print_line(
+                console, f"s3://{bucket}/{key} {'uploaded' if is_new else 'is already there'}"
+            )
         if not stack.change(body, given, new=False, replace_data=replace_data):
-            say(console, f"{name} is up to date")
+            print_line(console, f"{name} is up to date")
         values = env.environment(_outputs(_described(stack)), account.region)
     env.write(env_file, values, where)
     for line in ("", *env.lines(values), "", f"Next: {env.how_to_read(env_file)}"):
-        say(console, line)
+        print_line(console, line)
     return values
 
 
@@ -111,8 +113,8 @@ def destroy(
     and, for the data, `delete N objects of BUCKET`. Raises DeployError.
     """
     account, console = account or Account(), console or stdout()
-    with clear_errors():
-        where = _where(account, name)
+    with translate_errors():
+        where = _location(account, name)
         stack = Stack(account, name, console, poll_seconds)
         found = stack.settled()
         if found is None:
@@ -130,7 +132,7 @@ def destroy(
         _ask(confirm, f"To delete the stack {where}, type {{}}", name)
         if lake and with_data:
             words = f"delete {sizes[lake].objects} objects of {lake}"
-            _ask(confirm, "To delete its data too, for good, type {}", words)
+            _ask(confirm, "To delete its data too, permanently, type {}", words)
 
         def empty_all() -> None:
             for bucket in passing:
@@ -148,7 +150,7 @@ def template_path() -> Path:
     path = PACKAGE.parent / TEMPLATE
     if not path.is_file():
         raise DeployError(
-            f"there is no {path}: run this from a clone of the repository, or name the file with "
+            f"there is no {path}: run this in a clone of the repository, or name the file with "
             f"--template"
         )
     return path
@@ -160,14 +162,16 @@ def given_parameters(words: Iterable[str]) -> dict[str, str]:
     for word in words:
         name, is_given, value = word.partition("=")
         if not name or not is_given:
-            raise DeployError(f"{word!r} is no parameter: write Name=value, as GlueWorkers=4")
+            raise DeployError(
+                f"{word!r} is not a parameter: write Name=value, for example GlueWorkers=4"
+            )
         if name == RELEASE:
-            raise DeployError(f"{RELEASE} is not given: it is made of the sources")
+            raise DeployError(f"{RELEASE} cannot be given: it is computed from the sources")
         found[name] = value
     return found
 
 
-def _where(account: Account, name: str) -> str:
+def _location(account: Account, name: str) -> str:
     return f"{name} in {account.region} of account {account.number}"
 
 
@@ -186,7 +190,7 @@ def _usable(stack: Stack, console: Console) -> Json | None:
     _check_is_data_plane(found)
     status = found["StackStatus"]
     if status == "ROLLBACK_COMPLETE":
-        say(console, f"{stack.name} never was complete: what is left of it is removed first")
+        print_line(console, f"{stack.name} was never complete; its remains are removed first")
         stack.delete(found)
         return None
     if status in UNUSABLE:
@@ -199,15 +203,15 @@ def _check_is_data_plane(found: Json) -> None:
     names = {parameter["ParameterKey"] for parameter in found.get("Parameters", ())}
     if found["StackStatus"] != REVIEW and not names >= OURS:
         raise DeployError(
-            f"{found['StackName']} is a stack of something else: it has no parameter "
-            f"{' and no '.join(sorted(OURS - names))}. Choose another name"
+            f"{found['StackName']} is a different kind of stack: it has no parameter "
+            f"{' or '.join(sorted(OURS - names))}. Choose another name"
         )
 
 
 def _described(stack: Stack) -> Json:
     found = stack.find()
     if found is None:
-        raise DeployError(f"{stack.name} was deleted meanwhile")
+        raise DeployError(f"{stack.name} was deleted in the meantime")
     return found
 
 
@@ -257,7 +261,7 @@ def _parameters(
 
 def _ask(confirm: Confirm, question: str, words: str) -> None:
     if confirm(question.format(words), words).strip() != words:
-        raise DeployError("nothing was deleted: something else was typed")
+        raise DeployError("nothing was deleted, since something else was typed")
 
 
 def _delete_data(account: Account, lake: str, kept: Sequence[Json], console: Console) -> list[Json]:
@@ -279,10 +283,10 @@ def _delete_data(account: Account, lake: str, kept: Sequence[Json], console: Con
                 _unless_gone(delete, _id(each))
             except (ClientError, DeployError) as error:
                 names = in_short([f"{e['ResourceType']} {_id(e)}" for e in left])
-                raise DeployError(f"{error}. The stack is deleted; it left {names}") from error
+                raise DeployError(f"{error}. The stack is deleted, but {names} remain") from error
             left.remove(each)
-            when = f", gone in {KEY_WAITS_DAYS} days" if kind == "AWS::KMS::Key" else ""
-            say(console, f"{each['LogicalResourceId']} {_id(each)} deleted{when}")
+            when = f", effective in {KEY_WAITS_DAYS} days" if kind == "AWS::KMS::Key" else ""
+            print_line(console, f"{each['LogicalResourceId']} {_id(each)} deleted{when}")
     return left
 
 
@@ -318,7 +322,7 @@ def _print_buckets(
 
 def _print_kept(kept: Sequence[Json], sizes: Mapping[str, Contents], console: Console) -> None:
     if not kept:
-        say(console, "Nothing is left")
+        print_line(console, "Nothing is left")
         return
     records = [
         {
@@ -329,9 +333,9 @@ def _print_kept(kept: Sequence[Json], sizes: Mapping[str, Contents], console: Co
         }
         for each in kept
     ]
-    print_records(records, "Stays, and is no stack's now", console)
+    print_records(records, "Kept, but no longer part of a stack", console)
     if any(each["ResourceType"] == "AWS::Glue::Database" for each in kept):
-        say(console, "Beside these databases a new stack needs another DatabasePrefix")
+        print_line(console, "A new stack needs another DatabasePrefix than these databases have")
 
 
 def _id(resource: Json) -> str:

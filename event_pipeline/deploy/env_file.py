@@ -57,7 +57,7 @@ def check(path: Path, where: str) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise DeployError(f"{path} cannot be written: {error}") from None
     raise DeployError(
-        f"{path} is there, and is not of the stack {where}: name another file with --env-file"
+        f"{path} does not belong to the stack {where}: name another file with --env-file"
     )
 
 
@@ -69,7 +69,7 @@ def how_to_read(path: Path) -> str:
 
 
 def _heading(where: str) -> str:
-    return f"# The stack {where}. Written by event-pipeline deploy, each time anew."
+    return f"# The stack {where}. event-pipeline deploy overwrites this file."
 
 
 def _upper_snake(name: str) -> str:

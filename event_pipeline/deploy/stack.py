@@ -27,8 +27,8 @@ CANCELLED = re.compile(r"Resource \w+ cancelled")
 # Resources that hold data. If one is replaced, the pipeline no longer finds what it wrote.
 KEEPS_DATA = ("AWS::Glue::Database", "AWS::KMS::Key", "AWS::S3::Bucket")
 ENDINGS = {
-    "ROLLBACK_COMPLETE": "What was made of it is deleted again",
-    "UPDATE_ROLLBACK_COMPLETE": "All is as it was before",
+    "ROLLBACK_COMPLETE": "What was created is deleted again",
+    "UPDATE_ROLLBACK_COMPLETE": "Everything is as it was before",
 }
 POLL_SECONDS = 2.0
 
@@ -57,11 +57,11 @@ class Stack:
 
     def settled(self) -> Json | None:
         """Waits until no operation is under way; returns the stack, or None if there is none."""
-        found, seen, told = self.find(), None, False
-        while found and found["StackStatus"] != REVIEW and _goes_on(found["StackStatus"]):
-            if not told:
-                self._say(f"is {found['StackStatus']}: waiting until that is over")
-                seen, told = self._newest(found), True
+        found, seen, announced = self.find(), None, False
+        while found and found["StackStatus"] != REVIEW and _is_in_progress(found["StackStatus"]):
+            if not announced:
+                self._print(f"is {found['StackStatus']}: waiting for it to finish")
+                seen, announced = self._newest(found), True
             time.sleep(self._poll_seconds)
             seen = self._show(found, seen)[0]
             found = self.find()
@@ -107,7 +107,7 @@ class Stack:
         )
         events = self._follow(change_set, seen)
         if _status(events[-1]) not in CHANGED:
-            raise DeployError(self._why(events))
+            raise DeployError(self._failure_reasons(events))
         return True
 
     def resources(self) -> list[Json]:
@@ -139,7 +139,7 @@ class Stack:
             deleted |= {e["LogicalResourceId"] for e in events if _status(e) == "DELETE_COMPLETE"}
             if not events or _status(events[-1]) == "DELETE_COMPLETE":
                 return deleted
-        raise DeployError(self._why(events))
+        raise DeployError(self._failure_reasons(events))
 
     def _reviewed(self, change_set: str) -> list[Json] | None:
         """Shows what a change set would change, and returns it.
@@ -198,7 +198,7 @@ class Stack:
                 seen, new = self._show(stack, seen)
                 events += new
         except KeyboardInterrupt:
-            self._say("goes on without this command; the same one again waits for it")
+            self._print("goes on without this command; to wait for it, repeat the command")
             raise
         return events
 
@@ -214,7 +214,7 @@ class Stack:
             new += page["StackEvents"]
         new.reverse()
         for n, event in enumerate(new):
-            self._say_event(event)
+            self._print_event(event)
             if _is_end(event):
                 new = new[: n + 1]
                 break
@@ -226,7 +226,7 @@ class Stack:
         events = found["StackEvents"]
         return str(events[0]["EventId"]) if events else None
 
-    def _why(self, events: Sequence[Json]) -> str:
+    def _failure_reasons(self, events: Sequence[Json]) -> str:
         """How an operation ended, and what failed and why, without what was only cancelled."""
         status = _status(events[-1])
         reasons = [
@@ -242,10 +242,10 @@ class Stack:
         after = f". {ENDINGS[status]}" if status in ENDINGS else ""
         return f"{self.name} is {status}: {in_short(reasons)}{after}"
 
-    def _say(self, text: str) -> None:
-        say(self._console, f"{self.name} {text}")
+    def _print(self, text: str) -> None:
+        print_line(self._console, f"{self.name} {text}")
 
-    def _say_event(self, event: Json) -> None:
+    def _print_event(self, event: Json) -> None:
         status = _status(event)
         line = Text(f"{event['Timestamp'].astimezone():%H:%M:%S}  ")
         line.append(f"{status:<22}", style=_color(status))
@@ -255,7 +255,7 @@ class Stack:
         self._console.print(line, soft_wrap=True)
 
 
-def say(console: Console, text: str) -> None:
+def print_line(console: Console, text: str) -> None:
     """Prints a line as it is."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
@@ -268,7 +268,7 @@ def _status(event: Json) -> str:
     return str(event["ResourceStatus"])
 
 
-def _goes_on(status: str) -> bool:
+def _is_in_progress(status: str) -> bool:
     return status.endswith("_IN_PROGRESS")
 
 
@@ -278,13 +278,13 @@ def _is_of_stack(event: Json) -> bool:
 
 def _is_end(event: Json) -> bool:
     """Whether an operation, including its cleanup or rollback, ends with this event."""
-    return _is_of_stack(event) and not _goes_on(_status(event))
+    return _is_of_stack(event) and not _is_in_progress(_status(event))
 
 
 def _color(status: str) -> str:
     if "FAILED" in status or "ROLLBACK" in status:
         return "red"
-    return "dim" if _goes_on(status) else "green"
+    return "dim" if _is_in_progress(status) else "green"
 
 
 def _refuse_replacements(changes: Sequence[Json]) -> None:
@@ -296,6 +296,6 @@ def _refuse_replacements(changes: Sequence[Json]) -> None:
     ]
     if lost:
         raise DeployError(
-            f"these would be replaced or removed, and what they hold be left behind: "
-            f"{in_short(lost)}. Nothing was changed; --replace-data does it all the same"
+            f"these would be replaced or removed, and their data left behind: "
+            f"{in_short(lost)}. Nothing was changed; to do it anyway: --replace-data"
         )

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from event_pipeline.contracts import SilverContract, roll_ups_of, sums_of
-from event_pipeline.jobs import UNKNOWN_MOST
+from event_pipeline.jobs import MAX_UNKNOWN_FIELDS
 from event_pipeline.lake.objects import Source
 
 # Exceptions by which Dagster or the user interrupts a step; remote work must then be cancelled.
@@ -202,7 +202,7 @@ class QueryReport:
 def most_frequent(unknown: Mapping[str, int]) -> dict[str, int]:
     """The unknown fields that a report names, with their counts, the most frequent first."""
     ranked = sorted(unknown.items(), key=lambda item: (-item[1], item[0]))
-    return dict(ranked[:UNKNOWN_MOST])
+    return dict(ranked[:MAX_UNKNOWN_FIELDS])
 
 
 class Transformer(dg.ConfigurableResource[Any], ABC):

@@ -30,7 +30,7 @@ from event_pipeline.lake.tables import Lake
 logging.getLogger("pyathena").addHandler(logging.NullHandler())
 
 # The states of a query that has not ended. Any other state, known or not, is an end.
-GOING = {"QUEUED", "RUNNING"}
+RUNNING = {"QUEUED", "RUNNING"}
 TYPES = {"int": "INTEGER", "long": "BIGINT", "string": "VARCHAR"}
 
 
@@ -145,7 +145,7 @@ class AthenaQuerier(Querier):
                 return mine
 
     def _has_failed(self, claim: Claim) -> bool:
-        return bool(claim.id) and _state(claim.id)[0] not in {*GOING, "SUCCEEDED"}
+        return bool(claim.id) and _state(claim.id)[0] not in {*RUNNING, "SUCCEEDED"}
 
     def _finished(self, query_id: str) -> dict[str, Any]:
         """Waits for a query; returns its statistics. Raises QueryError with Athena's reason."""
@@ -156,7 +156,7 @@ class AthenaQuerier(Querier):
                 if state == "SUCCEEDED":
                     statistics: dict[str, Any] = execution.get("Statistics", {})
                     return statistics
-                if state not in GOING:
+                if state not in RUNNING:
                     raise _failed(query_id, state, execution["Status"].get("StateChangeReason"))
                 if time.monotonic() > until:
                     raise self._too_long(query_id)
@@ -180,8 +180,8 @@ class AthenaQuerier(Querier):
 
 
 def _failed(query_id: str, state: str, reason: str | None) -> QueryError:
-    said = first_line(RuntimeError(reason)) if reason else "no reason given"
-    return QueryError(f"Athena query {query_id}: {state}: {said}")
+    message = first_line(RuntimeError(reason)) if reason else "no reason given"
+    return QueryError(f"Athena query {query_id}: {state}: {message}")
 
 
 def _state(query_id: str) -> tuple[str, dict[str, Any]]:

@@ -34,7 +34,7 @@ class Claim:
     etag: str = field(default="", compare=False)
 
     @property
-    def alone(self) -> bool:
+    def is_only_one(self) -> bool:
         """Whether the run makes nothing else."""
         return self.of == 1
 
@@ -74,7 +74,7 @@ class Claims:
             )
         except client.exceptions.ClientError as error:
             # 404: the claim to replace is gone. 409: somebody else is writing it.
-            if aws.status(error) in {
+            if aws.http_status(error) in {
                 HTTPStatus.PRECONDITION_FAILED,
                 HTTPStatus.CONFLICT,
                 HTTPStatus.NOT_FOUND,

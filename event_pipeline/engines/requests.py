@@ -7,7 +7,7 @@ from typing import Any
 from sqlglot import exp, parse_one, transpile
 
 from event_pipeline.contracts import TABLES
-from event_pipeline.contracts.carrying import carrying
+from event_pipeline.contracts.carrying import carry_columns
 from event_pipeline.engines import DeriveRequest, TransformRequest
 from event_pipeline.jobs import CARRIED
 
@@ -19,7 +19,7 @@ def as_json(request: TransformRequest) -> dict[str, Any]:
     roll-ups' statements read the view `view` in place of the table, and `sums` has the Spark SQL of
     each aggregate.
     """
-    statement = carrying(request.statement, CARRIED).sql(dialect="spark")
+    statement = carry_columns(request.statement, CARRIED).sql(dialect="spark")
     return {
         **asdict(request),
         "statement": statement,

@@ -74,7 +74,7 @@ def tables_of(query: exp.Query) -> list[Contract]:
     for table in query.find_all(exp.Table):
         name = ".".join(part.name.lower() for part in table.parts)
         if not isinstance(table.this, exp.Identifier):
-            raise QueryError(f"a query reads tables, and no {table.this.sql(dialect='athena')}")
+            raise QueryError(f"a query reads tables, not {table.this.sql(dialect='athena')}")
         if name in _defined(table):
             continue
         contract = table_of(name)

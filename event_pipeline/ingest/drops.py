@@ -194,10 +194,10 @@ def _events(day: date, profile: DropProfile) -> Iterator[list[str]]:
         for act in SCRIPTS[int(rand() * len(SCRIPTS))][: profile.records - written]:
             if act == "v":
                 item = int(rand() * len(_VIEWS))
-                what = _VIEWS[item]
+                action = _VIEWS[item]
             else:
-                what = _PURCHASES[item]
-            lines.append(f"{event_id}{written:07d}{visitor}{what}{stamps[second]}{end}")
+                action = _PURCHASES[item]
+            lines.append(f"{event_id}{written:07d}{visitor}{action}{stamps[second]}{end}")
             written += 1
             second += 1 + int(rand() * _LONGEST_STEP)
         if written == profile.records:

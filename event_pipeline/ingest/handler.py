@@ -147,7 +147,7 @@ class S3Store:
         conflicts = 0
         while True:
             try:
-                answer = self.client.put_object(**self._at(key), Body=data, IfNoneMatch="*")
+                answer = self.client.put_object(**self._location(key), Body=data, IfNoneMatch="*")
                 return str(answer["ETag"])
             except self.client.exceptions.ClientError as error:
                 if _status(error) == HTTPStatus.PRECONDITION_FAILED:
@@ -160,11 +160,11 @@ class S3Store:
 
     def put(self, key: str, data: bytes) -> str:
         """Write an object, replacing any that is there; return its ETag."""
-        return str(self.client.put_object(**self._at(key), Body=data)["ETag"])
+        return str(self.client.put_object(**self._location(key), Body=data)["ETag"])
 
     def delete(self, key: str) -> None:
         """Delete an object, if there is one. The pipeline never does this; a person may."""
-        self.client.delete_object(**self._at(key))
+        self.client.delete_object(**self._location(key))
 
     def keys(self, prefix: str) -> list[str]:
         """Keys of the objects under a prefix, which ends in a slash."""
@@ -177,7 +177,7 @@ class S3Store:
     def read(self, key: str) -> tuple[bytes, str] | None:
         """Contents and ETag of an object, or None if there is none."""
         try:
-            answer = self.client.get_object(**self._at(key))
+            answer = self.client.get_object(**self._location(key))
         except self.client.exceptions.NoSuchKey:
             return None
         return answer["Body"].read(), str(answer["ETag"])
@@ -185,14 +185,14 @@ class S3Store:
     def exists(self, key: str) -> bool:
         """Whether there is such an object."""
         try:
-            self.client.head_object(**self._at(key))
+            self.client.head_object(**self._location(key))
         except self.client.exceptions.ClientError as error:
             if _status(error) == HTTPStatus.NOT_FOUND:
                 return False
             raise
         return True
 
-    def _at(self, key: str) -> dict[str, str]:
+    def _location(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self.prefix + key}
 
 
@@ -316,12 +316,12 @@ def handler(event: Mapping[str, Any], context: object = None) -> dict[str, list[
     Raises ValueError naming the variable or the field that cannot be used.
     """
     store, profile = open_store(_lake(os.environ)), _profile(os.environ)
-    results = [ingest(slot, store, profile) for slot in _asked(event)]
+    results = [ingest(slot, store, profile) for slot in _requested_slots(event)]
     print(json.dumps(results))
     return {"results": results}
 
 
-def _asked(event: Mapping[str, Any]) -> list[datetime]:
+def _requested_slots(event: Mapping[str, Any]) -> list[datetime]:
     if "slots" in event:
         return [_moment("slots", text) for text in event["slots"]]
     if "slot" in event:
@@ -335,7 +335,9 @@ def _moment(field: str, text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except (TypeError, ValueError):
-        raise ValueError(f"{field}={text!r}: must be ISO 8601, as 2025-11-19T17:50:00Z") from None
+        raise ValueError(
+            f"{field}={text!r}: must be ISO 8601, for example 2025-11-19T17:50:00Z"
+        ) from None
     if moment.tzinfo is None:
         raise ValueError(f"{field}={text!r}: has no offset; add Z for UTC")
     return moment
@@ -345,9 +347,9 @@ def _check_is_over(slot: datetime, now: datetime) -> None:
     if slot.tzinfo is None:
         raise ValueError(f"slot {slot.isoformat()}: has no offset")
     if last_whole_slot(slot) != slot - SLOT:
-        raise ValueError(f"slot {slot.isoformat()}: slots start every 5 minutes, on the minute")
+        raise ValueError(f"slot {slot.isoformat()}: must start at a multiple of 5 minutes")
     if slot + SLOT > now:
-        raise ValueError(f"slot {slot.isoformat()}: is not over before {_iso(slot + SLOT)}")
+        raise ValueError(f"slot {slot.isoformat()}: does not end before {_iso(slot + SLOT)}")
 
 
 def _lake(environment: Mapping[str, str]) -> str:

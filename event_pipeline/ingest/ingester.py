@@ -70,12 +70,12 @@ class LambdaIngester(Ingester):
         )
         payload = json.loads(answer["Payload"].read())
         if "FunctionError" in answer:
-            raise RuntimeError(f"{self.function}, {slot:%Y-%m-%dT%H:%MZ}: {_said(payload)}")
+            raise RuntimeError(f"{self.function}, {slot:%Y-%m-%dT%H:%MZ}: {_error_text(payload)}")
         result: handler.Result = payload["results"][0]
         return result
 
 
-def _said(payload: Any) -> str:
+def _error_text(payload: Any) -> str:
     """What a Lambda's error says, in one line."""
     if not isinstance(payload, dict):
         return str(payload)

@@ -17,6 +17,6 @@ QUARANTINE = {
 # The reason of a line that a mapping leaves out, as it is no line of the dataset.
 SKIPPED = "_skipped"
 # Unknown fields that a report names, the most frequent first.
-UNKNOWN_MOST = 50
+MAX_UNKNOWN_FIELDS = 50
 # A text that may have been a number in the line, which each engine spells in its own way.
 ODD_NUMBER = r"^-?([0-9]+[.eE][-+.eE0-9]*|0)$"

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from event_pipeline.jobs.files import literal_path, plain_path
 from event_pipeline.jobs.workspace import Workspace
-from event_pipeline.lake.spelling import BLANKS, Spelling, records_of, taken_apart
+from event_pipeline.lake.spelling import BLANKS, Spelling, records_of, split_elements
 from event_pipeline.lake.text import DAMAGED
 
 Json = dict[str, Any]
@@ -105,13 +105,13 @@ class Bronze:
         """
         unreadable = {path for path, _ in self.unreadable}
         readable = [source for source in self._sources if source["uri"] not in unreadable]
-        told = len(unreadable) + sum(source["lines"] or 0 for source in readable)
+        counted = len(unreadable) + sum(source["lines"] or 0 for source in readable)
         uncounted = {source["key"] for source in readable if source["lines"] is None}
         if not uncounted:
-            return told
+            return counted
         paths = [(path,) for path, key in self._key_of_path.items() if key in uncounted]
         of_these = F.broadcast(self._work.spark.createDataFrame(paths, "_path string"))
-        return told + self.lines.join(of_these, "_path", "left_semi").count()
+        return counted + self.lines.join(of_these, "_path", "left_semi").count()
 
 
 def _lines_of_object(
@@ -129,7 +129,7 @@ def _lines_of_object(
         return [
             (line, path, None, n == 0 and bool(record.strip(BLANKS)))
             for record in records_of(io.BytesIO(row.content), Spelling(**spellings[path]))
-            for n, line in enumerate(taken_apart(record, each))
+            for n, line in enumerate(split_elements(record, each))
         ]
     except DAMAGED as error:
         return [(None, path, str(error), False)]

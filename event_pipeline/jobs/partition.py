@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from event_pipeline.jobs import CARRIED, SKIPPED, UNKNOWN_MOST
+from event_pipeline.jobs import CARRIED, MAX_UNKNOWN_FIELDS, SKIPPED
 from event_pipeline.jobs.bronze import Bronze, spark_reads_as_text
 from event_pipeline.jobs.files import join_parquet, plain_path, read_parquet, write_parquet
 from event_pipeline.jobs.identity import Choice, EachLineOnce, Identity, OneRowPerKey, Split
@@ -257,4 +257,6 @@ def _unknown_fields(staged: _Judged, exact: _Judged) -> dict[str, int]:
     again = exact.lines.where("_first").select("_unknown")
     names = staged.lines.select("_unknown").unionByName(again)
     each = names.select(F.explode("_unknown").alias("name")).groupBy("name").count()
-    return dict(map(tuple, each.orderBy(F.desc("count"), "name").limit(UNKNOWN_MOST).collect()))
+    return dict(
+        map(tuple, each.orderBy(F.desc("count"), "name").limit(MAX_UNKNOWN_FIELDS).collect())
+    )

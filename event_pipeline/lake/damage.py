@@ -43,9 +43,9 @@ def damages(lake: Lake, *, deep: bool = False) -> list[Damage]:
 def damages_of_catalog(lake: Lake) -> list[Damage]:
     """The catalog's damage, if any; nothing can be said of the tables until it is mended."""
     try:
-        lake.look()
+        lake.check_catalog()
     except DamagedError as error:
-        return [Damage(CATALOG, "", error.what)]
+        return [Damage(CATALOG, "", error.damage)]
     return []
 
 

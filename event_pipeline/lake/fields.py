@@ -19,7 +19,7 @@ DEEPEST = 100
 EXACT_DIGITS = 15
 # A number longer than this is rounded too. One whose exponent is still greater after that fits no
 # column and stays as it is spelled.
-MOST_DIGITS = 40
+MAX_DIGITS = 40
 
 # A string that is not closed matches up to the end of the line, so the search stops there.
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|([\[{])|([\]}])', re.S)
@@ -108,7 +108,7 @@ def _at_path(value: Any, path: str) -> Any:
     for name, then in ((path, ""), (first, rest)) if rest else ((path, ""),):
         found = [each for each_name, each in value if each_name == name]
         if len(found) > 1:
-            raise ValueError(f"{name} is there twice")
+            raise ValueError(f"{name} occurs twice")
         if found:
             return _at_path(found[0], then) if then else found[0]
     return None
@@ -148,12 +148,12 @@ def _in_digits(number: str) -> str:
     digits = len(mantissa.replace(".", "").lstrip("-0"))
     power = float(exponent or 0)
     spelled = str(number)
-    is_long = digits > EXACT_DIGITS or len(mantissa) > MOST_DIGITS or abs(power) > MOST_DIGITS
-    is_long_zero = not digits and len(mantissa) + abs(power) > MOST_DIGITS
+    is_long = digits > EXACT_DIGITS or len(mantissa) > MAX_DIGITS or abs(power) > MAX_DIGITS
+    is_long_zero = not digits and len(mantissa) + abs(power) > MAX_DIGITS
     if is_long or is_long_zero:
         spelled = repr(float(number))
         power = float(spelled.partition("e")[2] or 0)
-    if "inf" in spelled or abs(power) > MOST_DIGITS:
+    if "inf" in spelled or abs(power) > MAX_DIGITS:
         return str(number)
     return f"{Decimal(spelled):f}" if "e" in spelled.lower() else spelled
 

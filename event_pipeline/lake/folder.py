@@ -34,21 +34,21 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from event_pipeline.errors import DamagedError, LakeError, first_line
+from event_pipeline.lake.cache import cached
 from event_pipeline.lake.folder_io import NEW, OLD, FolderIO, moved
-from event_pipeline.lake.once import once
 from event_pipeline.lake.salvage import make_table, salvage
 
 CATALOG = "catalog.db"
-BESIDE = f"{CATALOG}.new"
+NEW_CATALOG = f"{CATALOG}.new"
 LOCK = "catalog.lock"
 # Another process commits in milliseconds.
 LOCK_SECONDS = 60
 # How SQLite says that a file is no catalog of its own; all else may pass, as a disk that is full.
 DAMAGED = ("not a database", "malformed", "no such column")
 REFUSED = {
-    "locked": "another process has kept it for long; end that one, or wait",
-    "readonly": "it was left half written, or this user may not write it",
-    "unable to open": "this user may not read it, or not write in its folder",
+    "locked": "another process holds its lock; end that process, or wait",
+    "readonly": "it was left half written, or this user may not write to it",
+    "unable to open": "this user may not read it, or may not write to its folder",
 }
 
 
@@ -79,7 +79,7 @@ class FolderCatalog(SqlCatalog):
         (location,) = row
         io = load_file_io(self.properties, location)
         here = moved(location, self.properties[OLD], self.properties[NEW])
-        metadata = once(here, lambda: FromInputFile.table_metadata(io.new_input(location)))
+        metadata = cached(here, lambda: FromInputFile.table_metadata(io.new_input(location)))
         properties = {**self.properties, **metadata.properties}
         return Table((*space, name), metadata, location, load_file_io(properties, location), self)
 
@@ -118,7 +118,7 @@ def _rows(root: str) -> list[_Row] | None:
         return None
     if not os.path.isfile(path):
         raise DamagedError(path, "no file")
-    with clear_errors(root):
+    with translate_errors(root):
         try:
             found = _select(path, "ro")
         except sqlite3.OperationalError as error:
@@ -139,17 +139,17 @@ def _select(path: str, mode: str) -> list[tuple[str, str, str]]:
 
 
 @contextmanager
-def clear_errors(root: str) -> Iterator[None]:
+def translate_errors(root: str) -> Iterator[None]:
     """Says in one line what is wrong with a catalog. Raises LakeError."""
     try:
         yield
     except (sqlite3.Error, DatabaseError) as error:
-        said = first_line(error.orig if isinstance(error, DatabaseError) and error.orig else error)
+        text = first_line(error.orig if isinstance(error, DatabaseError) and error.orig else error)
         path = f"{root}/{CATALOG}"
-        if any(each in said for each in DAMAGED):
-            raise DamagedError(path, said) from None
-        why = next((f": {why}" for each, why in REFUSED.items() if each in said), "")
-        raise LakeError(f"{path}: {said}{why}") from None
+        if any(each in text for each in DAMAGED):
+            raise DamagedError(path, text) from None
+        why = next((f": {why}" for each, why in REFUSED.items() if each in text), "")
+        raise LakeError(f"{path}: {text}{why}") from None
 
 
 def address(root: str) -> str:
@@ -159,18 +159,18 @@ def address(root: str) -> str:
     address for as long as it leads here.
     """
     try:
-        found = _old(root, _rows(root) or ())
+        found = _recorded_root(root, _rows(root) or ())
     except LakeError:
         return root
-    return found if found and _same(found, root) else root
+    return found if found and _is_same_folder(found, root) else root
 
 
-def _old(root: str, rows: Sequence[_Row]) -> str:
+def _recorded_root(root: str, rows: Sequence[_Row]) -> str:
     """Where the lake says that it lies, if not here."""
     return next((row.root for row in rows if row.root not in ("", root)), "")
 
 
-def _same(one: str, other: str) -> bool:
+def _is_same_folder(one: str, other: str) -> bool:
     try:
         return os.path.samefile(one, other)
     except OSError:
@@ -194,12 +194,12 @@ def open_for_reading(root: str) -> FolderCatalog | None:
     rows = _rows(root)
     if rows is None:
         if tables_in(root):
-            raise DamagedError(f"{root}/{CATALOG}", "lost, though the lake has tables")
+            raise DamagedError(f"{root}/{CATALOG}", "lost, although the lake has tables")
         return None
-    old = _old(root, rows)
-    if not old or _same(old, root):
+    old = _recorded_root(root, rows)
+    if not old or _is_same_folder(old, root):
         old = ""
-    with clear_errors(root):
+    with translate_errors(root):
         return _reading(f"{root}/{CATALOG}", old, old and root)
 
 
@@ -214,12 +214,12 @@ def open_for_writing(root: str) -> FolderCatalog:
     with writing(root):
         Path(root).mkdir(parents=True, exist_ok=True)
         if _is_foreign(root):
-            with alone(root):
+            with exclusive_lock(root):
                 if _is_foreign(root):
-                    _make_anew(root)
+                    _rebuild_catalog(root)
         # It may be another process that is just making the catalog's tables.
-        making = alone(root) if _rows(root) is None else as_it_is(root)
-        with making, clear_errors(root):
+        making = exclusive_lock(root) if _rows(root) is None else shared_lock(root)
+        with making, translate_errors(root):
             return FolderCatalog(f"{root}/{CATALOG}", writable=True)
 
 
@@ -231,19 +231,19 @@ def _is_foreign(root: str) -> bool:
         return True
     if rows is None:
         return bool(tables_in(root))
-    old = _old(root, rows)
-    return bool(old) and not _same(old, root)
+    old = _recorded_root(root, rows)
+    return bool(old) and not _is_same_folder(old, root)
 
 
-def _make_anew(root: str) -> None:
+def _rebuild_catalog(root: str) -> None:
     """Makes the catalog of what lies in the folder, and puts it in place at once."""
     try:
         rows = _rows(root)
         damaged = False
     except DamagedError:
         rows, damaged = None, True
-    old = _old(root, rows or ())
-    catalog, known = _beside(root), {row.asset: row for row in rows or ()}
+    old = _recorded_root(root, rows or ())
+    catalog, known = _new_catalog(root), {row.asset: row for row in rows or ()}
     lost = []
     for asset in sorted({*known, *tables_in(root)}):
         found = salvage(root, asset, known[asset].metadata if asset in known else None)
@@ -253,17 +253,17 @@ def _make_anew(root: str) -> None:
             lost.append(asset)
     if damaged:
         _move_aside(root)
-    os.replace(f"{root}/{BESIDE}", f"{root}/{CATALOG}")
-    why = f"was made at {old}" if old else f"had no {CATALOG} that can be read"
+    os.replace(f"{root}/{NEW_CATALOG}", f"{root}/{CATALOG}")
+    why = f"was made at {old}" if old else f"had no readable {CATALOG}"
     partly = f"; not all of {', '.join(lost)} could be read" if lost else ""
-    say(f"{root} {why}: its catalog is made anew, and its history begins anew{partly}")
+    warn(f"{root} {why}: its catalog is rebuilt, and its history starts again{partly}")
 
 
-def _beside(root: str) -> FolderCatalog:
+def _new_catalog(root: str) -> FolderCatalog:
     """A fresh catalog beside the lake's, in place of one that a killed process left."""
-    for left in (BESIDE, f"{BESIDE}-journal"):
+    for left in (NEW_CATALOG, f"{NEW_CATALOG}-journal"):
         Path(root, left).unlink(missing_ok=True)
-    return FolderCatalog(f"{root}/{BESIDE}", writable=True)
+    return FolderCatalog(f"{root}/{NEW_CATALOG}", writable=True)
 
 
 def _move_aside(root: str) -> None:
@@ -274,16 +274,16 @@ def _move_aside(root: str) -> None:
             shutil.move(path, f"{path}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
 
 
-def mend_table(root: str, catalog: FolderCatalog, asset: str) -> bool:
+def repair_table(root: str, catalog: FolderCatalog, asset: str) -> bool:
     """Makes a table anew of its latest state that can be read; False if none can.
 
     For a table that the catalog does not have, or of which it has what cannot be read. To be
-    called by one who is `alone`.
+    called by one who is `exclusive_lock`.
     """
     found = salvage(root, asset, None)
     known = {row.asset: row.metadata for row in _rows(root) or ()}
     identifier = tuple(asset.split("/"))
-    with clear_errors(root):
+    with translate_errors(root):
         if found is None:
             if asset in known:
                 catalog.drop_table(identifier)
@@ -292,9 +292,9 @@ def mend_table(root: str, catalog: FolderCatalog, asset: str) -> bool:
             make_table(catalog, root, asset, found)
             return True
         # Made beside, so that no reader ever sees the catalog without it.
-        beside = _beside(root)
-        make_table(beside, root, asset, found)
-        made = beside.load_table(identifier).metadata_location
+        fresh = _new_catalog(root)
+        make_table(fresh, root, asset, found)
+        made = fresh.load_table(identifier).metadata_location
         with closing(_connect(f"{root}/{CATALOG}", "rw")) as connection, connection:
             connection.execute(
                 "UPDATE iceberg_tables SET metadata_location = ?"
@@ -304,7 +304,7 @@ def mend_table(root: str, catalog: FolderCatalog, asset: str) -> bool:
     return True
 
 
-def say(text: str) -> None:
+def warn(text: str) -> None:
     """Tells the person at the terminal, or whoever reads a run's log."""
     print(f"event-pipeline: {text}", file=sys.stderr)
 
@@ -321,21 +321,21 @@ def writing(root: str) -> Iterator[None]:
 
 
 @contextmanager
-def alone(root: str) -> Iterator[None]:
+def exclusive_lock(root: str) -> Iterator[None]:
     """Keeps all other writers out: while the catalog or a table is made."""
     with _locked(root, fcntl.LOCK_EX):
         yield
 
 
 @contextmanager
-def as_it_is(root: str) -> Iterator[None]:
+def shared_lock(root: str) -> Iterator[None]:
     """Keeps the catalog from being replaced while something is committed to it."""
     with _locked(root, fcntl.LOCK_SH):
         yield
 
 
 @contextmanager
-def _locked(root: str, how: int) -> Iterator[None]:
+def _locked(root: str, operation: int) -> Iterator[None]:
     with open(f"{root}/{LOCK}", "a") as lock:
-        fcntl.flock(lock, how)
+        fcntl.flock(lock, operation)
         yield

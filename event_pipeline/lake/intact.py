@@ -30,7 +30,7 @@ def flaw_of_partition(io: FileIO, live: Live, kind: type[Receipt], *, deep: bool
         name, there = file.file_path.rsplit("/", 1)[1], stored[file.file_path]
         suspect = deep or (name in digests and there.modified > receipt.modified)
         if suspect and not _is_as_written(io, file, digests.get(name)):
-            return f"{name} is not as it was written"
+            return f"the content of {name} has changed"
     return None
 
 

@@ -38,7 +38,7 @@ class Unread:
     why: str
 
     @property
-    def needs_a_person(self) -> bool:
+    def needs_attention(self) -> bool:
         """Whether it stays unread unless somebody does something."""
         return self.kind not in HARMLESS
 
@@ -120,14 +120,14 @@ def _place(item: BronzeObject, first_day: date, now: datetime) -> tuple[SilverCo
     partition, name = layout.split(key.removeprefix(prefix))
     if partition is None:
         form = layout.folder(cadence.key(now))
-        raise _NotRead(NO_PARTITION, f"partitions lie in folders as {prefix}{form}")
+        raise _NotRead(NO_PARTITION, f"partitions are folders like {prefix}{form}")
     start = cadence.moment(partition)
     if start is None:
         raise _NotRead(NO_SUCH_TIME, f"there is no {partition}")
     contract = owner(sharing, name)
     if contract is None:
         names = " or ".join(each.bronze.expected or each.bronze.names for each in sharing)
-        raise _NotRead(FOREIGN, f"its name is no object's: expected {names}")
+        raise _NotRead(FOREIGN, f"its name does not match: expected {names}")
     if start.date() < first_day:
         raise _NotRead(TOO_OLD, f"set EVENT_PIPELINE_FIRST_DAY={start:%Y-%m-%d} to read it")
     if start > now:
@@ -146,4 +146,4 @@ def _orphans(manifests: list[str], keys: set[str]) -> Iterator[Unread]:
     for manifest in manifests:
         key = BRONZE + manifest.removeprefix(MANIFESTS).removesuffix(MANIFEST_END)
         if key not in keys:
-            yield Unread(shown(manifest), ORPHAN, f"its producer wrote {shown(key)}, which is gone")
+            yield Unread(shown(manifest), ORPHAN, f"its object {shown(key)} is gone")

@@ -18,7 +18,7 @@ from event_pipeline.bronze import folder_etag
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NEVER = datetime.min.replace(tzinfo=UTC)
-CIRCLE = "a link that leads in a circle"
+CIRCLE = "a circular link"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -100,7 +100,7 @@ def _in_folder(top: str, prefix: str) -> Iterator[BronzeObject | NoObject]:
         seen = os.stat(top)
     except (FileNotFoundError, NotADirectoryError):
         if _is_behind_a_dangling_link(top):
-            yield NoObject(prefix, "behind a link that leads nowhere", hidden=True)
+            yield NoObject(prefix, "behind a broken link", hidden=True)
         return
     except OSError as error:
         yield NoObject(prefix, _cannot_be_read(error), hidden=True)
@@ -141,14 +141,14 @@ def _entry(
     try:
         found = entry.stat()
     except FileNotFoundError:
-        return NoObject(key, "a link that leads nowhere") if entry.is_symlink() else None
+        return NoObject(key, "a broken link") if entry.is_symlink() else None
     except OSError as error:
         return NoObject(key, _cannot_be_read(error), hidden=error.errno != errno.ELOOP)
     is_folder = stat.S_ISDIR(found.st_mode)
     if is_folder and (found.st_dev, found.st_ino) in above:
         why: str | None = CIRCLE
     elif not is_folder and not stat.S_ISREG(found.st_mode):
-        why = "no file but a pipe, a socket or a device"
+        why = "not a file, but a pipe, a socket or a device"
     else:
         why = _no_key(entry.name)
     if why:
@@ -162,11 +162,11 @@ def _entry(
 def _no_key(name: str) -> str | None:
     """Why no object store could hold a name; None if one can."""
     if _CONTROL.search(name):
-        return "its name holds a control character, as a line end, which no object's may"
+        return "its name holds a control character, which is not allowed in an object's name"
     try:
         name.encode()
     except UnicodeEncodeError:
-        return "its name is not UTF-8, as an object's must be"
+        return "its name is not UTF-8, which an object's name must be"
     return None
 
 

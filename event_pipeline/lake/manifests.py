@@ -35,8 +35,8 @@ class Manifest:
         if not isinstance(found, Mapping):
             return cls()
         kinds = {"lines": int, "size": int, "sha256": str, "etag": str}
-        said = {**found, "size": found.get("bytes")}
-        return cls(**{n: said[n] for n, kind in kinds.items() if type(said.get(n)) is kind})
+        values = {**found, "size": found.get("bytes")}
+        return cls(**{n: values[n] for n, kind in kinds.items() if type(values.get(n)) is kind})
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ class Deviation:
 def compare(key: str, manifest: Manifest, size: int, sha256: str | None) -> Deviation | None:
     """How an object with this size (bytes) and SHA-256 differs from its manifest; None if not."""
     if None in (manifest.lines, manifest.size, manifest.sha256):
-        why = "its manifest tells no lines, bytes and sha256"
+        why = "its manifest does not state lines, bytes and sha256"
     elif manifest.size != size:
         why = f"{size:,} bytes, but its producer wrote {manifest.size:,}"
     elif manifest.sha256 != sha256:
-        why = "other bytes than its producer wrote, by their sha256"
+        why = "its sha256 differs from what its producer wrote"
     else:
         return None
     return Deviation(key, why, manifest.lines)

@@ -126,7 +126,7 @@ class Objects(dg.ConfigurableResource[Any]):
     def day(self, contract: SilverContract, day: date) -> dict[str, Listing]:
         """What arrived on a day, by partition key; a partition without an object is absent."""
         keys = list(contract.cadence.keys_of(day))
-        paths = contract.layout.where_day(day, self._lister(contract))
+        paths = contract.layout.folders_of_day(day, self._lister(contract))
         # What lies in a day but in none of its hours is listed with the first hour.
         found = self._listings(contract, paths, keys[0], keys)
         # If folders do not tell the day, objects of other days are listed too, and left out here.
@@ -134,7 +134,7 @@ class Objects(dg.ConfigurableResource[Any]):
 
     def partition(self, contract: SilverContract, key: str) -> Listing:
         """What arrived in one partition."""
-        paths = contract.layout.where(key, self._lister(contract))
+        paths = contract.layout.folders_of(key, self._lister(contract))
         return self._listings(contract, paths, key, [key]).get(key, EMPTY)
 
     def days(self, contract: SilverContract, first: date | None = None) -> Iterator[date]:
@@ -171,16 +171,16 @@ class Objects(dg.ConfigurableResource[Any]):
         A hidden name that may concern several partitions is listed with each of them in `keys`.
         What lies in no partition is listed with the partition `default`.
         """
-        (root, prefix), sharing = contract.bronze.place, _sharing(contract)
+        (root, prefix), sharing = contract.bronze.place, _datasets_sharing(contract)
         found: dict[str, tuple[list[BronzeObject], list[str], list[NoObject]]] = {}
         for item in (item for path in paths for item in self._list(root, prefix + path)):
             key, name = contract.layout.split(item.key.removeprefix(prefix))
             if isinstance(item, NoObject) and item.hidden:
-                for each in [key] if key else _within(item.key, contract, keys):
+                for each in [key] if key else _paths_within(item.key, contract, keys):
                     found.setdefault(each, ([], [], []))[2].append(item)
                 continue
             reader = _owner(sharing, name) if key else None
-            if (reader or _nearest(sharing, name)) != contract:
+            if (reader or _closest_dataset(sharing, name)) != contract:
                 continue
             objects, foreign, _ = found.setdefault(key or default, ([], [], []))
             if isinstance(item, BronzeObject) and reader:
@@ -201,12 +201,12 @@ class Objects(dg.ConfigurableResource[Any]):
             if contract.bronze.uploaded:
                 # A mapping computes the key, so its records need not have the key's fields.
                 key = () if contract.bronze.mapping else contract.key
-                return _judged(root, item.key, item.etag, key, tops_of(contract))
+                return _judged(root, item.key, item.etag, key, top_folders_of(contract))
             # Other objects are as their producer makes them; in a folder, they must be readable.
             if not aws.in_s3(root) and not os.access(f"{root}/{item.key}", os.R_OK):
                 open_object(root, item.key).close()
         except FileNotFoundError:
-            return Verdict(error="gone since it was listed")
+            return Verdict(error="it was deleted after it was listed")
         except OSError as error:
             return Verdict(error=f"cannot be read: {error.strerror}")
         return Verdict()
@@ -273,7 +273,7 @@ class Objects(dg.ConfigurableResource[Any]):
         if manifest:  # it is what the pipeline's own producer wrote
             return GZIPPED_LINES
         try:
-            return _sniffed(self._root(contract), item.key, item.etag, tops_of(contract))
+            return _sniffed(self._root(contract), item.key, item.etag, top_folders_of(contract))
         except OSError:  # It is gone or cannot be read; the build says so.
             return GZIPPED_LINES
 
@@ -309,7 +309,7 @@ def _sniffed(root: str, key: str, etag: str, names: tuple[str, ...]) -> Spelling
 
 
 @cache
-def tops_of(contract: SilverContract) -> tuple[str, ...]:
+def top_folders_of(contract: SilverContract) -> tuple[str, ...]:
     """The top-level names in a dataset's records that its fields are read from."""
     if not contract.bronze.mapping:
         return contract.source
@@ -325,7 +325,7 @@ def _sha256(root: str, key: str, etag: str) -> str:
         return sha256_of(file)
 
 
-def _within(folder: str, contract: SilverContract, keys: Collection[str]) -> list[str]:
+def _paths_within(folder: str, contract: SilverContract, keys: Collection[str]) -> list[str]:
     """Those partitions among `keys` that lie, or may lie, in a folder."""
     return [key for key in keys if may_lie_in(contract, key, folder)]
 
@@ -372,7 +372,7 @@ Names = dict[SilverContract, re.Pattern[str]]
 
 
 @cache
-def _sharing(contract: SilverContract) -> Names:
+def _datasets_sharing(contract: SilverContract) -> Names:
     """The datasets under the same prefix, this one first, each with its objects' name pattern."""
     place = contract.bronze.place
     others = (c for c in SILVER if c.bronze.place == place and c.asset != contract.asset)
@@ -388,7 +388,7 @@ def of_dataset(item: BronzeObject) -> list[SilverContract]:
 
 def owner(sharing: Sequence[SilverContract], name: str) -> SilverContract | None:
     """The dataset that an object's name belongs to, of those that share a prefix; None if none."""
-    return _owner(_sharing(sharing[0]), name)
+    return _owner(_datasets_sharing(sharing[0]), name)
 
 
 def _owner(sharing: Names, name: str) -> SilverContract | None:
@@ -396,7 +396,7 @@ def _owner(sharing: Names, name: str) -> SilverContract | None:
     return next((c for c, names in sharing.items() if names.fullmatch(name)), None)
 
 
-def _nearest(sharing: Names, name: str) -> SilverContract:
+def _closest_dataset(sharing: Names, name: str) -> SilverContract:
     """The dataset under which a foreign name is shown: the one whose names are most like it."""
     # Sorted, so that the result is the same whichever dataset asks.
     return max(

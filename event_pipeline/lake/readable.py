@@ -11,12 +11,12 @@ from event_pipeline.lake.folder import FolderCatalog
 from event_pipeline.lake.folder_io import FolderIO
 from event_pipeline.lake.salvage import UNREADABLE, files_of
 
-READS_MOST = 3
+MAX_READS = 3
 
 
 def loaded(catalog: Catalog, identifier: tuple[str, str]) -> Table:
     """A table of the catalog. Raises NoSuchTableError, and DamagedError if it cannot be read."""
-    for attempt in range(READS_MOST):
+    for attempt in range(MAX_READS):
         try:
             return catalog.load_table(identifier)
         except UNREADABLE as error:
@@ -25,7 +25,7 @@ def loaded(catalog: Catalog, identifier: tuple[str, str]) -> Table:
             if isinstance(error, OSError) and not isinstance(catalog, FolderCatalog):
                 raise  # S3 may have been out of reach.
             # Other writers may have committed so often that what was to be read is removed.
-            if attempt == READS_MOST - 1:
+            if attempt == MAX_READS - 1:
                 raise DamagedError(
                     ".".join(identifier), "its metadata is lost or unreadable"
                 ) from error

@@ -118,8 +118,8 @@ def read_receipt(io: FileIO, prefix: str, kind: type[ReceiptT]) -> ReceiptT | No
         return None
     if (number := _format_of(data)) > FORMAT:
         raise LakeError(
-            f"{path} has format {number}, and this version of event_pipeline reads up to {FORMAT}:"
-            " a later version built this partition, and is needed to read it"
+            f"{path} has format {number}, but this version of event_pipeline reads only up to"
+            f" {FORMAT}; the later version that built this partition is needed to read it"
         )
     try:
         return kind.model_validate_json(data)

@@ -16,8 +16,8 @@ from pyiceberg.serializers import FromInputFile, ToOutputFile
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 
+from event_pipeline.lake.cache import cached
 from event_pipeline.lake.folder_io import NEW, OLD, FolderIO, moved
-from event_pipeline.lake.once import once
 
 T = TypeVar("T")
 
@@ -122,7 +122,7 @@ def _read(io: FileIO, path: str, read: Callable[[], T]) -> T:
     if not isinstance(io, FolderIO):
         return read()
     here = moved(path, io.properties.get(OLD, ""), io.properties.get(NEW, ""))
-    return once(here, read)
+    return cached(here, read)
 
 
 def moved_file(file: DataFile, old: str, new: str) -> DataFile:

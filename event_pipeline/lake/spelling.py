@@ -180,7 +180,7 @@ def make_readable(source: str, target: str, spelling: Spelling, each: str = "") 
         try:
             for record in records_of(raw, spelling):
                 count += bool(record.strip(BLANKS))
-                for line in taken_apart(record, each):
+                for line in split_elements(record, each):
                     out.write(line + "\n")
         except DAMAGED as error:
             raise Unreadable(str(error)) from None
@@ -198,8 +198,8 @@ def records_of(raw: IO[bytes], spelling: Spelling) -> Iterator[str]:
     if spelling.form == "unknown":
         start = binary.read(START)
         kinds = (kind for mark, kind in OTHERS.items() if start.startswith(mark))
-        kind = next(kinds, "a file that has changed meanwhile")
-        raise EOFError(f"no JSON, CSV or Parquet, but {kind}")
+        kind = next(kinds, "a file that has changed in the meantime")
+        raise EOFError(f"not JSON, CSV or Parquet, but {kind}")
     newline = "" if spelling.form == "csv" else None
     text = io.TextIOWrapper(binary, "utf-8-sig", errors="backslashreplace", newline=newline)
     if spelling.form == "csv":
@@ -291,7 +291,7 @@ def _exact(value: Any) -> Any:  # noqa: PLR0911 -- one for each kind of value
     return str(value)
 
 
-def taken_apart(record: str, each: str) -> Iterator[str]:
+def split_elements(record: str, each: str) -> Iterator[str]:
     """A line for each element of the array that a record has at the dotted path `each`.
 
     Each line is the record with the element in the array's place and with the element's number,
@@ -300,16 +300,16 @@ def taken_apart(record: str, each: str) -> Iterator[str]:
     """
     path = each.split(".")
     found = object_of(record) if each else None
-    elements = None if found is None else _at(found, path)
+    elements = None if found is None else _value_at(found, path)
     if found is None or not isinstance(elements, list) or not elements:
         yield record
         return
     for n, element in enumerate(elements, 1):
-        line = (*_with(found, path, element), (POSITION, Number(n)))
+        line = (*_with_element(found, path, element), (POSITION, Number(n)))
         yield one_line(compact(line))
 
 
-def _at(pairs: Any, path: Sequence[str]) -> Any:
+def _value_at(pairs: Any, path: Sequence[str]) -> Any:
     for name in path:
         if not isinstance(pairs, tuple):
             return None
@@ -317,10 +317,13 @@ def _at(pairs: Any, path: Sequence[str]) -> Any:
     return pairs
 
 
-def _with(pairs: Any, path: Sequence[str], element: Any) -> Any:
+def _with_element(pairs: Any, path: Sequence[str], element: Any) -> Any:
     """An object in which `element` replaces the value at `path`."""
     first, *rest = path
     return tuple(
-        (name, (_with(value, rest, element) if rest else element) if name == first else value)
+        (
+            name,
+            (_with_element(value, rest, element) if rest else element) if name == first else value,
+        )
         for name, value in pairs
     )

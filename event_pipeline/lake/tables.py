@@ -129,13 +129,13 @@ class Lake(dg.ConfigurableResource[Any]):
     def _io(self) -> PyArrowFileIO:
         return cast(PyArrowFileIO, load_file_io(self._properties)) if self._in_glue else FolderIO()
 
-    def _alone(self) -> AbstractContextManager[None]:
+    def _exclusive_lock(self) -> AbstractContextManager[None]:
         """Keeps other processes out, because PyIceberg first looks for a table, then makes it."""
         # The stack creates Glue's databases, and Glue refuses to make a table twice.
-        return nullcontext() if self._in_glue else folder.alone(self.root)
+        return nullcontext() if self._in_glue else folder.exclusive_lock(self.root)
 
-    def _as_it_is(self) -> AbstractContextManager[None]:
-        return nullcontext() if self._in_glue else folder.as_it_is(self.root)
+    def _shared_lock(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._in_glue else folder.shared_lock(self.root)
 
     def identifier(self, contract: Contract) -> tuple[str, str]:
         """Database and name of the contract's table in the catalog."""
@@ -148,26 +148,26 @@ class Lake(dg.ConfigurableResource[Any]):
         Raises UsageError if a column has another type in the table than in the contract.
         """
         catalog = self.open()
-        with self._clear_errors():
+        with self._translate_errors():
             table = readable(catalog, self.identifier(contract))
             if table is None:
-                with self._alone():
-                    table = self._made(catalog, contract)
+                with self._exclusive_lock():
+                    table = self._ensure_table(catalog, contract)
             return evolved(table, contract)
 
-    def _made(self, catalog: Catalog, contract: Contract, *, deep: bool = False) -> Table:
+    def _ensure_table(self, catalog: Catalog, contract: Contract, *, deep: bool = False) -> Table:
         """Makes a missing or unreadable table: from the files that lie there, else empty."""
         identifier = self.identifier(contract)
         if isinstance(catalog, folder.FolderCatalog):
             if (table := readable(catalog, identifier, deep=deep)) is not None:
                 return table  # Another process was faster.
-            if folder.mend_table(self.root, catalog, contract.asset):
-                folder.say(f"{contract.table} is made anew of what can be read of it")
+            if folder.repair_table(self.root, catalog, contract.asset):
+                folder.warn(f"{contract.table} is rebuilt from what can be read of it")
                 return catalog.load_table(identifier)
             catalog.create_namespace_if_not_exists(contract.identifier[0])
         return make(catalog, identifier, self.address, contract)
 
-    def mend(self, contract: Contract) -> bool:
+    def repair(self, contract: Contract) -> bool:
         """Makes a table anew if part of it cannot be read; returns whether it did so.
 
         Always False in S3, where the bucket keeps the versions of its objects.
@@ -175,16 +175,16 @@ class Lake(dg.ConfigurableResource[Any]):
         catalog = self.open()
         if not isinstance(catalog, folder.FolderCatalog):
             return False
-        with self._alone():
+        with self._exclusive_lock():
             if readable(catalog, self.identifier(contract), deep=True) is not None:
                 return False
-            self._made(catalog, contract, deep=True)
+            self._ensure_table(catalog, contract, deep=True)
         return True
 
-    def _clear_errors(self) -> AbstractContextManager[None]:
-        return nullcontext() if self._in_glue else folder.clear_errors(self.root)
+    def _translate_errors(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._in_glue else folder.translate_errors(self.root)
 
-    def _there(self, contract: Contract) -> Table | None:
+    def _existing_table(self, contract: Contract) -> Table | None:
         """The table as it is; None if it is not there. Changes nothing.
 
         Raises LakeError if it cannot be read, and UsageError as `table` does.
@@ -193,7 +193,7 @@ class Lake(dg.ConfigurableResource[Any]):
         if catalog is None:
             return None
         try:
-            with self._clear_errors():
+            with self._translate_errors():
                 table = loaded(catalog, self.identifier(contract))
         except NoSuchTableError:
             return None
@@ -231,7 +231,7 @@ class Lake(dg.ConfigurableResource[Any]):
         summary = {f"event-pipeline.{name}": value for name, value in properties.items()}
         for attempt in range(COMMIT_ATTEMPTS):
             try:
-                with self._clear_errors(), self._as_it_is():
+                with self._translate_errors(), self._shared_lock():
                     self._commit(table, contract, key, added, summary)
                 return
             except (CommitFailedException, ValidationException):
@@ -241,10 +241,12 @@ class Lake(dg.ConfigurableResource[Any]):
                 raise
             except Exception:
                 # The commit reads every manifest, and may find damage that `table` does not see.
-                if not self.mend(contract):
+                if not self.repair(contract):
                     raise
                 table = self.table(contract)
-        raise PublishError(f"{contract.asset} {key}: other writers won {COMMIT_ATTEMPTS} times")
+        raise PublishError(
+            f"{contract.asset} {key}: other writers committed first {COMMIT_ATTEMPTS} times"
+        )
 
     def _commit(
         self,
@@ -265,7 +267,7 @@ class Lake(dg.ConfigurableResource[Any]):
         not live any more: `damage` names the file, and the next build makes it anew.
         """
         try:
-            table = self._there(contract)
+            table = self._existing_table(contract)
         except DamagedError:
             return {}
         return self._live(table, contract, keys) if table else {}
@@ -311,7 +313,7 @@ class Lake(dg.ConfigurableResource[Any]):
 
         Raises DamagedError if part of the table cannot be read.
         """
-        table = self._there(contract)
+        table = self._existing_table(contract)
         if table is None:
             return []
         if why := flaw_of(table):
@@ -343,7 +345,7 @@ class Lake(dg.ConfigurableResource[Any]):
         schema = schema_of(contract)
         return read_files(self._io, self.root, files, schema, columns=columns, rows=rows)
 
-    def look(self) -> None:
+    def check_catalog(self) -> None:
         """Raises DamagedError if the lake has tables but no readable catalog."""
         if not self._in_glue:
             folder.open_for_reading(self.root)
@@ -354,12 +356,12 @@ class Lake(dg.ConfigurableResource[Any]):
         With `deep`, reads every manifest.
         """
         try:
-            table = self._there(contract)
+            table = self._existing_table(contract)
         except DamagedError:
             return "its metadata is lost or unreadable"
         if table is None:
             lies = not self._in_glue and salvage(self.root, contract.asset, None)
-            return "it lies there, and the catalog does not have it" if lies else None
+            return "it is in the folder, but not in the catalog" if lies else None
         return flaw_of(table, deep=deep)
 
     def broken(
@@ -388,9 +390,9 @@ class Lake(dg.ConfigurableResource[Any]):
         In a folder, nothing can be published meanwhile. Nothing is removed if the table cannot be
         read. Returns the paths that were removed.
         """
-        with self._alone():
+        with self._exclusive_lock():
             try:
-                table = self._there(contract)
+                table = self._existing_table(contract)
             except DamagedError:
                 table = None
             referred = referred_by(table) if table else None
@@ -410,7 +412,7 @@ class Lake(dg.ConfigurableResource[Any]):
 
     def versions(self, contract: Contract) -> list[Version]:
         """The states that the table can be rolled back to, latest first."""
-        table = self._there(contract)
+        table = self._existing_table(contract)
         return versions_of(table) if table else []
 
     def rollback(self, contract: Contract, snapshot_id: int) -> None:
@@ -436,7 +438,7 @@ class Lake(dg.ConfigurableResource[Any]):
         The run is empty if the partition was not there in that state.
         """
         try:
-            table = self._there(contract)
+            table = self._existing_table(contract)
         except DamagedError:
             return {}
         notes = notes_of(table) if table else {}

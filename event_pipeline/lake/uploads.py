@@ -80,7 +80,7 @@ def _not_text(start: bytes) -> str | None:
     if not start.removeprefix(b"\xef\xbb\xbf").strip():
         return "empty"
     if b"\x00" in start:
-        return "no text: it holds zero bytes, as a binary file or UTF-16 does"
+        return "not text: it holds zero bytes, like a binary file or UTF-16"
     return None
 
 
@@ -91,8 +91,8 @@ def _not_records(records: Iterator[str], key: Sequence[str], form: str) -> str |
         return "empty"
     objects = [record for record in first if isinstance(record, dict)]
     if not objects:
-        what = "an array of JSON objects" if form == "array" else "JSON Lines"
-        return f"not {what}: none of its first {len(first)} records is a JSON object"
+        expected = "an array of JSON objects" if form == "array" else "JSON Lines"
+        return f"not {expected}: none of its first {len(first)} records is a JSON object"
     if not any(all(record.get(name) is not None for name in key) for record in objects):
         return f"no {' and '.join(key)} in its first {len(first)} records"
     return None

@@ -39,28 +39,28 @@ STAGES = tuple(
         Stage(
             "arrivals",
             "Silver  arrival hours",
-            "New, late, overwritten and deleted Bronze objects: asks once for each partition whose"
-            " objects are not those that it was built from.",
+            "Finds new, late, overwritten and deleted Bronze objects, and requests one run for each"
+            " partition that was built from other objects.",
             silver=_STREAMS,
         ),
         Stage(
             "drops",
             "Silver  tables of drops",
-            "New, replaced and deleted files of drops: judges each on its own, and asks once for"
-            " each table of a drop whose files are valid and not those it was built from.",
+            "Finds new, replaced and deleted files of drops, checks each file, and requests one run"
+            " for each table of a drop that has valid files and was built from other ones.",
             silver=tuple(contract for contract in SILVER if contract.bronze.uploaded),
         ),
         Stage(
             "gold_refresh",
             "Gold    days",
-            "Asks for the Gold tables of each date that a build of Silver touched.",
+            "Requests the Gold tables of each event date that a build of Silver touched.",
             gold=tuple(contract for contract in GOLD if not contract.awaited),
         ),
         Stage(
             "promotion",
             "Gold    complete drops",
-            "Asks for the tables that join drops, such as user_activity, when all that they need"
-            " of a day is there, valid and built, and again only when one of them changed.",
+            "Requests the tables that join drops, such as user_activity, once all their inputs of a"
+            " day are valid and built, and again only when one of the inputs changed.",
             gold=tuple(contract for contract in GOLD if contract.awaited),
         ),
     )

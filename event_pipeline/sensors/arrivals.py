@@ -16,11 +16,11 @@ from event_pipeline.digests import short_digest
 from event_pipeline.lake.objects import EMPTY, Listing, Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.lake.uploads import in_one_line
-from event_pipeline.outdated import judgements
+from event_pipeline.outdated import changed_results
 from event_pipeline.partitions import HOUR
 from event_pipeline.recorded import recorded_versions
 from event_pipeline.run_requests import Requests, request_runs
-from event_pipeline.sensors.common import TICK_SECONDS, between, result, some
+from event_pipeline.sensors.common import TICK_SECONDS, first_names, is_between, result
 from event_pipeline.sensors.holdings import Holdings
 from event_pipeline.settings import Settings
 from event_pipeline.tags import NOT_IN_LAKE
@@ -30,12 +30,12 @@ from event_pipeline.tags import NOT_IN_LAKE
 class _ArrivalState:
     """An arrival sensor's cursor. It is small, and the sensor is right even without it.
 
-    `audited`: prefix of Bronze -> the day at which the rotation goes on. `told`: asset -> digest of
-    what was last recorded about files that are not read.
+    `audited`: prefix of Bronze -> the day at which the rotation goes on. `reported`: asset ->
+    digest of what was last recorded about files that are not read.
     """
 
     audited: dict[str, str] = field(default_factory=dict)
-    told: dict[str, str] = field(default_factory=dict)
+    reported: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cursor: str | None) -> "_ArrivalState":
@@ -49,6 +49,10 @@ class _ArrivalState:
         except (ValueError, KeyError, TypeError, AttributeError):
             return cls()
 
+    def as_cursor(self) -> str:
+        """The text that `of` parses."""
+        return json.dumps({"audited": self.audited, "told": self.reported})
+
 
 def arrival_sensor(
     name: str, contracts: Sequence[SilverContract], settings: Settings, description: str
@@ -59,11 +63,11 @@ def arrival_sensor(
     later everything is compared.
     """
 
-    groups = _sharing(contracts)
+    groups = _by_place(contracts)
 
     @dg.sensor(
         name=name,
-        target=dg.AssetSelection.assets(*(key for each in contracts for key in _made(each))),
+        target=dg.AssetSelection.assets(*(key for each in contracts for key in _asset_keys(each))),
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=description,
@@ -74,21 +78,21 @@ def arrival_sensor(
         now, state = datetime.now(UTC), _ArrivalState.of(context.cursor)
         tick = _Tick(name, context.instance, objects.as_listed(), settings, now, state)
         for group in groups:
-            tick.look_under(group, lake)
-        tick.events += judgements(context.instance, lake, contracts)
+            tick.compare_prefix(group, lake)
+        tick.events += changed_results(context.instance, lake, contracts)
         return result(
             context,
             tick.requests,
-            said=tick.said,
+            notes=tick.notes,
             idle=f"nothing new: {tick.compared} partitions compared",
-            cursor=json.dumps(vars(state)),
+            cursor=state.as_cursor(),
             asset_events=tick.events,
         )
 
     return arrivals
 
 
-def _sharing(contracts: Iterable[SilverContract]) -> list[list[SilverContract]]:
+def _by_place(contracts: Iterable[SilverContract]) -> list[list[SilverContract]]:
     """Groups of datasets that lie in the same place, and are looked at together."""
     groups: dict[tuple[str, str], list[SilverContract]] = {}
     for contract in contracts:
@@ -96,11 +100,11 @@ def _sharing(contracts: Iterable[SilverContract]) -> list[list[SilverContract]]:
     return list(groups.values())
 
 
-def _made(contract: SilverContract) -> list[dg.AssetKey]:
+def _asset_keys(contract: SilverContract) -> list[dg.AssetKey]:
     return [asset_key(contract), asset_key(contract.quarantine)]
 
 
-def _drops(contract: SilverContract, objects: Objects) -> list[str]:
+def _drop_days(contract: SilverContract, objects: Objects) -> list[str]:
     """The days (ISO) that have a folder; none for a dataset whose files are not uploaded."""
     if not contract.bronze.uploaded:
         return []
@@ -158,35 +162,37 @@ class _Tick:
     state: _ArrivalState
     requests: Requests = field(default_factory=Requests)
     compared: int = 0
-    said: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     events: list[Any] = field(default_factory=list)
 
-    def look_under(self, contracts: Sequence[SilverContract], lake: Lake) -> None:
+    def compare_prefix(self, contracts: Sequence[SilverContract], lake: Lake) -> None:
         """Compares what lies under one prefix of Bronze, which these datasets share."""
         settings, today = self.settings, self.now.date()
         known = {each: _Known.of(each, self.instance, lake) for each in contracts}
-        dropped = _drops(contracts[0], self.objects)
-        drops = [day for day in dropped if between(settings.first_day, day, today)]
+        dropped = _drop_days(contracts[0], self.objects)
+        drops = [day for day in dropped if is_between(settings.first_day, day, today)]
         window = _window(settings, self.now)
         partitions = {key for each in known.values() for key in each.partitions}
         older = self.audit(contracts[0], partitions, window)
         for contract in contracts:
-            opened = _open(known[contract], drops, settings.runs_per_tick)
+            opened = _open_drops(known[contract], drops, settings.runs_per_tick)
             lost = known[contract].lacking()
             days = {*window, *older, *map(date.fromisoformat, opened)}
             if lost:
                 # Only the latest; if there are more, the rotation reaches them.
                 latest = lost[-settings.runs_per_tick :]
                 days |= {contract.cadence.start(key).date() for key in latest}
-                self.said.append(f"{NOT_IN_LAKE}: {contract.table} {some(lost)}")
+                self.notes.append(f"{NOT_IN_LAKE}: {contract.table} {first_names(lost)}")
             # The audit's days are left out, since they differ at each tick. If something is wrong
             # with one of them, it is put on record now, and the day is open at the next tick.
             lasting = {*opened, *(day.isoformat() for day in window)}
-            self.look_at(contract, known[contract], sorted(days), lasting)
+            self.compare(contract, known[contract], sorted(days), lasting)
         if outside := sorted(set(dropped) - set(drops)):
-            self.said.append(f"no partition for drops {some(outside)}")
+            self.notes.append(f"no partition covers the drops {first_names(outside)}")
         if strays := self.objects.strays(contracts[0]):
-            self.said.append(f"not read, no partition looks there: {some(strays)}")
+            self.notes.append(
+                f"not read, outside the folders of all partitions: {first_names(strays)}"
+            )
 
     def audit(
         self, contract: SilverContract, known: Iterable[str], window: Sequence[date]
@@ -208,7 +214,7 @@ class _Tick:
         self.state.audited[place] = following.isoformat()
         return found
 
-    def look_at(
+    def compare(
         self,
         contract: SilverContract,
         known: _Known,
@@ -219,7 +225,7 @@ class _Tick:
 
         The check of the dataset's files covers only the partitions that are in `lasting`.
         """
-        self.said += [each.error for each in (known.silver, known.quarantine) if each.error]
+        self.notes += [each.error for each in (known.silver, known.quarantine) if each.error]
         listings, keys = self._listed(contract, known, days)
         self.compared += len(listings)
         refused = self._ask(contract, known, keys, listings)
@@ -228,15 +234,15 @@ class _Tick:
             # Objects that cannot be seen do not count as gone.
             if not listing.hidden and known.arrived.get(key, EMPTY.version) != listing.version:
                 self.events += arrival(contract, key, listing, self.objects)
-        self.said += _not_read(keys, listings)
+        self.notes += _not_read(keys, listings)
         if files := _files(refused.values()):
             self.requests.unusable |= files
-            self.said.append(f"not read: {in_one_line(files, 2)}")
+            self.notes.append(f"not read: {in_one_line(files, 2)}")
         if contract.bronze.uploaded:
             files = _files(each for key, each in refused.items() if key in lasting)
             foreign = (each for key, each in listings.items() if key in lasting)
             unread = foreign_files(contract, foreign) | files
-            self.events += _judgement(contract, unread, bool(files), self.state)
+            self.events += _file_check(contract, unread, bool(files), self.state)
 
     def _listed(
         self, contract: SilverContract, known: _Known, days: Sequence[date]
@@ -274,7 +280,7 @@ class _Tick:
             request_runs(
                 self.instance,
                 self.sensor,
-                _made(contract),
+                _asset_keys(contract),
                 # The latest first, so that what the audit finds does not hold up what arrives now.
                 {key: inputs[key] for key in sorted(inputs, reverse=True) if not refused[key]},
                 most=self.settings.runs_per_tick,
@@ -287,14 +293,14 @@ class _Tick:
         return refused
 
 
-def _judgement(
+def _file_check(
     contract: SilverContract, unread: Mapping[str, str], serious: bool, state: _ArrivalState
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """The check's result for a dataset's files, if it differs from the last one."""
     asset = bronze_key(contract).to_user_string()
     digest = short_digest(json.dumps(sorted(unread.items())))
-    if state.told.get(asset) != digest:
-        state.told[asset] = digest
+    if state.reported.get(asset) != digest:
+        state.reported[asset] = digest
         yield upload_evaluation(contract, unread, serious)
 
 
@@ -303,7 +309,7 @@ def _files(refused: Iterable[Mapping[str, str]]) -> dict[str, str]:
     return {file: why for each in refused for file, why in each.items()}
 
 
-def _open(known: _Known, drops: Sequence[str], most: int) -> list[str]:
+def _open_drops(known: _Known, drops: Sequence[str], most: int) -> list[str]:
     """The latest drops that are not on record, and those not built as recorded: `most` of each.
 
     Thus a drop of any date is noticed at once, without waiting for the rotation. It is looked at
@@ -333,7 +339,7 @@ def _not_read(keys: Sequence[str], listings: Mapping[str, Listing]) -> Iterator[
     """What lies in Bronze and is not built, and why."""
     foreign = sorted(key for each in listings.values() for key in each.foreign)
     if foreign:
-        yield f"not read, their names are foreign: {some(foreign)}"
+        yield f"not read, their names do not match: {first_names(foreign)}"
     # The producer's clock may be ahead of this one, or the folder names no hour, as hour=99.
     if strange := sorted(listings.keys() - set(keys)):
-        yield f"no such partition yet: {some(strange)}"
+        yield f"not built, no such partition exists yet: {first_names(strange)}"

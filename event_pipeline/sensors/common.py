@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from event_pipeline.errors import NAMED
+from event_pipeline.errors import MAX_NAMED
 from event_pipeline.run_requests import Requests
 
 TICK_SECONDS = 30
@@ -22,19 +22,19 @@ def result(
     context: dg.SensorEvaluationContext,
     requests: Requests,
     *,
-    said: Sequence[str],
+    notes: Sequence[str],
     idle: str,
     cursor: str,
     asset_events: Sequence[Any] = (),
 ) -> Tick:
     """The tick's result. What a person must know is its skip reason, or logged beside its runs."""
-    said = list(dict.fromkeys(said))  # datasets that share a prefix may say the same
+    notes = list(dict.fromkeys(notes))  # datasets that share a prefix may say the same
     if requests.runs:
-        for text in (*said, *([requests.message] if requests.given_up else [])):
+        for text in (*notes, *([requests.message] if requests.given_up else [])):
             context.log.warning(text)
     tick = Tick(
         run_requests=requests.runs,
-        skip_reason=None if requests.runs else "; ".join([requests.message or idle, *said]),
+        skip_reason=None if requests.runs else "; ".join([requests.message or idle, *notes]),
         cursor=cursor,
         asset_events=asset_events,
     )
@@ -42,12 +42,12 @@ def result(
     return tick
 
 
-def some(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
     """The first of some names, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
 
 
-def between(first: date, day: str, last: date) -> bool:
+def is_between(first: date, day: str, last: date) -> bool:
     """Whether an event date lies between two dates, inclusive. Its year may have any length."""
     return len(day) == len("2026-11-24") and first.isoformat() <= day <= last.isoformat()

@@ -1,7 +1,7 @@
 """Gold sensors: ask for the dates that Silver touched, once all that they need is there."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,13 +12,13 @@ from event_pipeline.assets.keys import asset_key
 from event_pipeline.build import gold_digest
 from event_pipeline.completeness import incomplete
 from event_pipeline.contracts import GoldContract
-from event_pipeline.errors import NAMED
+from event_pipeline.errors import MAX_NAMED
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
-from event_pipeline.outdated import judgements, made_together
+from event_pipeline.outdated import changed_results, grouped_by_inputs
 from event_pipeline.recorded import recorded_versions
 from event_pipeline.run_requests import Requests, request_runs
-from event_pipeline.sensors.common import TICK_SECONDS, between, result, some
+from event_pipeline.sensors.common import TICK_SECONDS, first_names, is_between, result
 from event_pipeline.sensors.holdings import Holdings
 from event_pipeline.settings import Settings
 from event_pipeline.tags import NOT_IN_LAKE
@@ -33,12 +33,12 @@ class _GoldState:
 
     `read`: Silver asset -> storage id of the last materialization that was read. `pending`: date to
     be refreshed -> the version to ask for: storage id of the materialization that touched it last,
-    or `lost <id>`. `told`: waiting date -> what was last recorded about it.
+    or `lost <id>`. `reported`: waiting date -> what was last recorded about it.
     """
 
     read: dict[str, int] = field(default_factory=dict)
     pending: dict[str, str] = field(default_factory=dict)
-    told: dict[str, str] = field(default_factory=dict)
+    reported: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def all_of(cls, cursor: str | None) -> "dict[str, _GoldState]":
@@ -58,6 +58,16 @@ class _GoldState:
         except (ValueError, KeyError, TypeError, AttributeError):
             return {}
 
+    @staticmethod
+    def as_cursor(states: Mapping[str, "_GoldState"]) -> str:
+        """The text that `all_of` parses."""
+        return json.dumps(
+            {
+                tables: {"read": each.read, "pending": each.pending, "told": each.reported}
+                for tables, each in states.items()
+            }
+        )
+
 
 def gold_sensor(
     name: str, contracts: Sequence[GoldContract], settings: Settings, description: str
@@ -73,7 +83,7 @@ def gold_sensor(
     rebuild that changed nothing; it drops a partition whose run failed; and it looks at the latest
     days only.
     """
-    groups = made_together(contracts)
+    groups = grouped_by_inputs(contracts)
 
     @dg.sensor(
         name=name,
@@ -91,14 +101,14 @@ def gold_sensor(
             # for all dates that there were before.
             tables = ",".join(contract.identifier[1] for contract in group)
             states[tables] = before.get(tables, _GoldState())
-            tick.look_at(group, states[tables], label=f"{group[0].identifier[1]} ")
-        tick.events += judgements(context.instance, lake, contracts)
+            tick.compare(group, states[tables], label=f"{group[0].identifier[1]} ")
+        tick.events += changed_results(context.instance, lake, contracts)
         return result(
             context,
             tick.requests,
-            said=tick.said,
+            notes=tick.notes,
             idle="Silver touched nothing new",
-            cursor=json.dumps({tables: vars(state) for tables, state in states.items()}),
+            cursor=_GoldState.as_cursor(states),
             asset_events=tick.events,
         )
 
@@ -115,31 +125,31 @@ class _Tick:
     lake: Lake
     settings: Settings
     requests: Requests = field(default_factory=Requests)
-    said: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     events: list[Any] = field(default_factory=list)
 
-    def look_at(self, contracts: Sequence[GoldContract], state: _GoldState, label: str) -> None:
+    def compare(self, contracts: Sequence[GoldContract], state: _GoldState, label: str) -> None:
         """Asks for the dates that are to be made of some tables, all with the same inputs."""
         instance, lake, first = self.instance, self.lake, self.settings.first_day
         for each in contracts[0].inputs:
             _read_touched(instance, asset_key(each), state)
         today = datetime.now(UTC).date()
-        lost = _lost(contracts, instance, lake, self.said)
-        lost = {day: version for day, version in lost.items() if between(first, day, today)}
+        lost = _lost_days(contracts, instance, lake, self.notes)
+        lost = {day: version for day, version in lost.items() if is_between(first, day, today)}
         if lost:
-            self.said.append(f"{NOT_IN_LAKE}: {label}{some(sorted(lost))}")
+            self.notes.append(f"{NOT_IN_LAKE}: {label}{first_names(sorted(lost))}")
             for day, version in lost.items():
                 state.pending.setdefault(day, version)
         # A producer's clock may be ahead of this one: tomorrow's date waits until it begins.
         last = today + timedelta(1)
-        outside = sorted(day for day in state.pending if not between(first, day, last))
+        outside = sorted(day for day in state.pending if not is_between(first, day, last))
         for day in outside:
             del state.pending[day]
-        due = [day for day in state.pending if between(first, day, today)]
+        due = [day for day in state.pending if is_between(first, day, today)]
         waits: dict[str, str] = {}
         if contracts[0].awaited:
             made = set(due) - lost.keys()
-            due = _to_be_made(contracts, made, instance, lake, state) + sorted(lost)
+            due = _days_to_refresh(contracts, made, instance, lake, state) + sorted(lost)
             for day in due:
                 if waiting := incomplete(contracts[0], day, self.objects, lake):
                     waits[day] = str(waiting)
@@ -160,27 +170,29 @@ class _Tick:
         if not contracts[0].awaited:
             # Somebody may have made them already, as the range runs after a changed statement do.
             asked = {str(run.partition_key) for run in requests.runs} - lost.keys()
-            made = asked - set(_to_be_made(contracts, asked, instance, lake, state))
+            made = asked - set(_days_to_refresh(contracts, asked, instance, lake, state))
             requests.runs = [run for run in requests.runs if run.partition_key not in made]
         self.requests.add(requests)
         self.events += [
             dg.AssetObservation(asset_key(contracts[0]), partition=day, description=why)
             for day, why in waits.items()
-            if state.told.get(day) != why
+            if state.reported.get(day) != why
         ]
-        state.told = waits
-        self.said += [f"{day} {why}" for day, why in sorted(waits.items(), reverse=True)[:NAMED]]
+        state.reported = waits
+        self.notes += [
+            f"{day} {why}" for day, why in sorted(waits.items(), reverse=True)[:MAX_NAMED]
+        ]
         if outside:
-            self.said.append(f"no Gold partition for event dates {some(outside)}")
+            self.notes.append(f"no Gold partition covers the event dates {first_names(outside)}")
 
 
-def _lost(
-    contracts: Sequence[GoldContract], instance: dg.DagsterInstance, lake: Lake, said: list[str]
+def _lost_days(
+    contracts: Sequence[GoldContract], instance: dg.DagsterInstance, lake: Lake, notes: list[str]
 ) -> dict[str, str]:
     """Dates that the lake does not hold as they are on record: date -> the version to ask for.
 
     Empty while Silver itself lacks what is on record, since Silver is brought back first. Adds to
-    `said` which tables cannot be read.
+    `notes` which tables cannot be read.
     """
     for each in contracts[0].inputs:
         if Holdings.of(lake, each).lacking(recorded_versions(instance, asset_key(each))):
@@ -188,7 +200,7 @@ def _lost(
     lost: dict[str, str] = {}
     for contract in contracts:
         asset, holdings = asset_key(contract), Holdings.of(lake, contract)
-        said += [holdings.error] if holdings.error else []
+        notes += [holdings.error] if holdings.error else []
         if found := holdings.lacking(recorded_versions(instance, asset)):
             # The version changes with each materialization, so that a date that is lost again
             # after it was made anew is asked for again.
@@ -199,7 +211,7 @@ def _lost(
     return lost
 
 
-def _to_be_made(
+def _days_to_refresh(
     contracts: Sequence[GoldContract],
     days: Collection[str],
     instance: dg.DagsterInstance,
@@ -207,13 +219,13 @@ def _to_be_made(
     state: _GoldState,
 ) -> list[str]:
     """Those days for which a table is not made of what is there now; others leave `pending`."""
-    changed = days_to_make(contracts, days, instance, lake)
+    changed = days_to_refresh(contracts, days, instance, lake)
     for day in set(days) - set(changed):
         del state.pending[day]
     return changed
 
 
-def days_to_make(
+def days_to_refresh(
     contracts: Sequence[GoldContract],
     days: Collection[str],
     instance: dg.DagsterInstance,

@@ -35,23 +35,23 @@ def lost_sensor(streams: Sequence[SilverContract], settings: Settings) -> dg.Sen
         minimum_interval_seconds=TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            "Ends runs whose process is gone, as after a power cut, whoever launched them, so that "
-            "their partitions are asked for again. A run that lives is never ended."
+            "Ends runs whose process is gone, for example after a power cut, and requests their"
+            " partitions again. A run whose process lives is never ended."
         ),
     )
     def lost_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         ended = end_lost_runs(context.instance)
-        requests = _again(context.instance, ended, assets, settings)
-        said = in_short([f"ended {lost}" for lost in ended]) or "no run is lost"
+        requests = _request_again(context.instance, ended, assets, settings)
+        message = in_short([f"ended {lost}" for lost in ended]) or "no run was lost"
         if requests.runs:
-            context.log.warning(said)
+            context.log.warning(message)
             return dg.SensorResult(run_requests=requests.runs)
-        return dg.SensorResult(skip_reason=said)
+        return dg.SensorResult(skip_reason=message)
 
     return lost_runs
 
 
-def _again(
+def _request_again(
     instance: dg.DagsterInstance,
     ended: Iterable[LostRun],
     among: Collection[dg.AssetKey],

@@ -16,7 +16,7 @@ from event_pipeline.status import bronze, partitions, runs, tables
 from event_pipeline.status.section import SHOWN, Section
 from event_pipeline.status.view import View
 
-UNTOLD = "untold"
+ERRORS_KEY = "untold"
 
 
 def survey(settings: Settings, instance: dg.DagsterInstance | None = None) -> list[Section]:
@@ -48,9 +48,9 @@ def survey(settings: Settings, instance: dg.DagsterInstance | None = None) -> li
 
 
 def as_json(sections: list[Section]) -> dict[str, list[dict[str, Any]]]:
-    """Section key -> all its records; `untold` -> what cannot be told, as `section` and `why`."""
-    untold = [{"section": s.key, "why": why} for s in sections for why in s.untold]
-    return {**{section.key: section.records for section in sections}, UNTOLD: untold}
+    """Section key -> its records; `untold` -> what cannot be determined, as `section` and `why`."""
+    errors = [{"section": s.key, "why": why} for s in sections for why in s.errors]
+    return {**{section.key: section.records for section in sections}, ERRORS_KEY: errors}
 
 
 def as_tables(sections: list[Section]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -60,11 +60,11 @@ def as_tables(sections: list[Section]) -> Iterator[tuple[str, list[dict[str, Any
             title = f"{section.title}{f', {kind}' if kind else ''}"
             more = f", the first {SHOWN}" if len(records) > SHOWN else ""
             yield f"{title} ({len(records):,}{more})", records[:SHOWN]
-        for why in section.untold:
-            yield f"{section.title}: cannot be told", [{"why": why}]
+        for why in section.errors:
+            yield f"{section.title}: cannot be determined", [{"why": why}]
 
 
-def in_need(sections: list[Section]) -> list[str]:
+def needing_attention(sections: list[Section]) -> list[str]:
     """What needs a person: a line for each section with such records or that cannot be told."""
     lines = []
     for section in sections:
@@ -72,10 +72,10 @@ def in_need(sections: list[Section]) -> list[str]:
             examples = in_short([section.sentence(record) for record in urgent[:1]])
             more = f"; and {len(urgent) - 1:,} more" if len(urgent) > 1 else ""
             lines.append(f"{section.title}: {examples}{more}")
-        lines += [f"{section.title}: cannot be told: {why}" for why in section.untold]
+        lines += [f"{section.title}: cannot be determined: {why}" for why in section.errors]
     return lines
 
 
 def failures(sections: list[Section]) -> list[str]:
-    """The part of `in_need` with which a command that builds must not exit 0."""
-    return in_need([section for section in sections if not section.is_told_only])
+    """The part of `needing_attention` with which a command that builds must not exit 0."""
+    return needing_attention([section for section in sections if not section.is_advisory])

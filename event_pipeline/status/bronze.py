@@ -6,7 +6,7 @@ from functools import partial
 from event_pipeline.contracts import SILVER, SilverContract
 from event_pipeline.lake.inventory import HARMLESS
 from event_pipeline.lake.listing import shown
-from event_pipeline.status.section import Record, Section, somebody
+from event_pipeline.status.section import Record, Section, always_urgent
 from event_pipeline.status.view import View
 
 
@@ -44,10 +44,10 @@ def unread(view: View) -> Section:
 
     section = Section(
         "unread",
-        "Under Bronze, not read",
+        "Objects under Bronze that nothing reads",
         lambda record: record["kind"] not in HARMLESS,
         kind="kind",
-        is_told_only=True,
+        is_advisory=True,
     )
     return section.add("", find)
 
@@ -58,7 +58,7 @@ def unusable(view: View) -> Section:
     Some keep their partition from being built, so that what was built before stays; of others, the
     error is in quarantine.
     """
-    section = Section("unusable", "Objects that cannot be used", somebody)
+    section = Section("unusable", "Objects that cannot be used", always_urgent)
     for contract in SILVER:
         section.add(contract.table, partial(_refused, view, contract))
         section.add(contract.table, partial(_quarantined, view, contract))
@@ -75,5 +75,5 @@ def _quarantined(view: View, contract: SilverContract) -> Iterator[Record]:
     for key, receipt in view.receipts(contract).items():
         count = receipt.rejected.get("object_unreadable") if receipt else None
         if count:
-            what = f"{count} of {contract.table}"
-            yield {"object": what, "partition": key, "why": "in quarantine: unreadable"}
+            subject = f"{count} of {contract.table}"
+            yield {"object": subject, "partition": key, "why": "in quarantine: unreadable"}

@@ -18,10 +18,10 @@ from event_pipeline.contracts import (
 from event_pipeline.lake.objects import EMPTY
 from event_pipeline.lake.receipts import SilverReceipt
 from event_pipeline.outdated import outdated
-from event_pipeline.status.section import Record, Section, nobody, somebody
+from event_pipeline.status.section import Record, Section, always_urgent, never_urgent
 from event_pipeline.status.view import View
 
-CHANGED = "its objects changed since"
+CHANGED = "its objects have changed since"
 
 
 def waiting(view: View) -> Section:
@@ -54,12 +54,12 @@ def _why_silver_waits(view: View, contract: SilverContract, key: str, digest: st
         live = held[contract]
         if live is None:
             return "never built"
-        return "built, but not on record" if live.digest == digest else CHANGED
+        return "built, but not recorded" if live.digest == digest else CHANGED
     for each, live in held.items():
         is_lost = digest != EMPTY.digest if live is None else live.digest != digest
         if is_lost and key not in view.rolled_back(each):
-            what = "does not hold it" if live is None else "holds it from another input"
-            return f"on record, but {each.table} {what}"
+            mismatch = "does not hold it" if live is None else "holds a build of another input"
+            return f"recorded as built, but {each.table} {mismatch}"
     if held[contract] and view.receipts(contract)[key] is None:
         return "its receipt is lost or unreadable"
     return None
@@ -77,11 +77,11 @@ def _gold_waits(view: View, contract: GoldContract) -> Iterator[Record]:
         made = view.receipts(contract).get(day)
         if day in recorded and day not in view.rolled_back(contract):
             if day not in live:
-                why = "on record, but the lake does not hold it"
+                why = "recorded as built, but not in the lake"
             elif live[day].digest != recorded[day]:
-                why = "on record, but the lake holds it from another input"
+                why = "recorded, but the lake holds a build of another input"
             elif made and touched.get(day, 0) > made.built_at:
-                why = "Silver changed since"
+                why = "Silver has changed since"
             else:
                 continue
         elif day in days and day not in recorded and not _is_incomplete(view, contract, day):
@@ -124,18 +124,18 @@ def refused(view: View) -> Section:
     """
 
     def find(_: str, receipt: SilverReceipt) -> Iterator[Record]:
-        light = trust.refused(receipt, view.settings)
-        if light.level > trust.Level.PASS:
+        assessment = trust.refused(receipt, view.settings)
+        if assessment.level > trust.Level.PASS:
             yield {
-                "level": light.level.name,
+                "level": assessment.level.name,
                 "refused": round(trust.refused_share(receipt), 4),
-                "why": light.why,
+                "why": assessment.why,
                 "reasons": ", ".join(f"{k} {n:,}" for k, n in receipt.rejected.items()),
             }
 
     section = Section(
         "refused",
-        "Partitions of which much was refused",
+        "Partitions with many refused lines",
         lambda record: record["level"] == trust.Level.FAIL.name,
     )
     return _of_receipts(view, section, find)
@@ -146,7 +146,7 @@ def deviating(view: View) -> Section:
 
     Records: asset, partition, and the keys of `Deviation.as_record`.
     """
-    section = Section("deviating", "Objects that differ from their manifests", somebody)
+    section = Section("deviating", "Objects that differ from their manifests", always_urgent)
 
     def find(contract: SilverContract) -> Iterator[Record]:
         receipts = view.receipts(contract)
@@ -163,11 +163,11 @@ def deviating(view: View) -> Section:
 
 
 def outside(view: View) -> Section:
-    """Rows of dates that no Gold table has: before the first day, or yet to come.
+    """Rows of dates outside Gold: before the first day, or yet to come.
 
     Records: asset, event_date, rows, partitions, one of them, why.
     """
-    section = Section("outside", "Rows of dates that no Gold table has")
+    section = Section("outside", "Rows of dates outside Gold")
 
     def find(contract: SilverContract) -> Iterator[Record]:
         found: dict[str, list[tuple[str, int]]] = defaultdict(list)
@@ -198,8 +198,8 @@ def stale(view: View) -> Section:
 
     Records: table, partitions (made so), of (all partitions), first, last.
     """
-    title = "Partitions that an older statement made"
-    section = Section("stale", title, somebody, is_told_only=True)
+    title = "Partitions built by an older statement"
+    section = Section("stale", title, always_urgent, is_advisory=True)
 
     def find(contract: MadeContract) -> Iterator[Record]:
         if old := outdated(view.lake, contract, view.live(contract)):
@@ -221,7 +221,7 @@ def rolled_back(view: View) -> Section:
 
     Records: table, partition, run.
     """
-    section = Section("rolled_back", "Partitions as a rollback left them", nobody)
+    section = Section("rolled_back", "Partitions that were rolled back", never_urgent)
 
     def find(contract: Contract) -> Iterator[Record]:
         for key, run in sorted(view.rolled_back(contract).items()):

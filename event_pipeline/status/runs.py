@@ -8,9 +8,9 @@ import dagster as dg
 
 from event_pipeline.errors import first_line
 from event_pipeline.recorded import BATCH
-from event_pipeline.run_requests import LOST_MOST
+from event_pipeline.run_requests import MAX_LOST_RUNS
 from event_pipeline.runs import UNFINISHED, is_lost
-from event_pipeline.status.section import Record, Section, somebody
+from event_pipeline.status.section import Record, Section, always_urgent
 from event_pipeline.status.view import View
 from event_pipeline.tags import INPUT, PARTITION, SENSOR, partitions_in_words
 
@@ -29,7 +29,7 @@ def under_way(view: View) -> Section:
         filters = dg.RunsFilter(statuses=list(UNFINISHED))
         for record in view.instance.get_run_records(filters):
             minutes = (view.now - record.create_timestamp) / timedelta(minutes=1)
-            yield {**_told(record.dagster_run), "minutes": round(minutes, 1)}
+            yield {**_run_record(record.dagster_run), "minutes": round(minutes, 1)}
 
     return Section("under_way", "Runs under way").add("", find)
 
@@ -46,11 +46,15 @@ def given_up(view: View, waiting: Section) -> Section:
             latest = runs[0].tags.get(INPUT)
             tries = [run for run in runs if run.tags.get(INPUT) == latest and SENSOR in run.tags]
             lost = sum(map(is_lost, tries))
-            is_over = len(tries) - lost >= view.settings.max_attempts or lost >= LOST_MOST
+            is_over = len(tries) - lost >= view.settings.max_attempts or lost >= MAX_LOST_RUNS
             if is_over and any((asset, partition) in waits for asset in assets):
-                yield {**_told(tries[0]), "tries": len(tries), "error": _error(view, tries[0])}
+                yield {
+                    **_run_record(tries[0]),
+                    "tries": len(tries),
+                    "error": _error(view, tries[0]),
+                }
 
-    return Section("given_up", "Partitions that were given up", somebody).add("", find)
+    return Section("given_up", "Partitions that were given up", always_urgent).add("", find)
 
 
 def failed(view: View) -> Section:
@@ -61,9 +65,9 @@ def failed(view: View) -> Section:
 
     def find() -> Iterator[Record]:
         for runs in _failed_last(view).values():
-            yield {**_told(runs[0]), "failures": len(runs)}
+            yield {**_run_record(runs[0]), "failures": len(runs)}
 
-    return Section("failed_runs", "Runs that failed, and none since succeeded").add("", find)
+    return Section("failed_runs", "Failed runs without a later success").add("", find)
 
 
 def _failed_last(view: View) -> dict[Try, list[dg.DagsterRun]]:
@@ -96,7 +100,7 @@ def _try(run: dg.DagsterRun) -> Try:
     return run.tags.get(SENSOR, ""), partitions_in_words(run.tags), frozenset(_assets(run))
 
 
-def _told(run: dg.DagsterRun) -> Record:
+def _run_record(run: dg.DagsterRun) -> Record:
     return {
         "run": run.run_id[:8],
         "state": run.status.value,
@@ -117,9 +121,9 @@ def _error(view: View, run: dg.DagsterRun) -> str:
         if event is None:
             continue
         data = event.event_specific_data
-        told = getattr(data, "user_failure_data", None)
-        if told and told.description:
-            return first_line(Exception(told.description))
+        failure = getattr(data, "user_failure_data", None)
+        if failure and failure.description:
+            return first_line(Exception(failure.description))
         error = getattr(data, "error", None)
         if error:
             return first_line(Exception((error.cause or error).message))

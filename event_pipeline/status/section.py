@@ -12,12 +12,12 @@ SHOWN = 20
 Record = dict[str, Any]
 
 
-def nobody(_: Record) -> bool:
+def never_urgent(_: Record) -> bool:
     """The value of `urgent` for a section whose records need no person."""
     return False
 
 
-def somebody(_: Record) -> bool:
+def always_urgent(_: Record) -> bool:
     """The value of `urgent` for a section each of whose records needs a person."""
     return True
 
@@ -27,26 +27,26 @@ class Section:
     """The records that answer one question, under a `key` that never changes.
 
     `urgent` tells whether a record needs a person. `kind` names the column by which records are
-    shown in groups. `untold` says what could not be found out, and why. If a section
-    `is_told_only`, its urgent records do not make a command that builds fail, since they are as
+    shown in groups. `errors` says what could not be found out, and why. If a section
+    `is_advisory`, its urgent records do not make a command that builds fail, since they are as
     wrong before the command as after it.
     """
 
     key: str
     title: str
-    urgent: Callable[[Record], bool] = nobody
+    urgent: Callable[[Record], bool] = never_urgent
     kind: str = ""
-    is_told_only: bool = False
+    is_advisory: bool = False
     records: list[Record] = field(default_factory=list)
-    untold: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
-    def add(self, what: str, find: Callable[[], Iterable[Record]]) -> "Section":
-        """Adds the records that `find` gives. If it raises, adds `what` and why to `untold`."""
+    def add(self, subject: str, find: Callable[[], Iterable[Record]]) -> "Section":
+        """Adds the records that `find` gives. If it raises, adds `subject` and why to `errors`."""
         try:
             self.records += list(find())
         except Exception as error:  # whatever it is, the rest of the answer still holds
             why = first_line(error)
-            self.untold.append(f"{what}: {why}" if what else why)
+            self.errors.append(f"{subject}: {why}" if subject else why)
         return self
 
     @property

@@ -6,7 +6,7 @@ from functools import partial
 from event_pipeline.completeness import incomplete
 from event_pipeline.contracts import GOLD, TABLES, Contract, GoldContract
 from event_pipeline.lake.damage import damages_of_catalog, damages_of_table
-from event_pipeline.status.section import Record, Section, somebody
+from event_pipeline.status.section import Record, Section, always_urgent
 from event_pipeline.status.view import View
 
 
@@ -30,7 +30,11 @@ def tables(view: View) -> Section:
 
 def damaged(view: View) -> Section:
     """What is lost in the tables, or not as it was written. Records: table, partition, why."""
-    section = Section("damaged", "Damaged in the lake: event-pipeline repair", somebody)
+    section = Section(
+        "damaged",
+        "Damaged parts of the lake; to rebuild them: event-pipeline repair",
+        always_urgent,
+    )
     section.add("", lambda: map(vars, damages_of_catalog(view.lake)))
     for name, contract in () if section.records else sorted(TABLES.items()):
         section.add(name, partial(_damages, view, contract))

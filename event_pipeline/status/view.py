@@ -60,20 +60,20 @@ class View:
     def _memo(self) -> dict[Any, Any]:
         return {}
 
-    def _once(self, what: Callable[[Contract], Any], contract: Contract) -> Any:
-        key = (what.__name__, contract.asset)
+    def _cached(self, question: Callable[[Contract], Any], contract: Contract) -> Any:
+        key = (question.__name__, contract.asset)
         if key not in self._memo:
-            self._memo[key] = what(contract)
+            self._memo[key] = question(contract)
         return self._memo[key]
 
     def live(self, contract: Contract) -> Mapping[str, Live]:
         """The live files of a table, by partition key."""
-        found: Mapping[str, Live] = self._once(self.lake.live, contract)
+        found: Mapping[str, Live] = self._cached(self.lake.live, contract)
         return found
 
     def rolled_back(self, contract: Contract) -> Mapping[str, str]:
         """The partitions of a table that are as a rollback left them: key -> run."""
-        found: Mapping[str, str] = self._once(self.lake.rolled_back, contract)
+        found: Mapping[str, str] = self._cached(self.lake.rolled_back, contract)
         return found
 
     def recorded(self, contract: Contract) -> Mapping[str, str]:
@@ -82,7 +82,7 @@ class View:
         def recorded(contract: Contract) -> dict[str, str]:
             return recorded_versions(self.instance, asset_key(contract))
 
-        found: Mapping[str, str] = self._once(recorded, contract)
+        found: Mapping[str, str] = self._cached(recorded, contract)
         return found
 
     def touched(self, contract: SilverContract) -> Mapping[str, float]:
@@ -108,5 +108,5 @@ class View:
                 found = threads.map(partial(self.lake.receipt, contract), live.values())
                 return dict(zip(live, found, strict=True))
 
-        found: Mapping[str, Receipt | None] = self._once(receipts, contract)
+        found: Mapping[str, Receipt | None] = self._cached(receipts, contract)
         return found

@@ -114,7 +114,7 @@ def _forget_aws(patch: pytest.MonkeyPatch) -> None:
     patch.setenv("AWS_CONFIG_FILE", os.devnull)
     patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    aws.forget()
+    aws.clear_caches()
 
 
 def _sign_in(patch: pytest.MonkeyPatch, endpoint: str) -> None:
@@ -122,7 +122,7 @@ def _sign_in(patch: pytest.MonkeyPatch, endpoint: str) -> None:
     patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     patch.setenv("AWS_REGION", REGION)
     patch.setenv("AWS_ENDPOINT_URL", endpoint)
-    aws.forget()
+    aws.clear_caches()
 
 
 def _free_port() -> int:

@@ -59,7 +59,7 @@ def test_it_is_written_anew_for_the_same_stack_alone(nowhere: Path) -> None:
     env_file.write(path, {"A": "2"}, WHERE)
     assert shell(nowhere / path, "A") == "2"
     for other in (WHERE.replace("shop", "other"), WHERE.replace("west", "central"), WHERE + "3"):
-        with pytest.raises(DeployError, match=r"not of the stack .* --env-file"):
+        with pytest.raises(DeployError, match=r"not belong to the stack .* --env-file"):
             env_file.write(path, {"A": "3"}, other)
     assert shell(nowhere / path, "A") == "2"
     assert [each.name for each in nowhere.iterdir()] == [".env.aws"]

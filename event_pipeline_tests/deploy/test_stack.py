@@ -13,7 +13,7 @@ from botocore.compat import HTTPHeaders
 from botocore.stub import ANY, Stubber
 from rich.console import Console
 
-from event_pipeline.deploy.account import Account, DeployError, clear_errors
+from event_pipeline.deploy.account import Account, DeployError, translate_errors
 from event_pipeline.deploy.stack import Stack
 from event_pipeline_tests.conftest import clock
 from event_pipeline_tests.deploy.conftest import shown
@@ -173,7 +173,7 @@ def test_a_rollback_names_what_failed_first_and_not_what_was_cancelled(
         stack.change(BODY, [], new=False)
     assert str(failure.value) == (
         "shop is UPDATE_ROLLBACK_COMPLETE: LakeBucket (AWS::S3::Bucket): "
-        "The KMS key is pending deletion. All is as it was before"
+        "The KMS key is pending deletion. Everything is as it was before"
     )
 
 
@@ -228,7 +228,7 @@ def test_what_goes_on_is_waited_for_in_sight(
     assert found is not None
     assert found["StackStatus"] == "UPDATE_COMPLETE"
     said = shown(console)
-    assert said.startswith("shop is UPDATE_IN_PROGRESS: waiting until that is over")
+    assert said.startswith("shop is UPDATE_IN_PROGRESS: waiting for it to finish")
     assert said.count("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS") == 1
 
 
@@ -251,7 +251,7 @@ def test_other_errors_are_not_taken_for_no_stack(cloud: Stubber, stack: Stack) -
     cloud.add_client_error("describe_stacks", "AccessDenied", "not authorized to perform: x")
     with (
         pytest.raises(DeployError, match="DescribeStacks: AccessDenied: not authorized"),
-        clear_errors(),
+        translate_errors(),
     ):
         stack.find()
 
@@ -309,8 +309,10 @@ def test_credentials_that_expire_on_the_way_say_how_to_go_on(
     cloud.add_response("execute_change_set", {})
     cloud.add_client_error("describe_stack_events", code, "The security token is expired")
     with (
-        pytest.raises(DeployError, match=r"expired: sign in again .* same command .* goes on"),
-        clear_errors(),
+        pytest.raises(
+            DeployError, match=r"expired: sign in again .* repeat the command; .* continues"
+        ),
+        translate_errors(),
     ):
         stack.change(BODY, [], new=True)
 
@@ -331,7 +333,7 @@ def test_an_interrupt_says_that_it_goes_on(
     monkeypatch.setattr("event_pipeline.deploy.stack.time", clock(interrupted))
     with pytest.raises(KeyboardInterrupt):
         stack.change(BODY, [], new=True)
-    assert "shop goes on without this command; the same one again waits for it" in shown(console)
+    assert "shop goes on without this command; to wait for it, repeat the command" in shown(console)
 
 
 def test_throttled_calls_are_made_again(
@@ -360,12 +362,12 @@ def test_what_is_missing_to_sign_in_is_named(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     account = Account()
-    with pytest.raises(DeployError, match=told), clear_errors():
+    with pytest.raises(DeployError, match=told), translate_errors():
         print(account.region, account.number)
 
 
 def test_an_account_out_of_reach_is_told_soon(signed_in: Account) -> None:
-    with pytest.raises(DeployError, match="Could not connect to the endpoint"), clear_errors():
+    with pytest.raises(DeployError, match="Could not connect to the endpoint"), translate_errors():
         print(signed_in.number)
 
 

@@ -97,7 +97,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setenv("MOTO_ACCOUNT_ID", ACCOUNT)
     for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
         monkeypatch.setenv(f"AWS_{name}", "test")
-    aws.forget()
+    aws.clear_caches()
     with mock_aws():
         aws.client("s3").create_bucket(Bucket=BUCKET)
         aws.client("glue").create_job(
@@ -116,7 +116,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         )
         yield Stage(monkeypatch)
     state_manager.unset_transition("glue::job_run")
-    aws.forget()
+    aws.clear_caches()
 
 
 def worker() -> JobRuns:
@@ -193,7 +193,7 @@ def test_of_a_run_that_failed_the_ends_of_its_logs_are_shown(
     [run] = stage.runs
     assert report["error"].endswith("FAILED: no reason given")
     shown = capsys.readouterr().err.splitlines()
-    head = f"--- The end of /logs/output, {run.job_run_id}{suffix}:"
+    head = f"--- The last lines of /logs/output, {run.job_run_id}{suffix}:"
     assert shown[shown.index(head) :] == [
         head,
         "Traceback",
@@ -243,7 +243,7 @@ def test_of_a_run_that_made_everything_no_log_is_read(
 def test_a_run_that_succeeded_without_its_report_has_failed(stage: Stage) -> None:
     stage.script = [stage.reports({"key": "another"}), stage.ends("SUCCEEDED")]
     [report] = made()
-    assert report["error"].endswith("SUCCEEDED: ended without its report")
+    assert report["error"].endswith("SUCCEEDED: ended without a report")
 
 
 def test_what_a_failing_run_made_before_is_taken(stage: Stage) -> None:
@@ -332,7 +332,7 @@ def test_a_claim_whose_worker_never_started_a_run_is_nobodys_after_a_while(
 def test_an_answer_that_is_lost_does_not_start_a_second_run(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = aws.once("glue", 60)
+    real = aws.client_without_retries("glue", 60)
 
     class Deaf:
         exceptions = real.exceptions
@@ -341,7 +341,7 @@ def test_an_answer_that_is_lost_does_not_start_a_second_run(
             real.start_job_run(**arguments)
             raise EndpointConnectionError(endpoint_url="http://glue")
 
-    monkeypatch.setattr(aws, "once", lambda *_, **__: Deaf())
+    monkeypatch.setattr(aws, "client_without_retries", lambda *_, **__: Deaf())
     stage.script = [int, stage.reports({"key": "k"}), stage.ends("SUCCEEDED")]
     assert len(made()) == len(stage.runs) == 1
 
@@ -389,7 +389,7 @@ def refuse_starts(patch: pytest.MonkeyPatch, status: int, code: str) -> None:
             answer: Any = {"Error": {"Code": code, "Message": "-"}, "ResponseMetadata": meta}
             raise ClientError(answer, "StartJobRun")
 
-    patch.setattr(aws, "once", lambda *_, **__: Refusing())
+    patch.setattr(aws, "client_without_retries", lambda *_, **__: Refusing())
 
 
 # --- Another version, and other workers --------------------------------------------------------

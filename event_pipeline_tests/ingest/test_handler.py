@@ -356,8 +356,8 @@ def test_an_empty_event_means_now(environment: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("event", "message"),
     [
-        ({"slot": "2025-11-19T17:51:00Z"}, "slots start every 5 minutes"),
-        ({"slot": "2025-11-19T17:50:00.000001Z"}, "slots start every 5 minutes"),
+        ({"slot": "2025-11-19T17:51:00Z"}, "must start at a multiple of 5 minutes"),
+        ({"slot": "2025-11-19T17:50:00.000001Z"}, "must start at a multiple of 5 minutes"),
         ({"slot": "2025-11-19T17:50:00"}, "slot='2025-11-19T17:50:00': has no offset"),
         ({"slot": "yesterday"}, "slot='yesterday': must be ISO 8601"),
         ({"time": 17}, "time=17: must be ISO 8601"),
@@ -373,7 +373,7 @@ def test_a_slot_that_is_none_is_refused(
 
 def test_a_slot_that_is_not_over_is_refused(tmp_path: Path) -> None:
     current = handler.last_whole_slot(datetime.now(UTC)) + 2 * SLOT
-    with pytest.raises(ValueError, match="is not over before"):
+    with pytest.raises(ValueError, match="does not end before"):
         ingest(current, FolderStore(tmp_path), PROFILE)
     assert files(tmp_path) == []
 

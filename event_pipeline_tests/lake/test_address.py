@@ -131,7 +131,7 @@ def test_a_lake_that_was_moved_is_read_at_once_and_goes_on(
     assert [built.status for built in lab.gold(HOURLY_REVENUE, DAY)] == ["unchanged"]
     [said] = capsys.readouterr().err.splitlines()
     assert f"was made at {tmp_path / 'home'}" in said
-    assert "history begins anew" in said
+    assert "history starts again" in said
     assert (seen(lab), gold_digest(HOURLY_REVENUE, lab.lake, DAY)) == (rows, digest)
     assert not (tmp_path / "home").exists()
     assert [version.rows for version in lab.lake.versions(EVENTS)] == [2]
@@ -354,5 +354,5 @@ def test_a_locked_catalog_is_waited_for_and_then_fails_its_partition_in_a_line(
         HOURS[1]: "published",
     }
     error = str(found[HOUR].error)
-    assert "database is locked: another process has kept it for long" in error
+    assert "database is locked: another process holds its lock" in error
     assert "\n" not in error

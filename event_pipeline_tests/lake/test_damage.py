@@ -174,7 +174,7 @@ def test_a_catalog_that_is_lost_or_damaged_is_named_and_made_anew(
         lab.lake.scan(EVENTS)
     assert {b.key: b.status for b in lab.build(*HOURS)} == dict.fromkeys(HOURS, "unchanged")
     [said] = capsys.readouterr().err.splitlines()
-    assert "its catalog is made anew" in said
+    assert "its catalog is rebuilt" in said
     assert damages(lab.lake) == []
     assert seen(lab) == rows
     assert len(lab.lake.versions(EVENTS)) == versions

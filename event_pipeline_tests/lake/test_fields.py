@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from event_pipeline.lake.fields import DEEPEST, EXACT_DIGITS, MOST_DIGITS, Fields, read_fields
+from event_pipeline.lake.fields import DEEPEST, EXACT_DIGITS, MAX_DIGITS, Fields, read_fields
 from event_pipeline_tests import oracle
 
 
@@ -344,7 +344,7 @@ short_numbers = st.builds(
     signs,
     st.text("0123456789", max_size=8),
     st.text("0123456789", max_size=EXACT_DIGITS - 8),
-    exponents(MOST_DIGITS),
+    exponents(MAX_DIGITS),
 )
 # As doubles they are of no more digits than have a place before or after the point.
 long_numbers = st.builds(
@@ -352,7 +352,7 @@ long_numbers = st.builds(
     signs,
     st.text("0123456789", max_size=24),
     st.text("0123456789", max_size=24),
-    exponents(MOST_DIGITS - 26),
+    exponents(MAX_DIGITS - 26),
 )
 numbers = short_numbers | long_numbers | st.sampled_from(["1e41", "-1.50E300", f"1e{LONG}"[:99]])
 

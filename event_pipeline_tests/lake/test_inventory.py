@@ -61,7 +61,7 @@ def test_a_marker_that_holds_no_data_needs_nobody(
 ) -> None:
     lab.store.put(f"bronze/events/{name}", data)
     [unread] = take(lab).unread
-    assert (unread.kind, unread.needs_a_person) == (kind, kind != inventory.MARKER)
+    assert (unread.kind, unread.needs_attention) == (kind, kind != inventory.MARKER)
 
 
 def test_what_is_not_read_is_named_with_its_kind(lab: Lab) -> None:
@@ -108,7 +108,7 @@ def test_what_is_not_read_is_named_with_its_kind(lab: Lab) -> None:
     assert kinds(lab) == expected
     found = take(lab)
     assert all(each.why for each in found.unread)
-    assert {each.kind for each in found.unread if not each.needs_a_person} == {inventory.SOON}
+    assert {each.kind for each in found.unread if not each.needs_attention} == {inventory.SOON}
     assert list(found.of(EVENTS)) == [HOUR]
     assert list(found.of(COMMERCE_USERS)) == []
 

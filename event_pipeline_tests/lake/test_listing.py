@@ -101,8 +101,8 @@ def test_links_that_lead_nowhere_or_in_a_circle_are_told_each(root: Path) -> Non
         (root / "p" / one).mkdir()
         (root / "p" / one / other).symlink_to(f"../{other}")
     found = why(root)
-    assert found["p/dangling"] == "a link that leads nowhere"
-    circles = {key for key, reason in found.items() if reason == "a link that leads in a circle"}
+    assert found["p/dangling"] == "a broken link"
+    circles = {key for key, reason in found.items() if reason == "a circular link"}
     assert circles == {"p/itself", "p/up/p/", "p/a/b/a/", "p/b/a/b/"}
     assert "p/object" in listed(root)
 
@@ -176,13 +176,13 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     with mock_aws():
-        aws.forget()
+        aws.clear_caches()
         s3 = aws.client("s3")
         s3.create_bucket(
             Bucket="lake", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
         )
         yield s3
-    aws.forget()
+    aws.clear_caches()
 
 
 def test_a_bucket_is_listed_whatever_its_keys_are(bucket: Any) -> None:

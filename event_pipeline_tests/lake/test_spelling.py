@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_pipeline.lake.fields import read_fields
-from event_pipeline.lake.spelling import POSITION, Spelling, records_of, sniff, taken_apart
+from event_pipeline.lake.spelling import POSITION, Spelling, records_of, sniff, split_elements
 from event_pipeline.lake.text import DAMAGED
 
 RECORDS = [{"id": f"i{n}", "name": 'Müg, "big"' if n else "a\nb", "n": str(n)} for n in range(5)]
@@ -124,7 +124,7 @@ def test_a_text_that_is_none_of_them_is_lines(text: str) -> None:
 def test_a_binary_file_of_another_kind_cannot_be_read(data: bytes) -> None:
     packed = gzip.compress(data)
     assert sniff(io.BytesIO(packed), NAMES) == Spelling("gzip", "unknown")
-    with pytest.raises(DAMAGED, match="no JSON, CSV or Parquet, but a"):
+    with pytest.raises(DAMAGED, match="not JSON, CSV or Parquet, but a"):
         read(packed)
 
 
@@ -173,7 +173,7 @@ def test_values_of_parquet_keep_their_digits() -> None:
 
 def test_a_record_is_taken_apart_by_its_array() -> None:
     record = '{"id": 1, "cart": {"items": [{"sku": "a"}, {"sku": "a"}, 7], "sum": 1.50}}'
-    assert list(taken_apart(record, "cart.items")) == [
+    assert list(split_elements(record, "cart.items")) == [
         f'{{"id":1,"cart":{{"items":{element},"sum":1.50}},"{POSITION}":{n}}}'
         for n, element in enumerate(('{"sku":"a"}', '{"sku":"a"}', "7"), 1)
     ]
@@ -185,8 +185,8 @@ def test_a_record_is_taken_apart_by_its_array() -> None:
      '{"cart": {"items": "x"}}', '{"cart": [1]}', "no JSON", '{"id": 1, "id": 2}', "[1]"],
 )  # fmt: skip
 def test_a_record_without_the_array_is_one_line_as_it_was(record: str) -> None:
-    assert list(taken_apart(record, "cart.items")) == [record]
-    assert list(taken_apart(record, "")) == [record]
+    assert list(split_elements(record, "cart.items")) == [record]
+    assert list(split_elements(record, "")) == [record]
 
 
 def test_nested_fields_are_read_by_their_paths() -> None:

@@ -197,7 +197,7 @@ def test_hours_side_by_side_in_files_of_a_size(
         assert (found.receipt.rows, found.receipt.duplicates) == (16, 4 if twice else 0)
         paths = map(Path, pair.spark.lake.live(EVENTS, {hour})[hour].paths)
         names = sorted(path.name for path in paths)
-        # Rows are taken as they are staged, unless a line is there twice.
+        # Rows are taken as they are staged, unless a line occurs twice.
         assert len(names) > 1
         assert (names == ["rows-0.parquet", "rows-1.parquet"]) != twice
         folder = Path(pair.spark.lake.live(EVENTS, {hour})[hour].prefix)

@@ -97,7 +97,7 @@ def test_an_object_that_is_gone_fails_its_partition_with_the_reason(
     (failed,) = run.get_step_failure_events()
     told = str(failed.step_failure_data.user_failure_data)
     assert HOURS[0] in told
-    assert "gone since it was listed" in told
+    assert "it was deleted after it was listed" in told
     assert len(told) < 1000
     assert {m.partition for m in lab.materializations(SILVER_EVENTS)} == {HOURS[1]}
 

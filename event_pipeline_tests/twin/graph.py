@@ -70,5 +70,5 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 def _forget_clients() -> None:
     boto3.DEFAULT_SESSION = None  # it keeps the credentials that it found first
-    aws.forget()
+    aws.clear_caches()
     objects._store_at.cache_clear()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from event_pipeline.contracts.carrying import carrying
+from event_pipeline.contracts.carrying import carry_columns
 from event_pipeline.engines import PartitionRequest, TransformRequest
 from event_pipeline.engines.duckdb.session import literal, literals
 from event_pipeline.jobs import ODD_NUMBER
@@ -76,7 +76,7 @@ def readable(
     return files, records, unreadable
 
 
-def as_it_lies(spelling: Spelling) -> bool:
+def is_readable_in_place(spelling: Spelling) -> bool:
     """Whether the line reader can read an object of this spelling without a copy."""
     return spelling.form == "lines"
 
@@ -163,7 +163,7 @@ def judged(request: TransformRequest, partition: PartitionRequest, raw: str) -> 
 
     `reasons` is empty for an accepted line.
     """
-    statement = carrying(request.statement, CARRIED).transform(_utc).sql(dialect="duckdb")
+    statement = carry_columns(request.statement, CARRIED).transform(_utc).sql(dialect="duckdb")
     typed = ", ".join(
         f'CAST({literal(partition.value)} AS {kind}) AS "{name}"'
         if name == request.partition_column

@@ -12,10 +12,10 @@ from event_pipeline.contracts import RollUpContract, SilverContract
 from event_pipeline.engines import Querier, QueryReport
 from event_pipeline.engines.duckdb.athena import Translation, translated
 from event_pipeline.engines.duckdb.session import (
-    clear_errors,
     literals,
     make_view,
     session,
+    translate_errors,
     unload,
 )
 from event_pipeline.lake.tables import Lake
@@ -47,16 +47,16 @@ class DuckDBQuerier(Querier):
     ) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Runs one SELECT in Athena's dialect."""
         query = translated(statement)
-        with _tables(self, query, day) as connection, clear_errors():
+        with _tables(self, query, day) as connection, translate_errors():
             result = connection.execute(query.sql)
             names = [column[0] for column in result.description or []]
             rows: list[tuple[Any, ...]] = result.fetchall()
         for place, zone in query.zones.items():
-            rows = [(*row[:place], _in(row[place], zone), *row[place + 1 :]) for row in rows]
+            rows = [(*row[:place], _in_zone(row[place], zone), *row[place + 1 :]) for row in rows]
         return names, rows
 
 
-def _in(value: Any, zone: str) -> Any:
+def _in_zone(value: Any, zone: str) -> Any:
     """An instant in a zone's time; any other value as it is."""
     return value.astimezone(ZoneInfo(zone)) if isinstance(value, datetime) else value
 

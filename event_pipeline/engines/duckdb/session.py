@@ -21,7 +21,7 @@ PARQUET = (
 
 # An error that the macros in `sql/athena/functions.sql` raise, and the words that DuckDB puts
 # before any error.
-OURS = re.compile(r"Could not convert string 'athena: (.*)' to INT32", re.DOTALL)
+ATHENA_ERROR = re.compile(r"Could not convert string 'athena: (.*)' to INT32", re.DOTALL)
 KIND = re.compile(r"^(?:[A-Z][\w ]*? Error: )+")
 ADVICE = {
     " You might need to add explicit type casts.": "",
@@ -78,18 +78,18 @@ def session(memory_mb: int, threads: int | None) -> Iterator[duckdb.DuckDBPyConn
 
 
 @contextmanager
-def clear_errors() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Turns DuckDB's errors into QueryError."""
     try:
         yield
     except duckdb.Error as error:
-        raise QueryError(say(error)) from None
+        raise QueryError(error_text(error)) from None
 
 
-def say(error: duckdb.Error) -> str:
+def error_text(error: duckdb.Error) -> str:
     """A DuckDB error in one line, without DuckDB's own prefixes and advice."""
-    if told := OURS.search(str(error)):
-        return told[1]
+    if found := ATHENA_ERROR.search(str(error)):
+        return found[1]
     if "Division by zero" in str(error):
         return "division by zero"
     line = KIND.sub("", first_line(error))
@@ -137,7 +137,7 @@ def unload(
     column, day = where
     path = f"{to}/rows.parquet"
     typed = ", ".join(f'CAST("{name}" AS {kind}) AS "{name}"' for name, kind in columns)
-    with clear_errors():
+    with translate_errors():
         rows = copy(
             connection,
             f"SELECT {typed} FROM ({query}) WHERE \"{column}\" = DATE '{day}'",

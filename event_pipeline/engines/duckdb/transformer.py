@@ -22,8 +22,8 @@ from event_pipeline.engines.duckdb.collected import Collected
 from event_pipeline.engines.duckdb.lines import (
     NOT_BLANK,
     BronzeFile,
-    as_it_lies,
     column_list,
+    is_readable_in_place,
     judged,
     lines_of,
     read_exactly,
@@ -80,7 +80,9 @@ class DuckDBTransformer(Transformer):
         with scratch() as folder:
             every = {source.key for source in partition.sources}
             copied = {
-                s.key for s in partition.sources if request.each or not as_it_lies(s.spelling)
+                s.key
+                for s in partition.sources
+                if request.each or not is_readable_in_place(s.spelling)
             }
             try:
                 return self._attempt(request, partition, copied, folder)
@@ -91,7 +93,7 @@ class DuckDBTransformer(Transformer):
                 # much of it can be read, is slow: so it is done only now.
                 prefixes = partition.roll_up_prefixes.values()
                 for prefix in (partition.rows_prefix, partition.quarantine_prefix, *prefixes):
-                    _empty(prefix)
+                    _clear_folder(prefix)
                 return self._attempt(request, partition, every, folder)
 
     def _attempt(
@@ -166,9 +168,9 @@ def _count_lines(
     connection: duckdb.DuckDBPyConnection, partition: PartitionRequest, files: Sequence[BronzeFile]
 ) -> int:
     """How many lines the files have without blank ones: as their producers say, or counted here."""
-    told = {source.key: source.lines for source in partition.sources}
-    counted = sum(told[file.key] or 0 for file in files)
-    uncounted = [file for file in files if told[file.key] is None]
+    line_counts = {source.key: source.lines for source in partition.sources}
+    counted = sum(line_counts[file.key] or 0 for file in files)
+    uncounted = [file for file in files if line_counts[file.key] is None]
     return counted + scalar(
         connection, f"SELECT count(*) FROM ({lines_of(uncounted)}) WHERE {NOT_BLANK}"
     )
@@ -205,7 +207,7 @@ def _roll_up(
     for each in request.roll_ups:
         path = f"{partition.roll_up_prefixes[each.table]}/rows.parquet"
         typed = ", ".join(
-            f'CAST({value if n == request.partition_column else f"{n}"} AS {kind}) AS "{n}"'
+            f'CAST({value if n == request.partition_column else n} AS {kind}) AS "{n}"'
             for n, kind in each.columns
         )
         query = sqlglot.transpile(each.statement, "spark", "duckdb")[0]
@@ -214,6 +216,6 @@ def _roll_up(
     return made
 
 
-def _empty(folder: str) -> None:
+def _clear_folder(folder: str) -> None:
     for path in Path(folder).iterdir():
         path.unlink()

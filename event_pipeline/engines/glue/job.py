@@ -13,7 +13,7 @@ Json = dict[str, Any]
 # The argument that names a run's request. Every run has its own file, so this identifies the run.
 REQUEST = "--request"
 # The states of a run that has not ended. Any other state, known or not, is an end.
-GOING = {"STARTING", "RUNNING", "STOPPING", "WAITING"}
+RUNNING = {"STARTING", "RUNNING", "STOPPING", "WAITING"}
 # How far, in seconds, Glue's clock may be behind ours when a run is looked for.
 SKEW_SECONDS = 300
 # Lines that are shown of each log of a failed run.
@@ -37,7 +37,7 @@ class GlueJob:
         one of `aws.connection_errors()`.
         """
         # The client must not repeat the call by itself: that could start a second run.
-        client = aws.once("glue", read_timeout=60)
+        client = aws.client_without_retries("glue", read_timeout=60)
         try:
             return str(client.start_job_run(JobName=self.name, Arguments=arguments)["JobRunId"])
         except (
@@ -72,9 +72,9 @@ class GlueJob:
         answer = aws.client("glue").batch_stop_job_run(JobName=self.name, JobRunIds=[run_id])
         for refused in answer.get("Errors", []):
             # Glue also refuses if the run has ended by itself, which is fine.
-            if self.run(run_id)["JobRunState"] in GOING - {"STOPPING"}:
-                said = refused.get("ErrorDetail", {}).get("ErrorMessage", "no reason given")
-                dg.get_dagster_logger().warning(f"Glue does not stop {run_id}: {said}")
+            if self.run(run_id)["JobRunState"] in RUNNING - {"STOPPING"}:
+                reason = refused.get("ErrorDetail", {}).get("ErrorMessage", "no reason given")
+                dg.get_dagster_logger().warning(f"Glue could not stop {run_id}: {reason}")
 
     def print_log_ends(self, run_id: str) -> None:
         """Prints the last lines of a run's logs to stderr: they say why a job died unreported.
@@ -87,7 +87,7 @@ class GlueJob:
                 # Glue 5 calls a driver's stream <run>-driver; before, it was the run's id alone.
                 for stream in (f"{run_id}-driver", run_id):
                     if lines := aws.log_end(group, stream, LOG_LINES):
-                        head = f"--- The end of {group}, {stream}:"
+                        head = f"--- The last lines of {group}, {stream}:"
                         print(head, *lines, sep="\n", file=sys.stderr)
             except (aws.client("logs").exceptions.ClientError, *aws.connection_errors()) as error:
                 dg.get_dagster_logger().warning(f"{group} cannot be read: {error}")

@@ -11,12 +11,12 @@ import dagster as dg
 from event_pipeline import aws
 from event_pipeline.engines import INTERRUPTS
 from event_pipeline.engines.claims import Claim, Claims
-from event_pipeline.engines.glue.job import GOING, GlueJob, Json
+from event_pipeline.engines.glue.job import RUNNING, GlueJob, Json
 from event_pipeline.engines.glue.run_folder import RunFolder, delete_old_folders
 
 # Other workers' runs that may end without a report of our work before we give it up; until then we
 # start it anew.
-LOST_RUNS_MOST = 3
+MAX_LOST_RUNS = 3
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class JobRuns:
                 for key in missing:
                     self.claims.release(claims[key])
                     # What another worker's run did not make is started anew.
-                    if run == new or lost_runs > LOST_RUNS_MOST:
+                    if run == new or lost_runs > MAX_LOST_RUNS:
                         yield {"key": key, "error": followed.error}
                         del left[key]
             if not runs:
@@ -81,10 +81,10 @@ class JobRuns:
             state = self._state(old) if old else None
             if old and state is None and old.is_fresh:
                 continue
-            if old and old.version == each.version and state in {*GOING, "SUCCEEDED"}:
+            if old and old.version == each.version and state in {*RUNNING, "SUCCEEDED"}:
                 runs.setdefault(old.run, {})[key] = old
-            elif old and state in GOING:
-                if old.alone:
+            elif old and state in RUNNING:
+                if old.is_only_one:
                     self._stop(old)
             elif mine := self.claims.put(Claim(each.name, each.version, new, of=len(work)), old):
                 runs.setdefault(new, {})[key] = mine
@@ -112,7 +112,9 @@ class JobRuns:
         delete_old_folders(self.bucket)
         folder.write_request(document)
         while not (run_id := self._try_start(folder, claims)):
-            log.info(f"{self.job.name}: as many runs as it may have; waiting for one to end")
+            log.info(
+                f"{self.job.name}: the maximum number of runs is reached; waiting for one to end"
+            )
             time.sleep(self.poll_seconds)
             if not self._confirmed(claims):
                 return False
@@ -132,7 +134,7 @@ class JobRuns:
         try:
             return self.job.start(folder.arguments)
         except aws.client("glue").exceptions.ClientError as error:
-            if aws.status(error) < INTERNAL_SERVER_ERROR:
+            if aws.http_status(error) < INTERNAL_SERVER_ERROR:
                 for claim in claims.values():
                     self.claims.release(claim)
             raise
@@ -185,7 +187,7 @@ class _Followed:
                     if report.setdefault("key", next(iter(self.claims))) in missing:
                         missing.remove(report["key"])
                         yield {**report, "run": {"glue_run": self.run_id}}
-                if run["JobRunState"] not in GOING:
+                if run["JobRunState"] not in RUNNING:
                     break
                 time.sleep(self.poll_seconds)
         except INTERRUPTS:
@@ -202,7 +204,7 @@ class _Followed:
         return all(claim.of == len(self.claims) for claim in self.claims.values())
 
     def _error(self, run: Json) -> str:
-        state, said = run["JobRunState"], run.get("ErrorMessage") or "no reason given"
+        state, reason = run["JobRunState"], run.get("ErrorMessage") or "no reason given"
         if state == "SUCCEEDED":
-            said = "ended without its report"
-        return f"Glue job {self.job.name}, run {self.run_id}: {state}: {said}"
+            reason = "ended without a report"
+        return f"Glue job {self.job.name}, run {self.run_id}: {state}: {reason}"

@@ -57,20 +57,20 @@ def run_loads(
         for n, source in enumerate(sources, 1):
             shown.begin(source.given if len(sources) == 1 else f"{n} of {len(sources)}")
             try:
-                loaded = load(settings, source, order, loads, shown.tell)
+                loaded = load(settings, source, order, loads, shown.update)
             except LoadError as error:
                 if len(sources) == 1:
                     raise
                 failed += 1
                 named = source.given in str(error) or source.file_name in str(error)
-                _say(err, f"{error}" if named else f"{source.given}: {error}")
+                _print_note(err, f"{error}" if named else f"{source.given}: {error}")
                 continue
             done.append(loaded)
             failed += loaded.stopped
-            _tell(loaded, order, err, many=len(sources) > 1)
+            _print_result(loaded, order, err, many=len(sources) > 1)
     _sum_up(done, order, out)
     if failed and len(sources) > 1:
-        _say(err, f"{failed} of {len(sources)} sources are not loaded")
+        _print_note(err, f"{failed} of {len(sources)} sources were not loaded")
     return not failed
 
 
@@ -86,14 +86,14 @@ def _check(settings: Settings, words: Sequence[str], order: Order) -> None:
     if order.contract.cadence is HOURLY:
         if given or order.replace:
             option = (given or ["--replace"])[0]
-            raise UsageError(f"{option} is for commerce datasets; events have an --arrival-hour")
+            raise UsageError(f"{option} is for commerce datasets; for events, use --arrival-hour")
         if order.arrival_hour:
             places.given_hour(order.arrival_hour)
         return
     if order.arrival_hour:
-        raise UsageError(f"{dataset} needs a --drop, and has no --arrival-hour")
+        raise UsageError(f"{dataset} needs --drop instead of --arrival-hour")
     if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)}: give one of them")
+        raise UsageError(f"{' and '.join(given)}: give only one of them")
     if order.drop:
         places.given_drop(settings, order.drop)
     if not order.drop_from:
@@ -107,7 +107,7 @@ def _tables(also: Sequence[str]) -> dict[str, Source]:
     for word in also:
         name, _, path = word.partition("=")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.lower() == INPUT or not path:
-            raise UsageError(f"--also {word}: expected NAME=FILE, with another name than input")
+            raise UsageError(f"--also {word}: expected NAME=FILE, with a name other than input")
         sources = find_sources([path])
         if len(sources) > 1:
             raise UsageError(f"--also {word}: names {len(sources)} files")
@@ -115,34 +115,39 @@ def _tables(also: Sequence[str]) -> dict[str, Source]:
     return tables
 
 
-def _say(console: Console, text: object) -> None:
+def _print_note(console: Console, text: object) -> None:
     console.print(str(text), markup=False, highlight=False, soft_wrap=True)
 
 
-def _tell(loaded: Loaded, order: Order, err: Console, *, many: bool) -> None:
+def _print_result(loaded: Loaded, order: Order, err: Console, *, many: bool) -> None:
     """Prints what a person should know about one load beyond its numbers."""
     prefix = f"{loaded.source}: " if many else ""
     found, judgement = loaded.found, loaded.judgement
     for note in found.notes:
-        _say(err, note)
+        _print_note(err, note)
     for number, text, why in found.unreadable[:SHOWN]:
-        _say(err, f"{prefix}line {number} cannot be read ({why}): {text}")
+        _print_note(err, f"{prefix}line {number} cannot be read ({why}): {text}")
     if found.lost:
-        _say(err, f"{prefix}{found.lost:,} lines cannot be read and were not loaded")
+        _print_note(err, f"{prefix}{found.lost:,} lines cannot be read and were not loaded")
     if found.nulls:
-        _say(err, f"{prefix}{found.nulls:,} values are NaN or Infinity, and were read as null")
-    for line in _judged(judgement) if judgement else ():
-        _say(err, f"{prefix}{line}")
+        _print_note(
+            err, f"{prefix}{found.nulls:,} values are NaN or Infinity, and were read as null"
+        )
+    for line in _judgement_lines(judgement) if judgement else ():
+        _print_note(err, f"{prefix}{line}")
     if loaded.replaced:
-        removed = f", of whose objects {loaded.objects_removed} are gone" * bool(
+        removed = f" and removes {loaded.objects_removed} of its objects" * bool(
             loaded.objects_removed
         )
-        _say(err, f"{prefix}takes the place of what was loaded on {loaded.replaced}{removed}")
+        _print_note(err, f"{prefix}replaces what was loaded on {loaded.replaced}{removed}")
     if loaded.stopped:
-        _say(err, f"{prefix}more than half is bad: nothing is written; to write it: --anyway")
+        _print_note(
+            err,
+            f"{prefix}more than half is bad, so nothing is written; to write it anyway: --anyway",
+        )
 
 
-def _judged(judgement: Judgement) -> Iterator[str]:
+def _judgement_lines(judgement: Judgement) -> Iterator[str]:
     rows = judgement.rows
     if judgement.refused:
         reasons = ", ".join(each.reason for each in judgement.refusals)
@@ -158,20 +163,20 @@ def _judged(judgement: Judgement) -> Iterator[str]:
 def _sum_up(done: Sequence[Loaded], order: Order, out: Console) -> None:
     rows = sum(each.rows for each in done)
     if order.dry_run:
-        _say(out, f"{rows:,} rows read, nothing written (--dry-run)")
+        _print_note(out, f"{rows:,} rows read, nothing written (--dry-run)")
         return
     written = sum(each.objects_written for each in done)
     there = sum(each.objects_there for each in done)
     span = Loaded("", partitions={key for each in done for key in each.partitions}).span
-    _say(
+    _print_note(
         out,
         f"{rows:,} rows read, {written} objects written, {there} there already, partitions {span}",
     )
     if any(not each.stopped for each in done):
-        _say(out, NEXT)
+        _print_note(out, NEXT)
 
 
-class _Shown:
+class _ProgressLine:
     """Shows progress on a terminal, and nothing elsewhere."""
 
     def __init__(self, progress: Progress) -> None:
@@ -183,18 +188,18 @@ class _Shown:
         """Moves on to another source."""
         self._name = name
 
-    def tell(self, doing: str, done: int, total: int) -> None:
+    def update(self, doing: str, done: int, total: int) -> None:
         """Shows what is being done, and how much of it is done."""
-        said = f"{self._name}: {DOING[doing]}"
-        if self._task is None or self._progress.tasks[0].description != said:
+        description = f"{self._name}: {DOING[doing]}"
+        if self._task is None or self._progress.tasks[0].description != description:
             if self._task is not None:
                 self._progress.remove_task(self._task)
-            self._task = self._progress.add_task(said, total=None)
+            self._task = self._progress.add_task(description, total=None)
         self._progress.update(self._task, completed=done, total=total or None)
 
 
 @contextmanager
-def _progress(err: Console) -> Iterator[_Shown]:
+def _progress(err: Console) -> Iterator[_ProgressLine]:
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -204,4 +209,4 @@ def _progress(err: Console) -> Iterator[_Shown]:
         transient=True,
         disable=not err.is_terminal,
     ) as progress:
-        yield _Shown(progress)
+        yield _ProgressLine(progress)

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from event_pipeline.errors import LoadError
 from event_pipeline.ingest.load.reading import (
     BATCH,
-    Found,
+    ReadSummary,
     Spelling,
     printable,
     texts,
@@ -43,7 +43,9 @@ _VALUE = re.compile(
 HEADERLESS = "column"
 
 
-def batches(text: IO[str], name: str, spelling: Spelling, found: Found) -> Iterator["pa.Table"]:
+def batches(
+    text: IO[str], name: str, spelling: Spelling, found: ReadSummary
+) -> Iterator["pa.Table"]:
     """Yields the records of a delimited text in batches, as tables of text columns.
 
     An empty field is null. Records that cannot be read, and notes, are added to `found`.
@@ -56,10 +58,9 @@ def batches(text: IO[str], name: str, spelling: Spelling, found: Found) -> Itera
     format_, width, title = _format(sample[above:], name, spelling)
     above += title
     if spelling.skip is None and above:
-        said = "; ".join(printable(line).strip() for line in sample[:above])[:100]
+        shown = "; ".join(printable(line).strip() for line in sample[:above])[:100]
         found.notes.append(
-            f"{name}: {above} lines above the header are not read ({said}): if they are, give"
-            " --skip 0"
+            f"{name}: {above} lines above the header are not read ({shown}); to read them: --skip 0"
         )
     if "escapechar" in format_:
         found.notes.append(f"{name}: a backslash before a letter or quote is read as an escape")
@@ -93,7 +94,7 @@ class _Records:
     """The records in lines. Bad ones are added to `found` and skipped."""
 
     def __init__(
-        self, lines: Iterator[str], above: int, format_: dict[str, Any], found: Found
+        self, lines: Iterator[str], above: int, format_: dict[str, Any], found: ReadSummary
     ) -> None:
         self.number = above  # of the line at which the last record ends
         self._lines, self._format, self._found = lines, format_, found
@@ -113,9 +114,9 @@ class _Records:
                         if width is not None and not _fits(row, width):
                             count = f"{len(row)} fields where the header has {width}"
                             if len(held) > 1:
-                                self._lose(f"a quote that is not closed, or {count}")
+                                self._skip_record(f"a quote that is not closed, or {count}")
                                 break  # reading goes on after its first line
-                            self._lose(count)
+                            self._skip_record(count)
                             continue
                     held.clear()
                     yield row
@@ -124,7 +125,7 @@ class _Records:
                 else:
                     return
             except csv.Error as error:
-                self._lose(_reason(error))
+                self._skip_record(_reason(error))
 
     def _feed(self) -> Iterator[str]:
         while self._again:
@@ -137,7 +138,7 @@ class _Records:
             hold(line)
             yield line
 
-    def _lose(self, why: str) -> None:
+    def _skip_record(self, why: str) -> None:
         """Reports the first held line as lost. The lines after it are read again."""
         first, *rest = self._held or [""]
         self.number -= len(rest)
@@ -154,12 +155,12 @@ def _fits(row: list[str], width: int) -> bool:
 
 
 def _reason(error: csv.Error) -> str:
-    said = str(error)
-    if "expected after" in said:
-        return "a quote within a quoted field, or after it: RFC 4180 has it doubled"
-    if "unexpected end" in said or "field limit" in said:
+    message = str(error)
+    if "expected after" in message:
+        return "a quote within a quoted field, or after it: RFC 4180 requires it to be doubled"
+    if "unexpected end" in message or "field limit" in message:
         return "a quote that is not closed"
-    return said
+    return message
 
 
 def _table(
@@ -167,7 +168,7 @@ def _table(
     rows: list[list[str]],
     numbers: list[int],
     format_: dict[str, Any],
-    found: Found,
+    found: ReadSummary,
 ) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -253,7 +254,7 @@ def _fit(
     Returns the share of its lines that are records of the commonest width, that width, and the
     number of lines above the header.
     """
-    found = Found()
+    found = ReadSummary()
     records = _Records(iter(sample), 0, format_, found)
     rows: list[tuple[int, list[str]]] = []  # each record, and the line at which it ends
     while row := next(records.rows(None), None):
@@ -301,11 +302,11 @@ def _are_values(cells: Sequence[str]) -> bool:
     return any(_VALUE.fullmatch(cell.strip().strip('"')) for cell in cells)
 
 
-def _warn_of_values(header: Sequence[str], name: str, found: Found) -> None:
+def _warn_of_values(header: Sequence[str], name: str, found: ReadSummary) -> None:
     values = [each for each in header if _VALUE.fullmatch(each.strip())]
     if values:
         shown = ", ".join(values[:3])
         found.notes.append(
-            f"{name}: the names of the columns look like values ({shown}): if the first line is a"
-            " record, give --no-header"
+            f"{name}: the names of the columns look like values ({shown}); if the first line is a"
+            " record: --no-header"
         )

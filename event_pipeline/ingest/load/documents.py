@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
-from event_pipeline.ingest.load.reading import BATCH, Found, texts, undecodable, unique_names
+from event_pipeline.ingest.load.reading import BATCH, ReadSummary, texts, undecodable, unique_names
 from event_pipeline.lake.fields import Number, compact, is_too_deep
 from event_pipeline.lake.text import LONGEST_TOKEN, elements, records
 
@@ -29,7 +29,7 @@ class _Bad(Exception):
     """A record that cannot be read; the message says why."""
 
 
-def batches(text: IO[str], start: str, found: Found) -> Iterator["pa.Table"]:
+def batches(text: IO[str], start: str, found: ReadSummary) -> Iterator["pa.Table"]:
     """Yields the records of a JSON text in batches, as tables of text columns.
 
     `start` is how the text begins. Records that cannot be read are added to `found`.
@@ -72,7 +72,7 @@ def _records(text: IO[str], start: str) -> Iterator[str]:
     return records(text, array=False)
 
 
-def _record(line: str, found: Found) -> Record:
+def _record(line: str, found: ReadSummary) -> Record:
     if is_too_deep(line):
         raise _Bad("nested deeper than 100 levels")
     try:
@@ -96,15 +96,15 @@ def _record(line: str, found: Found) -> Record:
     if len(record) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _Bad(f"names {twice} twice, so that nobody can tell which value is meant")
+        raise _Bad(f"names {twice} twice, so it is not clear which value is meant")
     return record
 
 
-def _nested(value: object, found: Found) -> str:
+def _nested(value: object, found: ReadSummary) -> str:
     return compact(_without_no_values(value, found))
 
 
-def _without_no_values(value: object, found: Found) -> object:
+def _without_no_values(value: object, found: ReadSummary) -> object:
     match value:
         case Number() if value in NO_VALUES:
             found.nulls += 1
@@ -117,15 +117,15 @@ def _without_no_values(value: object, found: Found) -> object:
 
 
 def _tables(
-    rows: list[Record], lines: list[tuple[int, str]], columns: dict[str, str], found: Found
+    rows: list[Record], lines: list[tuple[int, str]], columns: dict[str, str], found: ReadSummary
 ) -> Iterator["pa.Table"]:
     try:
         yield _table(rows, columns)
     except UnicodeEncodeError:
         kept = []
         for row, (number, line) in zip(rows, lines, strict=True):
-            told = "".join((*row, *(value for value in row.values() if value)))
-            if why := undecodable(line) or undecodable(told):
+            content = "".join((*row, *(value for value in row.values() if value)))
+            if why := undecodable(line) or undecodable(content):
                 found.lose(number, line, why)
             else:
                 kept.append(row)

@@ -22,7 +22,7 @@ from event_pipeline.lake.text import LONGEST_LINE
 from event_pipeline.partitions import HOURLY, Cadence
 
 # If more than this share of a load is bad, nothing of it is written.
-MOST_BAD = 0.5
+MAX_BAD_SHARE = 0.5
 SHOWN = 120
 
 
@@ -67,7 +67,7 @@ class Judgement:
     def is_mostly_bad(self, unreadable: int) -> bool:
         """Whether more is bad than good. Records that could not be read count as bad."""
         bad = self.refused + self.left_out + unreadable
-        return bad > MOST_BAD * (self.rows + unreadable)
+        return bad > MAX_BAD_SHARE * (self.rows + unreadable)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def judge(
     """
     _judge_lines(connection, contract)
     now = datetime.now(UTC)
-    _give_places(connection, contract, place, first, now)
+    _place_rows(connection, contract, place, first, now)
     judgement = Judgement(rows=scalar(connection, "SELECT count(*) FROM judged"))
     judgement.outside = _outside(connection, contract, place)
     judgement.refused = scalar(
@@ -147,7 +147,7 @@ def _judge_lines(connection: duckdb.DuckDBPyConnection, contract: SilverContract
     connection.execute("DROP TABLE again")
 
 
-def _give_places(
+def _place_rows(
     connection: duckdb.DuckDBPyConnection,
     contract: SilverContract,
     place: Place,
@@ -190,21 +190,21 @@ def _outside(
     to_hour = " or give an --arrival-hour" if contract.cadence is HOURLY else ""
     outside = []
     for why, rows, line, earliest, latest in found:
-        said, advice = {
+        reason, advice = {
             "before": (
                 "before the first partition",
                 f"set EVENT_PIPELINE_FIRST_DAY={earliest:%Y-%m-%d}" if earliest else "",
             ),
-            "after": (f"yet to come ({latest})" if latest else "", ""),
+            "after": (f"in the future ({latest})" if latest else "", ""),
             "no day": (
-                f"no day in {place.day} by which a drop is told",
+                f"no day in the column {place.day}",
                 f"give it as YYYY-MM-DD: {place.day}",
             ),
             "too long": (f"a line is longer than {LONGEST_LINE:,} bytes", ""),
         }[why]
         if why in ("before", "after"):
             advice = f"{advice},{to_hour}" if advice and to_hour else advice or to_hour[4:]
-        outside.append(Outside(int(rows), said, str(line)[:SHOWN], advice))
+        outside.append(Outside(int(rows), reason, str(line)[:SHOWN], advice))
     return outside
 
 
@@ -250,11 +250,11 @@ def _conflicts(connection: duckdb.DuckDBPyConnection, contract: SilverContract) 
     if not row or not row[0]:
         return []
     names = " and ".join(contract.key)
-    advice = f"make one row of each {names}, as by GROUP BY"
+    advice = f"make one row of each {names}, for example with GROUP BY"
     return [Refusal("conflict", ENGINE_RULES["conflict"], int(row[0]), row[1][:SHOWN], advice)]
 
 
-def check_some_place(judgement: Judgement) -> None:
+def check_any_placed(judgement: Judgement) -> None:
     """Raises LoadError if no row of a load fits a partition; its message gives the main reason."""
     if judgement.rows and judgement.left_out == judgement.rows:
         most = max(judgement.outside, key=lambda each: each.rows)

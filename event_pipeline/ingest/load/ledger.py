@@ -57,12 +57,16 @@ class Loads:
 
     def all(self) -> list[Load]:
         """Every load, the latest first."""
-        return sorted(self._there.values(), key=lambda load: (load.at, load.id), reverse=True)
+        return sorted(
+            self._stored_loads.values(), key=lambda load: (load.at, load.id), reverse=True
+        )
 
     def find(self, dataset: str, source: str, place: str, sha256: str) -> Load | None:
         """The load to the same place of a source with this name, or else with this content."""
         alike = [
-            load for load in self._there.values() if (load.dataset, load.place) == (dataset, place)
+            load
+            for load in self._stored_loads.values()
+            if (load.dataset, load.place) == (dataset, place)
         ]
         by_name = (load for load in alike if load.source == source != STDIN)
         by_content = (load for load in alike if load.sha256 == sha256)
@@ -75,14 +79,14 @@ class Loads:
         """
         found = [load for load in self.all() if load.id.startswith(word) or load.source == word]
         if len(found) != 1:
-            said = "several loads" if found else "no load"
-            raise LoadError(f"{said} called {word}: see event-pipeline loads")
+            found_what = "several loads" if found else "no load"
+            raise LoadError(f"{found_what} named {word}; to list them: event-pipeline loads")
         return found[0]
 
     def put(self, load: Load) -> None:
         """Writes the record of a load, in place of any earlier one."""
         self.store.put(_key(load.id), json.dumps(asdict(load)).encode() + b"\n")
-        self._there[load.id] = load
+        self._stored_loads[load.id] = load
 
     def missing(self, load: Load) -> list[str]:
         """Objects of a load that are gone."""
@@ -90,20 +94,22 @@ class Loads:
             there = pool.map(self.store.exists, load.objects)
             return [key for key, found in zip(load.objects, there, strict=True) if not found]
 
-    def remove(self, keys: Iterable[str], told: Callable[[int], None] = lambda done: None) -> None:
+    def remove(
+        self, keys: Iterable[str], on_progress: Callable[[int], None] = lambda done: None
+    ) -> None:
         """Removes objects and their manifests, if they are there.
 
-        `told` is called with the number of objects that are done.
+        `on_progress` is called with the number of objects that are done.
         """
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for done, _ in enumerate(pool.map(self._remove, keys), 1):
-                told(done)
+                on_progress(done)
 
     def take_back(self, load: Load) -> None:
         """Removes what a load wrote, and then its record."""
         self.remove(load.objects)
         self.store.delete(_key(load.id))
-        self._there.pop(load.id, None)
+        self._stored_loads.pop(load.id, None)
 
     def _remove(self, key: str) -> None:
         self.store.delete(key)
@@ -115,7 +121,7 @@ class Loads:
         return open_store(self._root, aws.client)
 
     @cached_property
-    def _there(self) -> dict[str, Load]:
+    def _stored_loads(self) -> dict[str, Load]:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             found = pool.map(self.store.read, self.store.keys(LOADS))
             loads = (Load(**json.loads(data)) for data, _ in filter(None, found))
@@ -138,7 +144,7 @@ def loads_records(loads: Loads) -> list[dict[str, Any]]:
             "refused": each.refused,
             "objects": len(each.objects),
             "partitions": " to ".join(dict.fromkeys(each.partitions[:1] + each.partitions[-1:])),
-            "state": "complete" if each.complete else "cut short: give it again",
+            "state": "complete" if each.complete else "incomplete: load it again",
         }
         for each in loads.all()
     ]

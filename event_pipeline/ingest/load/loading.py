@@ -13,10 +13,10 @@ from event_pipeline.digests import short_digest
 from event_pipeline.engines import TransformRequest
 from event_pipeline.errors import LoadError, first_line
 from event_pipeline.ingest.load import places, writing
-from event_pipeline.ingest.load.judging import Judgement, Place, check_some_place, judge
+from event_pipeline.ingest.load.judging import Judgement, Place, check_any_placed, judge
 from event_pipeline.ingest.load.ledger import Load, Loads, load_id
 from event_pipeline.ingest.load.mapping import INPUT, map_records, mapping_session
-from event_pipeline.ingest.load.reading import Found, Spelling, read
+from event_pipeline.ingest.load.reading import ReadSummary, Spelling, read
 from event_pipeline.ingest.load.sources import LocalFile, Source, fetch
 from event_pipeline.partitions import HOURLY
 from event_pipeline.scratch import scratch
@@ -67,7 +67,7 @@ class Loaded:
     objects_there: int = 0
     objects_removed: int = 0
     partitions: set[str] = field(default_factory=set)
-    found: Found = field(default_factory=Found)
+    found: ReadSummary = field(default_factory=ReadSummary)
     judgement: Judgement | None = None
     replaced: str = ""
     stopped: bool = False
@@ -124,7 +124,7 @@ class _Loading:
         self._loads, self._progress, self._scratch = loads, progress, scratch
         self._contract = order.contract
         self._name = order.name or source.name
-        self._place = self._where()
+        self._place = self._given_place()
         self._loaded = Loaded(source.given)
 
     def run(self) -> Loaded:
@@ -136,8 +136,8 @@ class _Loading:
             for name, source in self._order.also.items()
         }
         fingerprint = self._fingerprint(file, also)
-        old = self._old(file)
-        if old and self._is_there(old, fingerprint):
+        old = self._previous_load(file)
+        if old and self._is_loaded(old, fingerprint):
             self._loaded.id, self._loaded.rows = old.id, old.rows
             self._loaded.objects_there = len(old.objects)
             self._loaded.partitions = set(old.partitions)
@@ -156,7 +156,7 @@ class _Loading:
                 self._settings.first_hour,
             )
             self._loaded.judgement, self._loaded.rows = judgement, judgement.rows
-            check_some_place(judgement)
+            check_any_placed(judgement)
             self._check_not_empty(judgement, old)
             self._loaded.stopped = not self._order.anyway and judgement.is_mostly_bad(
                 self._loaded.found.lost
@@ -170,7 +170,7 @@ class _Loading:
         folder.mkdir()
         return folder
 
-    def _where(self) -> Place:
+    def _given_place(self) -> Place:
         order = self._order
         if self._contract.cadence is HOURLY:
             return Place(given=order.arrival_hour and places.given_hour(order.arrival_hour))
@@ -191,13 +191,13 @@ class _Loading:
         }
         return short_digest(json.dumps(parts, sort_keys=True))
 
-    def _old(self, file: LocalFile) -> Load | None:
+    def _previous_load(self, file: LocalFile) -> Load | None:
         if self._order.dry_run:
             return None  # so the lake need not even be there
         dataset, place = self._contract.identifier[1], self._place.given or ""
         return self._loads.find(dataset, self._name, place, file.sha256)
 
-    def _is_there(self, old: Load, fingerprint: str) -> bool:
+    def _is_loaded(self, old: Load, fingerprint: str) -> bool:
         # Rows that were left out may fit a partition by now.
         same = old.complete and old.fingerprint == fingerprint and not old.left_out
         return same and not self._order.replace and not self._loads.missing(old)
@@ -234,7 +234,7 @@ class _Loading:
             raise LoadError(f"{self._source.given}: the mapping gives no rows")
         if old and old.objects:
             raise LoadError(
-                f"{self._source.given}: the mapping gives no rows; to take back what was loaded:"
+                f"{self._source.given}: the mapping gives no rows; to remove what was loaded:"
                 f" event-pipeline unload {old.id}"
             )
 
@@ -281,7 +281,7 @@ class _Loading:
             self._contract,
             name,
             about={"loaded_from": self._source.file_name, "load": name},
-            told=lambda count: self._progress("write", count, len(slots)),
+            on_progress=lambda count: self._progress("write", count, len(slots)),
         )
         gone = sorted(set(load.objects) - set(keys))
         self._loads.remove(gone)

@@ -103,8 +103,8 @@ def map_records(
 def _check_columns(mapped: Mapped, fields: Sequence[str], day: str | None) -> None:
     if day and day.lower() not in mapped.columns:
         raise LoadError(
-            f"the mapping gives no column {day} that tells the drop: add it to the SELECT; it is"
-            " not written unless it is a field"
+            f"the mapping gives no column {day} with the day of the drop: add it to the SELECT; it"
+            " is written only if it is a field"
         )
     extra = {day.lower()} if day else set()
     if unknown := sorted(set(mapped.columns) - set(fields) - extra):

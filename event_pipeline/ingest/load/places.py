@@ -52,7 +52,7 @@ def given_drop(settings: Settings, text: str) -> datetime:
             f"drop {text} is before the first partition: set EVENT_PIPELINE_FIRST_DAY={text}"
         )
     if day > datetime.now(UTC):
-        raise LoadError(f"drop {text} is yet to come")
+        raise LoadError(f"drop {text} is in the future")
     return day
 
 
@@ -85,7 +85,7 @@ def drop_of_name(source: Source, form: str | None) -> str | None:
         days = _days_by(form, part) if form else _days(part)
         if len(days) > 1:
             shown = " and ".join(sorted(days)[:2])
-            raise LoadError(f"{source.given}: its name tells two days, {shown}: give a --drop")
+            raise LoadError(f"{source.given}: its name holds two days, {shown}: give --drop")
         if days:
             return days.pop()
     return None
@@ -106,7 +106,8 @@ def _days_by(form: str, part: str) -> set[str]:
     for piece in re.split(r"(%.)", form):
         if piece.startswith("%") and piece not in _LETTERS:
             raise LoadError(
-                f"--drop-from-name {form}: {piece} is not known; there are {' '.join(_LETTERS)}"
+                f"--drop-from-name {form}: {piece} is not supported; choose from"
+                f" {' '.join(_LETTERS)}"
             )
         pattern += _LETTERS.get(piece) or re.escape(piece)
     days = set()

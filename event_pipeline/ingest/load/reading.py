@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Records in memory at once.
 BATCH = 10_000
 SHOWN_OF_A_RECORD = 200
-NAMED_MOST = 1_000
+MAX_NAMED = 1_000
 START = 1 << 16  # first bytes of a file that tell its encoding and kind of text
 MARKS = {
     b"\xff\xfe\x00\x00": "utf-32",
@@ -78,7 +78,7 @@ class Spelling:
 
 
 @dataclass
-class Found:
+class ReadSummary:
     """What came of reading a file.
 
     `records` counts the records read, and `lost` those that cannot be read. `unreadable` has the
@@ -95,7 +95,7 @@ class Found:
     def lose(self, number: int, text: str, why: str) -> None:
         """Counts a record that cannot be read."""
         self.lost += 1
-        if len(self.unreadable) < NAMED_MOST:
+        if len(self.unreadable) < MAX_NAMED:
             self.unreadable.append((number, printable(text[:SHOWN_OF_A_RECORD]), why))
 
 
@@ -135,12 +135,12 @@ class Spool:
 
 def read(
     file: LocalFile, name: str, spelling: Spelling, *, table: str, scratch: Path, watch: Watch
-) -> tuple[list[str], Found]:
+) -> tuple[list[str], ReadSummary]:
     """Spools a file's records; returns the paths of the Parquet files, and what was found.
 
     Raises LoadError if the file as a whole cannot be read, or no record of it.
     """
-    found, spool = Found(), Spool(scratch, table)
+    found, spool = ReadSummary(), Spool(scratch, table)
     with _no_collection(), io.BufferedReader(io.FileIO(file.path), BUFFER) as opened:
         try:
             for part in unpack(opened, name, scratch):
@@ -154,7 +154,7 @@ def read(
             spool.close()
     found.unreadable.sort(key=lambda each: each[0])
     if not spool.paths or (found.lost and not found.records):
-        raise LoadError(_nothing(name, found))
+        raise LoadError(_no_records(name, found))
     return spool.paths, found
 
 
@@ -170,14 +170,16 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _nothing(name: str, found: Found) -> str:
+def _no_records(name: str, found: ReadSummary) -> str:
     if not found.lost:
         return f"{name}: holds no records"
     number, text, why = found.unreadable[0]
     return f"{name}: none of {found.lost:,} records can be read: {number}: {why}: {text[:80]}"
 
 
-def _batches(part: Part, spelling: Spelling, scratch: Path, found: Found) -> Iterator["pa.Table"]:
+def _batches(
+    part: Part, spelling: Spelling, scratch: Path, found: ReadSummary
+) -> Iterator["pa.Table"]:
     from event_pipeline.ingest.load import delimited, documents, workbooks
 
     if part.kind == "parquet":
@@ -207,8 +209,8 @@ def _text(stream: BufferedStream, name: str, encoding: str | None) -> tuple[io.T
     wide = used.startswith(("utf-16", "utf-32"))
     if not wide and b"\x00" in head:
         raise LoadError(
-            f"{name}: no text, JSON, Parquet, workbook or zip: it holds zero bytes; if it is text,"
-            " give its --encoding"
+            f"{name}: not text, JSON, Parquet, a workbook or a zip file: it holds zero bytes; if it"
+            " is text, give its --encoding"
         )
     errors = "surrogatepass" if wide else "surrogateescape"
     start = codecs.getincrementaldecoder(used)("ignore").decode(head)
@@ -238,7 +240,7 @@ def undecodable(text: str) -> str | None:
                     f"the byte \\x{ord(letter) - 0xDC00:02x} is not UTF-8: if the file is of"
                     " another encoding, give it, as --encoding windows-1252"
                 )
-            return "half a surrogate pair, which is no text"
+            return "half of a surrogate pair, which is not text"
     return None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from event_pipeline.errors import LoadError, first_line
-from event_pipeline.ingest.load.reading import BATCH, Found, Spelling, texts, unique_names
+from event_pipeline.ingest.load.reading import BATCH, ReadSummary, Spelling, texts, unique_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +18,9 @@ EVERY_SHEET = "*"
 EXACT = 1e15
 
 
-def parquet_batches(path: Path, name: str, scratch: Path, found: Found) -> Iterator["pa.Table"]:
+def parquet_batches(
+    path: Path, name: str, scratch: Path, found: ReadSummary
+) -> Iterator["pa.Table"]:
     """A Parquet file's rows: numbers in their digits, times as ISO texts, nested values as JSON."""
     import duckdb
     import pyarrow as pa
@@ -63,7 +65,9 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def sheet_batches(path: Path, name: str, spelling: Spelling, found: Found) -> Iterator["pa.Table"]:
+def sheet_batches(
+    path: Path, name: str, spelling: Spelling, found: ReadSummary
+) -> Iterator["pa.Table"]:
     """Yields the rows of a workbook's first sheet, or of the sheets that the spelling names.
 
     The first row with values in more than half of its cells is the header. A whole sheet is in
@@ -77,10 +81,12 @@ def sheet_batches(path: Path, name: str, spelling: Spelling, found: Found) -> It
             rows = book.get_sheet_by_name(sheet).to_python(skip_empty_area=True)
             yield from _sheet(rows, f"{name}, sheet {sheet}", spelling, found)
     except CalamineError as error:
-        raise LoadError(f"{name}: no workbook that can be read: {first_line(error)}") from None
+        raise LoadError(f"{name}: not a readable workbook: {first_line(error)}") from None
 
 
-def _sheets(there: Sequence[str], name: str, spelling: Spelling, found: Found) -> Sequence[str]:
+def _sheets(
+    there: Sequence[str], name: str, spelling: Spelling, found: ReadSummary
+) -> Sequence[str]:
     if spelling.sheet == EVERY_SHEET:
         return there
     if spelling.sheet is None:
@@ -97,7 +103,7 @@ def _sheets(there: Sequence[str], name: str, spelling: Spelling, found: Found) -
 
 
 def _sheet(
-    rows: list[list[Any]], name: str, spelling: Spelling, found: Found
+    rows: list[list[Any]], name: str, spelling: Spelling, found: ReadSummary
 ) -> Iterator["pa.Table"]:
     cells = ([_cell(value) for value in row] for row in rows)
     rest = (row for row in islice(cells, spelling.skip or 0, None) if any(row))
@@ -108,7 +114,7 @@ def _sheet(
             above, header = above + 1, next(rest, None)
         if above:
             found.notes.append(
-                f"{name}: {above} rows above the header are not read: if they are, give --skip 0"
+                f"{name}: {above} rows above the header are not read; to read them: --skip 0"
             )
         if header is None:
             return

@@ -70,8 +70,8 @@ def key_of(contract: SilverContract, start: datetime, load: str, part: int = 0) 
         or not re.fullmatch(bronze.names, name, re.ASCII)
     ):
         raise LoadError(
-            f"{contract.identifier[1]} is read as other systems write it; a file cannot be loaded"
-            f" beside, as {bronze.prefix}{folder}{name}"
+            f"{contract.identifier[1]} is read as other systems write it; a file cannot be added"
+            f" to it as {bronze.prefix}{folder}{name}"
         )
     return f"{bronze.prefix}{folder}{name}"
 
@@ -105,12 +105,13 @@ def write(
     load: str,
     *,
     about: dict[str, str],
-    told: Callable[[int], None],
+    on_progress: Callable[[int], None],
 ) -> tuple[list[str], Written]:
     """Writes the rows of `judged`; returns the objects' keys, and how many had to be written.
 
-    At any instant each object is whole, and is the load's earlier version or the new one. `told` is
-    called with the number of objects that are done, and `about` goes into their manifests.
+    At any instant each object is whole, and is the load's earlier version or the new one.
+    `on_progress` is called with the number of objects that are done, and `about` goes into their
+    manifests.
     """
     keys: list[str] = []
     done = Written()
@@ -127,7 +128,7 @@ def write(
                 changed = each.result()
                 done.written += changed
                 done.there += not changed
-            told(done.written + done.there)
+            on_progress(done.written + done.there)
 
         try:
             for start, part, lines in _objects(connection):

@@ -98,7 +98,7 @@ def test_one_bad_file_does_not_stop_the_others_and_is_named(desk: Desk) -> None:
     assert said.exit_code == 1
     assert "bad.jsonl: none of 1 records can be read" in said.stderr
     assert "other.jsonl: 1 of 1 rows would be refused: timestamp_invalid" in said.stderr
-    assert "2 of 3 sources are not loaded" in said.stderr
+    assert "2 of 3 sources were not loaded" in said.stderr
     assert desk.lines() == 4
     alone = desk.load(bad)
     assert (alone.exit_code, len(alone.stderr.splitlines())) == (2, 1)
@@ -113,7 +113,7 @@ def test_a_pipe_is_read_and_known_by_its_content_or_a_name(desk: Desk) -> None:
     named = ("-", "--name", "shop")
     assert desk.load(*named, pipe=LINES.replace('"u"', '"w"').encode()).exit_code == 0
     one = jsonl(event(f"{DAY}T10:00:00Z", user_id="x")).encode()
-    assert "takes the place" in desk.load(*named, pipe=one).stderr
+    assert "replaces what was loaded" in desk.load(*named, pipe=one).stderr
     assert desk.lines() == 9
 
 
@@ -128,7 +128,7 @@ def test_what_would_be_refused_is_said_and_stops(desk: Desk) -> None:
         assert "2 of 2 rows would be refused: timestamp_invalid" in said.stderr
         assert "write replace(t, ' UTC', 'Z') AS timestamp" in said.stderr
         assert not desk.lake.exists()
-    assert "to write it: --anyway" in said.stderr
+    assert "to write it anyway: --anyway" in said.stderr
     hour = ("--arrival-hour", f"{DAY}-05:00")
     assert desk.load(file, "--anyway", *hour).exit_code == 0
     assert desk.load(file, "--force", *hour).exit_code == 0
@@ -188,7 +188,7 @@ def test_how_a_csv_is_spelled_can_be_said(desk: Desk) -> None:
         (["a.csv", "--dataset", "commerce_users"], "commerce_users needs a --drop"),
         (
             ["a.csv", "--dataset", "commerce_users", "--drop", DAY, "--drop-from", "x"],
-            "--drop and --drop-from: give one of them",
+            "--drop and --drop-from: give only one of them",
         ),
     ],
 )
@@ -212,7 +212,7 @@ def test_a_load_is_listed_and_taken_back(desk: Desk) -> None:
     assert (load["rows"], load["objects"], load["state"]) == (4, 4, "complete")
     assert load["partitions"] == f"{DAY}-10:00"
     assert load["load"] in desk.run("loads").stdout
-    assert "is taken back: 4 rows in 4 objects" in desk.run("unload", load["load"]).stdout
+    assert "is removed: 4 rows in 4 objects" in desk.run("unload", load["load"]).stdout
     assert (desk.lines(), desk.loads()) == (0, [])
     assert list((desk.lake / "bronze" / "_manifests").rglob("*.json")) == []
     again = desk.run("unload", load["load"])
@@ -264,12 +264,12 @@ def s3() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
-        aws.forget()
+        aws.clear_caches()
         client = boto3.client("s3")
         for bucket in ("shop", "lake"):
             client.create_bucket(Bucket=bucket)
         yield client
-    aws.forget()
+    aws.clear_caches()
     server.stop()
 
 
@@ -294,7 +294,7 @@ def test_a_bucket_is_read_and_a_lake_in_one_is_written(desk: Desk, s3: Any) -> N
         said = desk.load(file, target=target).stdout
         assert f"{written} objects written, {there} there already" in said
     desk.file("shop.jsonl", jsonl(event(f"{DAY}T10:00:00Z", user_id="w")))
-    assert "takes the place" in desk.load(file, target=target).stderr
+    assert "replaces what was loaded" in desk.load(file, target=target).stderr
     keys = aws_keys(s3)
     assert len([key for key in keys if key.startswith("bronze/events/")]) == 1
     [load] = json.loads(desk.run("loads", "--format", "json", target=target).stdout)

@@ -98,17 +98,17 @@ def test_a_load_can_be_taken_back_and_nothing_else_goes(shelf: Shelf) -> None:
     assert shelf.state() == before
     assert other in [f"bronze/{key}" for key in shelf.state()]
     assert revenue(shelf) == "100.00"
-    with pytest.raises(LoadError, match=f"no load called {loaded.id}"):
+    with pytest.raises(LoadError, match=f"no load named {loaded.id}"):
         take_back(shelf.loads, loaded.id)
     shelf.load(shelf.file("c.jsonl", purchases(400)))
-    with pytest.raises(LoadError, match="several loads called"):
+    with pytest.raises(LoadError, match="several loads named"):
         take_back(shelf.loads, "")
 
 
 def test_a_file_that_has_become_empty_does_not_take_all_away(shelf: Shelf) -> None:
     shelf.load(shelf.file("shop.csv", CSV_HEADER + CSV_ROW))
     before = shelf.state()
-    with pytest.raises(LoadError, match="gives no rows; to take back what was loaded"):
+    with pytest.raises(LoadError, match="gives no rows; to remove what was loaded"):
         shelf.load(shelf.file("shop.csv", CSV_HEADER))
     assert shelf.state() == before
 
@@ -219,9 +219,9 @@ def test_a_drop_is_told_by_the_files_name(shelf: Shelf, name: str, form: str | N
         ("users.csv", None, "commerce_users needs a --drop"),
         ("users-2019-13-45.csv", None, "commerce_users needs a --drop"),
         ("users-2019-10-02.csv", "%d%m%Y", "tells none by %d%m%Y"),
-        ("2019-10-02 to 2019-10-03.csv", None, "tells two days, 2019-10-02 and 2019-10-03"),
+        ("2019-10-02 to 2019-10-03.csv", None, "holds two days, 2019-10-02 and 2019-10-03"),
         ("users-2018-10-02.csv", None, "set EVENT_PIPELINE_FIRST_DAY=2018-10-02"),
-        ("users.csv", "%Q", "%Q is not known; there are %Y"),
+        ("users.csv", "%Q", "%Q is not supported; choose from %Y"),
     ],
 )
 def test_a_name_that_tells_no_drop_is_one_clear_line(
@@ -255,7 +255,7 @@ def test_a_column_for_the_drop_need_not_be_a_field(shelf: Shelf) -> None:
     assert "day" not in shelf.rows("commerce")[0]
     assert loaded.judgement is not None
     assert {(each.rows, each.why) for each in loaded.judgement.outside} == {
-        (1, "no day in day by which a drop is told"),
+        (1, "no day in the column day"),
         (1, "before the first partition"),
     }
 

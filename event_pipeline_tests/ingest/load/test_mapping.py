@@ -137,7 +137,7 @@ def test_a_row_whose_time_cannot_be_told_is_kept_for_silver_to_judge(shelf: Shel
             None,
             "EVENT_PIPELINE_FIRST_DAY=2018-01-01",
         ),
-        ("SELECT '2918-01-01T00:00:00Z' AS timestamp FROM input", None, "yet to come"),
+        ("SELECT '2918-01-01T00:00:00Z' AS timestamp FROM input", None, "in the future"),
         ("SELECT user_id FROM input", "noon", "--arrival-hour noon: expected a form like"),
     ],
 )
@@ -277,7 +277,7 @@ def test_a_column_may_differ_in_case_alone(shelf: Shelf) -> None:
         ("SELECT * FROM input", "2019-10-1", "expected a form like"),
         ("SELECT * FROM input", "2019-10-32", "expected a form like"),
         ("SELECT * FROM input", "2019-09-30", "EVENT_PIPELINE_FIRST_DAY=2019-09-30"),
-        ("SELECT * FROM input", "2918-01-01", "drop 2918-01-01 is yet to come"),
+        ("SELECT * FROM input", "2918-01-01", "drop 2918-01-01 is in the future"),
         ("SELECT 1 AS nope FROM input", DROP, "the mapping gives nope; the fields are: user_id"),
         ("SELECT nope FROM input", DROP, "nope"),
         ("SELECT * FROM input WHERE false", DROP, r"users\.csv: the mapping gives no rows"),

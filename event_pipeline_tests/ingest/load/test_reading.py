@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from event_pipeline.errors import LoadError
-from event_pipeline.ingest.load.reading import BATCH, Found, Spelling, read
+from event_pipeline.ingest.load.reading import BATCH, ReadSummary, Spelling, read
 from event_pipeline.ingest.load.sources import fetch, find_sources
 
 Rows = list[dict[str, Any]]
@@ -26,7 +26,7 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.found = Found()
+        self.found = ReadSummary()
         self._read = 0
 
     def rows(self, content: str | bytes, name: str = "orders.csv", **spelling: Any) -> Rows:
@@ -137,7 +137,7 @@ def test_objects_that_are_laid_out_for_people_are_read(reader: Reader) -> None:
         (b'{"n": 1, "n": 2}', "names n twice"),
         (b'{"n": 1', "not JSON"),
         (b"[1]", "not a JSON object"),
-        (b'{"n": "\\ud83d"}', "half a surrogate pair"),
+        (b'{"n": "\\ud83d"}', "half of a surrogate pair"),
         (b'{"n": ' + b"[" * 200 + b"]" * 200 + b"}", "nested deeper than 100"),
         (b'{"n": "' + b"x" * 3_000_000 + b'"}', "not JSON"),
     ],

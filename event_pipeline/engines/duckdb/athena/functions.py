@@ -86,7 +86,7 @@ ARGUMENTS = {
     "count": (0, 1),
 }
 # The other functions of Trino's documentation. Only target aws has them.
-ELSEWHERE = names(
+ONLY_ON_AWS = names(
     """
     approx_most_frequent approx_set array_except array_first array_histogram array_intersect
     array_last array_union arrays_overlap beta_cdf bit_count bitwise_left_shift
@@ -154,8 +154,8 @@ def function(node: exp.Anonymous) -> Node:
 
 def _check(name: str, count: int) -> None:
     """Raises QueryError if the function does not exist here, or not with so many arguments."""
-    if name in ELSEWHERE or name.startswith(("st_", "bing_")):
-        raise QueryError(f"{name}() is not there on target local; target aws has it")
+    if name in ONLY_ON_AWS or name.startswith(("st_", "bing_")):
+        raise QueryError(f"{name}() is not supported on target local; target aws has it")
     if name not in functions():
         raise QueryError(f"Athena has no function {name}()")
     expected = ARGUMENTS.get(name) or _arities().get(name)
@@ -169,7 +169,7 @@ def _built(name: str, node: exp.Anonymous, arguments: list[Node]) -> Node:
     try:
         inspect.signature(build).bind(node, *arguments)
     except TypeError:
-        raise QueryError(f"{name}() takes other arguments on target local") from None
+        raise QueryError(f"{name}() does not take these arguments on target local") from None
     return build(node, *arguments)
 
 
@@ -192,14 +192,14 @@ def _arities() -> dict[str, set[int]]:
 def _written_out(node: Node, what: str) -> str:
     """The text of an argument that must be a literal. Raises QueryError if it is not."""
     if not isinstance(node, exp.Literal) or not node.is_string:
-        raise QueryError(f"{what} must be written out on target local: {duckdb_sql(node)}")
+        raise QueryError(f"{what} must be a literal on target local: {duckdb_sql(node)}")
     return node.name
 
 
 def _unit(node: Node) -> str:
     unit = _written_out(node, "a unit").lower()
     if unit not in UNITS:
-        raise QueryError(f"{unit} is no unit of time; there are: {', '.join(UNITS)}")
+        raise QueryError(f"{unit} is not a unit of time; choose from {', '.join(UNITS)}")
     return unit
 
 
@@ -347,8 +347,8 @@ def _regexp_extract(_: Node, value: Node, pattern: Node, nth: Node | None = None
         case "never_empty":
             return call("nullif", found, text(""))
     raise QueryError(
-        f"regexp_extract: group {nth.name} of {pattern.name} may take no part in a match, which"
-        " target local cannot tell from an empty text"
+        f"regexp_extract: group {nth.name} of {pattern.name} may be absent from a match, which"
+        " target local cannot distinguish from an empty text"
     )
 
 

@@ -57,7 +57,7 @@ def joda(pattern: str, more: Mapping[str, str] | None = None) -> str:
         if found["letters"]:
             if found["letters"] not in known:
                 raise QueryError(
-                    f"{found['letters']} in the format {pattern}: not there on target local;"
+                    f"{found['letters']} in the format {pattern}: not supported on target local;"
                     " target aws has it"
                 )
             parts.append(known[found["letters"]])
@@ -65,7 +65,7 @@ def joda(pattern: str, more: Mapping[str, str] | None = None) -> str:
             text = found["other"] or (found["quoted"] or "'").replace("''", "'")
             parts.append(text.replace("%", "%%"))
     if at < len(pattern):
-        raise QueryError(f"the format {pattern} has a quote without an end")
+        raise QueryError(f"the format {pattern} has an unclosed quote")
     return "".join(parts)
 
 
@@ -77,7 +77,7 @@ def replacement(text: str) -> str:
             return rf"\{found['group']}"
         if found["escaped"]:
             return found["escaped"].replace("\\", r"\\")
-        raise QueryError(f"in the replacement {text}, {found[0]} is not there on target local")
+        raise QueryError(f"in the replacement {text}, {found[0]} is not supported on target local")
 
     return re.sub(r"\$(?P<group>\d)|\\(?P<escaped>[\\$])|[\\$]\S*", part, text)
 

@@ -127,7 +127,7 @@ def _with_words(node: Node) -> Node:
     """Rewrites a function that has words between its arguments."""
     if isinstance(node, exp.Extract):
         if node.name.lower() not in FIELDS:
-            raise QueryError(f"EXTRACT({node.name} ...) is not there on target local")
+            raise QueryError(f"EXTRACT({node.name} ...) is not supported on target local")
         return function(call(node.name.lower(), node.expression))
     if isinstance(node, exp.Substring):
         rest = [node.args[name] for name in ("start", "length") if node.args.get(name)]

@@ -34,7 +34,7 @@ from event_pipeline.engines.duckdb.athena.nodes import (
     outermost,
     text,
 )
-from event_pipeline.engines.duckdb.session import make_view, say
+from event_pipeline.engines.duckdb.session import error_text, make_view
 from event_pipeline.errors import QueryError
 
 LITERALS = {"INTEGER_LITERAL": "INTEGER", "STRING_LITERAL": "VARCHAR", "HUGEINT": "BIGINT",
@@ -65,7 +65,7 @@ NO_NUMBERS = ("VARCHAR", "BOOLEAN", "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZO
 # Macros that have variants by type, and the position of the operand that decides if it is not 0.
 DECIDES = {"truncated": 1, "truncated_time": 1, "moved": 1, "moved_time": 1, "elapsed_time": 1}
 VARIANTS = {"DATE": "date", "TIMESTAMP WITH TIME ZONE": "instant"}
-TOLD = re.compile(r"argument types 'strlen\((.*), \"?NULL\"?\)'\. You", re.DOTALL)
+PROBE_ERROR = re.compile(r"argument types 'strlen\((.*), \"?NULL\"?\)'\. You", re.DOTALL)
 SIGNS = {"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "dpipe": "||"}
 FIRST = {"with_": 0, "from_": 1, "joins": 2}
 
@@ -111,18 +111,18 @@ class _Types:
         known = [kind for kind in map(self._known_type, operands) if kind]
         if len(known) == len(operands):
             return known
-        told = self._asked(node, operands)
-        for each, kind in zip(operands, told, strict=True):
+        found = self._types_by_probe(node, operands)
+        for each, kind in zip(operands, found, strict=True):
             if isinstance(each, exp.Column):
                 self._columns[_place(each)] = kind
-        return told
+        return found
 
     def _known_type(self, node: Node) -> str | None:
         if isinstance(node, exp.Column):
             return self._columns.get(_place(node))
         return _known_type(node)
 
-    def _asked(self, node: Node, operands: Sequence[Node]) -> list[str]:
+    def _types_by_probe(self, node: Node, operands: Sequence[Node]) -> list[str]:
         place = outermost(node)
         attempts: list[list[Node]] = [
             [each.copy() for each in operands],
@@ -135,22 +135,22 @@ class _Types:
         for attempt in attempts:
             probe = call("strlen", *attempt, exp.null())
             place.replace(probe)
-            told = self._told(duckdb_sql(self._query))
+            found = self._probe(duckdb_sql(self._query))
             probe.replace(place)
-            if isinstance(told, list):
-                return told
-            wrong.append(told)
+            if isinstance(found, list):
+                return found
+            wrong.append(found)
         raise QueryError(wrong[0])
 
-    def _told(self, sql: str) -> list[str] | str:
+    def _probe(self, sql: str) -> list[str] | str:
         """The types of the probe's arguments, or what is wrong with the query."""
         add_macros(self._connection, sql, self._macros)
         try:
             self._connection.execute(sql)
         except duckdb.Error as error:
-            if told := TOLD.search(str(error)):
-                return [LITERALS.get(each, each) for each in _split(told[1])]
-            return say(error)
+            if found := PROBE_ERROR.search(str(error)):
+                return [LITERALS.get(each, each) for each in _split(found[1])]
+            return error_text(error)
         raise AssertionError(sql)
 
     @property
@@ -344,7 +344,7 @@ def _resolve_subscript(node: exp.Bracket, types: _Types) -> None:
     elif kind.startswith("MAP("):
         node.replace(macro("_map_value", node.this, key))
     else:
-        raise QueryError(f"{kind} has no elements that [ ] could give on target local")
+        raise QueryError(f"{kind} cannot be indexed with [ ] on target local")
 
 
 def _resolve_unnest(node: exp.Unnest, types: _Types) -> None:
@@ -357,7 +357,7 @@ def _resolve_unnest(node: exp.Unnest, types: _Types) -> None:
     if kind.startswith("MAP("):
         node.replace(columns_of([call("map_keys", operand), call("map_values", operand)], node))
     elif kind.startswith("STRUCT("):
-        raise QueryError("UNNEST of rows is not there on target local; target aws has it")
+        raise QueryError("UNNEST of rows is not supported on target local; target aws has it")
 
 
 def columns_of(lists: Sequence[Node], unnest: exp.Unnest) -> Node:
@@ -401,7 +401,7 @@ def _joined_with(operands: Sequence[Node], kinds: Sequence[str]) -> Node | None:
     if len(kinds) == 2 and kinds[1].endswith("[]"):  # noqa: PLR2004
         return call("array_to_string", operands[1], operands[0])
     if set(kinds) - {"VARCHAR", "NULL"}:
-        raise QueryError(f"concat_ws is of texts, not of {' and '.join(kinds)}")
+        raise QueryError(f"concat_ws takes texts, not {' and '.join(kinds)}")
     return None
 
 

@@ -64,7 +64,7 @@ def zoned_literal(node: exp.Cast) -> Node | None:
         return None
     if found["zone"][0] in "+-":
         raise QueryError(
-            f"a time at an offset is not there on target local: {node.this.name};"
+            f"a time at an offset is not supported on target local: {node.this.name};"
             " name its zone, or write it in UTC"
         )
     return zoned(cast(node.this, "TIMESTAMP WITH TIME ZONE"), text(found["zone"]))
@@ -86,12 +86,14 @@ def without_zones(query: exp.Query) -> Iterator[tuple[int, str]]:
         if isinstance(parent, exp.Select) and node.arg_key == "expressions":
             if parent is not query or not isinstance(zone, exp.Literal):
                 raise QueryError(
-                    "a time AT TIME ZONE is no column of a subquery on target local: use it where"
-                    " it is made, as in date_trunc('day', t AT TIME ZONE 'Europe/Berlin')"
+                    "a time AT TIME ZONE cannot be a column of a subquery on target local: use it"
+                    " where it is computed, as in date_trunc('day', t AT TIME ZONE 'Europe/Berlin')"
                 )
             yield node.index or 0, zone.name
         elif isinstance(parent, exp.Anonymous):
             name = parent.name
             if not name.startswith("athena.") and name not in INSTANT_READERS:
-                raise QueryError(f"{name}() of a time AT TIME ZONE is not there on target local")
+                raise QueryError(
+                    f"{name}() of a time AT TIME ZONE is not supported on target local"
+                )
         time.replace(instant)

@@ -25,10 +25,11 @@ def check_specs(
     warn, fail = settings.refused_warn_share, settings.refused_fail_share
     descriptions = {
         OBJECT_MATCHES_MANIFEST: (
-            "Each object is what its producer's manifest says: bytes, lines and sha256."
+            "Each object has the bytes, lines and sha256 that its producer's manifest states."
         ),
         REFUSED_SHARE: (
-            f"Lines in quarantine: more than {warn:.2%} warn, more than {fail:.2%} fail, as do all."
+            f"The share of lines in quarantine: above {warn:.2%} warns, above {fail:.2%} fails. A"
+            " partition whose lines are all refused always fails."
         ),
     }
     return [
@@ -53,16 +54,18 @@ def evaluations(
         contract,
         built,
         OBJECT_MATCHES_MANIFEST,
-        trust.matches(deviations),
+        trust.match_manifests(deviations),
         {"objects": table_metadata([each.as_record() for each in deviations])},
     )
-    light = trust.refused(built.receipt, settings)
-    reasons = refused_reasons(contract, built, lake, with_examples=light.level > trust.Level.PASS)
+    assessment = trust.refused(built.receipt, settings)
+    reasons = refused_reasons(
+        contract, built, lake, with_examples=assessment.level > trust.Level.PASS
+    )
     yield _evaluation(
         contract,
         built,
         REFUSED_SHARE,
-        light,
+        assessment,
         {
             "refused_share": trust.refused_share(built.receipt),
             "reasons": table_metadata(reasons),
@@ -74,16 +77,16 @@ def _evaluation(
     contract: Contract,
     built: Built[SilverReceipt],
     name: str,
-    light: trust.Light,
+    assessment: trust.Assessment,
     metadata: dict[str, dg.MetadataValue | float],
 ) -> dg.AssetCheckEvaluation:
-    is_serious = light.level is trust.Level.FAIL
+    is_serious = assessment.level is trust.Level.FAIL
     return dg.AssetCheckEvaluation(
         asset_key=asset_key(contract),
         check_name=name,
         partition=built.key,
-        passed=light.level is trust.Level.PASS,
+        passed=assessment.level is trust.Level.PASS,
         severity=dg.AssetCheckSeverity.ERROR if is_serious else dg.AssetCheckSeverity.WARN,
-        description=light.why or None,
+        description=assessment.why or None,
         metadata=metadata,
     )

@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 from cachetools import LRUCache
 
 # The manifests of some thousand states; one of a year of hours takes a few megabytes.
-MOST = 2_000
+MAX_FILES = 2_000
 
 T = TypeVar("T")
-_read: LRUCache[tuple[Any, ...], Any] = LRUCache(MOST)
+_read: LRUCache[tuple[Any, ...], Any] = LRUCache(MAX_FILES)
 _lock = Lock()
 
 
-def once(path: str, read: Callable[[], T]) -> T:
+def cached(path: str, read: Callable[[], T]) -> T:
     """What `read` makes of a file, or made of it before. Raises what it raises, and OSError."""
     found = os.stat(path)
     key = (path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

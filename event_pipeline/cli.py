@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
@@ -126,6 +127,10 @@ def query(
 @app.command()
 @_print_errors
 def ledger(
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="DAY", help="Only this day and later ones."),
+    ] = None,
     format: Annotated[LedgerFormat, typer.Option(help="table or json.")] = LedgerFormat.TABLE,
 ) -> None:
     """Prints every Silver partition's ledger: lines = rows + duplicates + quarantined."""
@@ -134,12 +139,13 @@ def ledger(
 
     settings = _settings()
     lake = _lake(settings)
-    records = ledger_records(lake, settings)
+    first = f"{since:%Y-%m-%d}" if since else ""
+    records = ledger_records(lake, settings, first)
     if format is LedgerFormat.JSON:
         write(json.dumps(records, indent=1))
     else:
         print_records(records, "Ledger: lines = rows + duplicates + quarantined", out)
-    if damaged := damages(lake):
+    if damaged := damages(lake, since=first):
         for each in damaged:
             err.print(f"damaged: {each}", style="red", markup=False, soft_wrap=True)
         err.print("to rebuild it: event-pipeline repair")

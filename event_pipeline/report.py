@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from event_pipeline import trust
 from event_pipeline.build import Built
 from event_pipeline.contracts import SILVER, Contract, GoldContract, SilverContract
+from event_pipeline.lake.live import since_day
 from event_pipeline.lake.objects import Listing
 from event_pipeline.lake.receipts import GoldReceipt, SilverReceipt
 from event_pipeline.lake.run_folder import RunFolder
@@ -128,8 +129,13 @@ def _lost(key: str, counts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def ledger_records(lake: Lake, settings: Settings | None = None) -> list[dict[str, Any]]:
+def ledger_records(
+    lake: Lake, settings: Settings | None = None, since: str = ""
+) -> list[dict[str, Any]]:
     """The ledger of every live Silver partition, in order; by default with the process's settings.
+
+    With `since` (a date), only that of partitions of this day and later, and no other's receipt is
+    read.
 
     Each record has `asset` and the keys of `ledger`. `records` and `skipped` are left out unless
     some partition has records of several lines, or skips lines. `rows` and `quarantined` are
@@ -139,7 +145,7 @@ def ledger_records(lake: Lake, settings: Settings | None = None) -> list[dict[st
     records = []
     for contract in SILVER:
         kept = lake.live(contract.quarantine)
-        for key, live in lake.live(contract).items():
+        for key, live in since_day(lake.live(contract), since).items():
             quarantined = kept[key].rows if key in kept else 0
             counts = {"rows": live.rows, "quarantined": quarantined}
             receipt = lake.receipt(contract, live)

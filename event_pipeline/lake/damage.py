@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from event_pipeline.contracts import TABLES, Contract
 from event_pipeline.errors import DamagedError
 from event_pipeline.lake.folder import CATALOG
+from event_pipeline.lake.live import since_day
 from event_pipeline.lake.tables import Lake, Live
 
 __all__ = ["CATALOG", "Damage", "damages"]
@@ -26,17 +27,20 @@ class Damage:
         return f"{self.table} {self.partition}".rstrip() + f": {self.why}"
 
 
-def damages(lake: Lake, *, deep: bool = False) -> list[Damage]:
+def damages(lake: Lake, *, deep: bool = False, since: str = "") -> list[Damage]:
     """All damage in the lake, sorted by table and partition.
 
-    With `deep`, every data file is read. If the catalog is damaged, only that is returned.
+    With `deep`, every data file is read. With `since` (a date), only partitions of this day and
+    later are looked at. If the catalog is damaged, only that is returned.
     """
     if found := damages_of_catalog(lake):
         return found
     return [
         damage
         for _, contract in sorted(TABLES.items())
-        for damage in damages_of_table(lake, contract, lake.live(contract), deep=deep)
+        for damage in damages_of_table(
+            lake, contract, since_day(lake.live(contract), since), deep=deep
+        )
     ]
 
 

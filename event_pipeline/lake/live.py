@@ -79,6 +79,12 @@ def live_in(
     return {key: Live(tuple(files)) for key, files in sorted(found.items())}
 
 
+def since_day(live: Mapping[str, Live], since: str) -> Mapping[str, Live]:
+    """The partitions of a day (ISO) and of later ones; all of them if no day is given."""
+    # Keys of hours begin with their day.
+    return {key: found for key, found in live.items() if key >= since} if since else live
+
+
 def runs_of(live: Mapping[str, Live]) -> dict[str, str]:
     """The run that made each partition."""
     return {key: found.run for key, found in live.items()}

@@ -292,6 +292,7 @@ def gold_metadata(
                 for name, (gold, silver) in built.receipt.totals.items()
             ]
         ),
+        "made_from": built.receipt.made_from,
         "seconds": round(built.receipt.seconds, 3),
         **built.receipt.run,
         "dagster/column_schema": column_schema(contract),

@@ -57,6 +57,7 @@ def by_roll_ups(lab: Lab, contract: GoldContract, day: str) -> list[str]:
     assert are_rolled_up(contract, lab.lake, day)
     (built,) = lab.gold(contract, day)
     assert built.error is None
+    assert built.receipt.made_from == "roll-ups"
     return sorted(map(repr, lab.rows(contract, day)))
 
 

@@ -98,7 +98,8 @@ class _Builder:
         if missing := self._missing(day):
             return Failed(day, f"incomplete: {', '.join(missing)} of {day} not built")
         for _ in range(MAX_READS):
-            report = self._derive(day, digest)
+            is_rolled_up = are_rolled_up(contract, lake, day)
+            report = self._derive(day, digest, is_rolled_up)
             totals = reconcile(contract, day, report.files, self.querier, lake)
             before, digest = digest, gold_digest(contract, lake, day)
             if before == digest:
@@ -117,6 +118,7 @@ class _Builder:
             totals={name: (str(each.gold), str(each.silver)) for name, each in totals.items()},
             seconds=report.seconds,
             run=report.run,
+            made_from="roll-ups" if is_rolled_up else "silver",
             built_at=time.time(),
         )
         try:
@@ -125,16 +127,15 @@ class _Builder:
             return Failed(day, f"not published: {error}")
         return Built(day, "published", receipt)
 
-    def _derive(self, day: str, digest: str) -> QueryReport:
-        """Writes a day's rows under a fresh prefix."""
+    def _derive(self, day: str, digest: str, is_rolled_up: bool) -> QueryReport:
+        """Writes a day's rows under a fresh prefix, made from roll-ups or from Silver's rows."""
         contract = self.contract
         prefix = self.lake.new_prefix(contract, day, digest, contract.version)
         where = (contract.partition, day)
-        is_rolled = are_rolled_up(contract, self.lake, day)
-        sql = contract.rolled_sql if is_rolled else contract.sql
+        sql = contract.rolled_sql if is_rolled_up else contract.sql
         if contract.dialect == "athena":
             return self.querier.unload(sql, contract.typed_columns, where, prefix, digest)
-        inputs = _files(contract.roll_ups if is_rolled else contract.inputs, self.lake, day)
+        inputs = _files(contract.roll_ups if is_rolled_up else contract.inputs, self.lake, day)
         return self.transformer.derive(
             DeriveRequest(sql, inputs, contract.typed_columns, where, prefix)
         )

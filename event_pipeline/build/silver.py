@@ -144,7 +144,9 @@ def _published(
         # Silver last: its digest shows if a publish was only half done and must be repeated.
         lake.publish(contract.quarantine, key, report.quarantine_files, receipt)
         for each in roll_ups_of(contract):
-            lake.publish(each, key, report.roll_up_files[each.table], receipt)
+            # A Glue run that another version of the program began may have made none.
+            if files := report.roll_up_files.get(each.table):
+                lake.publish(each, key, files, receipt)
         lake.publish(contract, key, report.files, receipt)
     except (PublishError, OSError, ValueError) as error:
         return Failed(key, f"not published: {error}")

@@ -5,7 +5,7 @@ earlier formats, and an earlier version refuses later ones instead of misreading
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pyiceberg.io import FileIO
@@ -80,8 +80,10 @@ class GoldReceipt(Receipt):
     """The receipt of a Gold partition.
 
     `totals` has each promised total's value in Gold and in Silver, as text, by its name.
+    `made_from` tells which of two statements gave the rows, which are the same.
     """
 
+    made_from: Literal["silver", "roll-ups"] = "silver"
     totals: dict[str, tuple[str, str]]
 
 

@@ -60,8 +60,8 @@ def remove_leftovers(
     return Removed(len(files), sum(stored[path].bytes for path in files))
 
 
-def _recent(stored: dict[str, Stored], prefix: str, before: float) -> list[str]:
-    """The manifest lists of the states that were current after `before`, kept or not.
+def _recent(stored: dict[str, Stored], prefix: str, before: float) -> dict[str, bool]:
+    """The manifest lists of states that were current after `before`, and if they became so then.
 
     A list is written when its state becomes current, so the last one of before is among them.
     """
@@ -71,7 +71,7 @@ def _recent(stored: dict[str, Stored], prefix: str, before: float) -> list[str]:
         if MANIFEST_LIST.fullmatch(path.removeprefix(prefix))
     }
     last = max((at for at in lists.values() if at < before), default=before)
-    return [path for path, at in lists.items() if at >= last]
+    return {path: at >= before for path, at in lists.items() if at >= last}
 
 
 def _groups(stored: dict[str, Stored], prefix: str, before: float) -> dict[str, list[str]]:

@@ -1,6 +1,6 @@
 """Tables of a catalog, and whether they can be read as a whole."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from pyiceberg.catalog import Catalog
@@ -59,12 +59,13 @@ def flaw_of(table: Table, *, deep: bool = False) -> str | None:
 
 
 def referred_by(
-    table: Table, recent: Collection[str] = (), forgotten: Collection[int] = ()
+    table: Table, recent: Mapping[str, bool] | None = None, forgotten: Collection[int] = ()
 ) -> set[str] | None:
     """Paths to which any kept state of a table refers; None if one cannot be read.
 
     Also those to which the manifest lists `recent` refer, which may be of states that are not kept
-    any more, and the files that these states replaced. Snapshots in `forgotten` are not kept.
+    any more; if the list's value is True, also the files that its commit replaced. Snapshots in
+    `forgotten` are not kept.
     """
     snapshots = [s for s in table.metadata.snapshots if s.snapshot_id not in forgotten]
     found = {table.metadata_location, *(each.metadata_file for each in table.metadata.metadata_log)}
@@ -74,15 +75,17 @@ def referred_by(
         manifests = {m.manifest_path: m for s in snapshots for m in s.manifests(table.io)}
         for manifest in manifests.values():
             found.update(e.data_file.file_path for e in manifest.fetch_manifest_entry(table.io))
-        for path in recent:
-            found |= _referred_by_list(table, path, manifests.keys())
+        for path, replaced in (recent or {}).items():
+            found |= _referred_by_list(table, path, manifests.keys(), replaced=replaced)
     except Exception:  # whatever a reader of Avro meets in bytes that are none
         return None
-    return found | manifests.keys() | lists | set(recent)
+    return found | manifests.keys() | lists | {*(recent or ())}
 
 
-def _referred_by_list(table: Table, path: str, known: Collection[str]) -> set[str]:
-    """What a manifest list refers to, and the files that its commit replaced."""
+def _referred_by_list(
+    table: Table, path: str, known: Collection[str], *, replaced: bool
+) -> set[str]:
+    """What a manifest list refers to beyond `known` manifests, and maybe what it `replaced`."""
     try:
         manifests = list(read_manifest_list(table.io.new_input(path)))
     except FileNotFoundError:
@@ -95,14 +98,14 @@ def _referred_by_list(table: Table, path: str, known: Collection[str]) -> set[st
     # A lake that was copied has lists that speak of the original, which is not to be read.
     here = f"{table.location()}/"
     for manifest in manifests:
-        is_own = f"/snap-{manifest.added_snapshot_id}-" in path
-        if manifest.manifest_path.startswith(here) and (
-            is_own or manifest.manifest_path not in known
-        ):
-            found.add(manifest.manifest_path)
-            try:
-                entries = manifest.fetch_manifest_entry(table.io, discard_deleted=not is_own)
-            except FileNotFoundError:
-                continue  # The commit failed, and its manifests were removed.
-            found.update(entry.data_file.file_path for entry in entries)
+        is_own = replaced and f"/snap-{manifest.added_snapshot_id}-" in path
+        path_of = manifest.manifest_path
+        if not path_of.startswith(here) or (path_of in known and not is_own):
+            continue
+        found.add(path_of)
+        try:
+            entries = manifest.fetch_manifest_entry(table.io, discard_deleted=not is_own)
+        except FileNotFoundError:
+            continue  # The commit failed, and its manifests were removed.
+        found.update(entry.data_file.file_path for entry in entries)
     return found

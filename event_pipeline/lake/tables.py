@@ -361,16 +361,16 @@ class Lake(dg.ConfigurableResource[Any]):
         self,
         contract: Contract,
         choose: Callable[[set[str]], Iterable[Sequence[str]]],
-        recent: Collection[str] = (),
+        recent: Mapping[str, bool] | None = None,
         forgotten: Collection[int] = (),
         *,
         dry_run: bool = False,
     ) -> list[str]:
         """Removes the paths that `choose` returns, given those that are referred to.
 
-        These are the paths to which kept snapshots and the manifest lists in `recent` refer; the
-        snapshots in `forgotten` do not count. In a folder, nothing can be published meanwhile.
-        Nothing is removed if the table cannot be read, or in a dry run. Returns the paths.
+        `recent` and `forgotten` are as in `referred_by`. In a folder, nothing can be published
+        meanwhile. Nothing is removed if the table cannot be read, or in a dry run. Returns the
+        paths.
         """
         with self._maintained(contract, dry_run=dry_run) as table:
             referred = referred_by(table, recent, forgotten) if table else None

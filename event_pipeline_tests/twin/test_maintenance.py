@@ -50,7 +50,8 @@ def written(lake: Lake, user: str) -> list[str]:
 
 def users(lake: Lake) -> list[Any]:
     """Whom a reader sees."""
-    return lake.read(EVENTS, lake.scan(EVENTS), ["user_id"])["user_id"].to_pylist()
+    rows = lake.read(EVENTS, lake.scan(EVENTS), ["user_id"]).to_pylist()
+    return [row["user_id"] for row in rows]
 
 
 def test_old_states_and_what_killed_runs_left_are_removed(twin: Twin, lake: Lake) -> None:
@@ -64,7 +65,8 @@ def test_old_states_and_what_killed_runs_left_are_removed(twin: Twin, lake: Lake
     aws.client("s3").put_object(Bucket=BUCKET, Key="bronze/events/mine", Body=b"{}")
     given = {"lake_bucket": BUCKET, "pipes_bucket": PIPES, "results_bucket": RESULTS}
     others = dict.fromkeys(("workgroup", "glue_job", "glue_logs", "ingest_function"), "x")
-    settings = Settings(target="aws", snapshot_days=1, snapshots_least=1, **given, **others)
+    kept = {"snapshot_days": 1, "snapshots_least": 1}
+    settings = Settings.model_validate({"target": "aws", **kept, **given, **others})
     assert list(maintain(settings, lake)) == []  # nothing is as old as the grace
     done = list(maintain(settings, lake, time.time() + 2 * 86_400))
     assert [(each.where, each.what) for each in done] == [

@@ -409,16 +409,26 @@ def repair(
 
 @app.command()
 @_print_errors
-def maintenance() -> None:
-    """Removes files of killed and replaced runs that no snapshot of a table refers to."""
-    from event_pipeline.lake.leftovers import remove_leftovers
-    from event_pipeline.maintenance import in_words
+def maintain(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
+    ] = False,
+    format: Annotated[LedgerFormat, typer.Option(help="table or json.")] = LedgerFormat.TABLE,
+) -> None:
+    """Forgets old states of tables, rewrites manifests, and removes files that nobody needs.
 
-    found = remove_leftovers(_lake(_settings()))
-    for each in found:
-        out.print(in_words(each), highlight=False)
-    if not found:
-        out.print("nothing to remove")
+    EVENT_PIPELINE_SNAPSHOT_DAYS, _SNAPSHOTS_LEAST and _GRACE_HOURS say what is kept.
+    """
+    from event_pipeline.maintenance import maintain
+
+    settings = _settings()
+    records = [done.record for done in maintain(settings, _lake(settings), dry_run=dry_run)]
+    if format is LedgerFormat.JSON:
+        write(json.dumps(records, indent=1))
+    elif records:
+        print_records(records, "What would be done" if dry_run else "What was done", out)
+    else:
+        out.print("nothing to do")
 
 
 @app.command()

@@ -9,7 +9,7 @@ from event_pipeline.assets.gold import gold_asset
 from event_pipeline.assets.silver import silver_asset
 from event_pipeline.contracts import EVENTS, GOLD, SILVER
 from event_pipeline.executor import locking_executor
-from event_pipeline.maintenance import maintenance, maintenance_schedule
+from event_pipeline.maintenance import maintenance_job, maintenance_schedule
 from event_pipeline.partitions import DAILY, HOURLY
 from event_pipeline.repair import repair_job
 from event_pipeline.resources import resources
@@ -28,6 +28,7 @@ def definitions(settings: Settings) -> dg.Definitions:
     times = {cadence: cadence.definition(settings.first_day) for cadence in (HOURLY, DAILY)}
     arriving = [contract for contract in SILVER if not contract.bronze.produced]
     is_produced = EVENTS.bronze.produced
+    maintenance = maintenance_job(settings)
     return dg.Definitions(
         assets=[
             *([bronze_events(times[HOURLY], settings)] if is_produced else []),
@@ -38,7 +39,10 @@ def definitions(settings: Settings) -> dg.Definitions:
         asset_checks=[upload_check(c) for c in SILVER if c.bronze.uploaded],
         sensors=sensors(settings),
         jobs=[repair_job(settings), maintenance],
-        schedules=[*([ingest_schedule()] if is_produced else []), maintenance_schedule()],
+        schedules=[
+            *([ingest_schedule()] if is_produced else []),
+            maintenance_schedule(maintenance),
+        ],
         resources=resources(settings).by_key(),
         executor=locking_executor,
     )

@@ -53,14 +53,9 @@ def _link(process: int, path: str) -> str:
 @cache
 def _of_process(process: int) -> Path:
     """This process's own folder, in which a file is locked for as long as the process lives."""
-    parent = Path(tempfile.gettempdir()).absolute() / f"event-pipeline-{os.getuid()}"
-    parent.mkdir(mode=0o700, exist_ok=True)
-    if parent.is_symlink() or parent.stat().st_uid != os.getuid():
-        raise UsageError(f"{parent} belongs to another user: set another TMPDIR")
-    with open(parent / "lock", "w") as lock:
-        # Held so that nobody sweeps the new folder before it is locked.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _sweep(parent)
+    with _alone() as parent:
+        for left in _left(parent):
+            shutil.rmtree(left, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(dir=parent))
         (folder / "links").mkdir()
         alive = os.open(folder / ALIVE, os.O_CREAT | os.O_RDWR)
@@ -70,23 +65,50 @@ def _of_process(process: int) -> Path:
     return folder
 
 
+@contextmanager
+def _alone() -> Iterator[Path]:
+    """The folder of this user's processes, in which nobody makes or removes one meanwhile."""
+    parent = Path(tempfile.gettempdir()).absolute() / f"event-pipeline-{os.getuid()}"
+    parent.mkdir(mode=0o700, exist_ok=True)
+    if parent.is_symlink() or parent.stat().st_uid != os.getuid():
+        raise UsageError(f"{parent} belongs to another user: set another TMPDIR")
+    with open(parent / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield parent
+
+
+def remove_left(*, dry_run: bool = False) -> tuple[int, int]:
+    """Removes what processes that are gone left in TMPDIR; returns its files and their bytes."""
+    files = size = 0
+    with _alone() as parent:
+        for folder in _left(parent):
+            found = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+            files, size = files + len(found), size + sum(path.stat().st_size for path in found)
+            if not dry_run:
+                shutil.rmtree(folder, ignore_errors=True)
+    return files, size
+
+
 def _leave(process: int, folder: Path) -> None:
     # A forked process inherits this duty at exit, but the folder is not its own.
     if os.getpid() == process:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep(parent: Path) -> None:
-    """Removes the folders of processes that are gone."""
+def _left(parent: Path) -> Iterator[Path]:
+    """The folders of processes that are gone; to be called by one who is alone."""
     for folder in parent.iterdir():
         try:
             alive = os.open(folder / ALIVE, os.O_RDWR)
-        except OSError:
-            continue  # It is the lock file, or its process was killed before it made the file.
+        except NotADirectoryError:
+            continue  # the lock file
+        except FileNotFoundError:
+            yield folder  # Its process was killed before it made the file.
+            continue
         try:
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             continue
         finally:
             os.close(alive)
-        shutil.rmtree(folder, ignore_errors=True)
+        yield folder

@@ -114,6 +114,16 @@ class Settings(BaseSettings):
         description="Share of lines in quarantine above which a partition's check fails.",
     )
 
+    snapshot_days: float = Field(
+        7, ge=0, description="Days for which a table can be rolled back to each of its states."
+    )
+    snapshots_least: int = Field(
+        20, ge=1, le=100, description="States of a table that are kept at least, however old."
+    )
+    grace_hours: float = Field(
+        24, ge=6, description="Hours that files which nothing refers to stay; no run takes longer."
+    )
+
     lake_bucket: str = Field("", description="aws: bucket of Bronze objects and Iceberg tables.")
     results_bucket: str = Field("", description="aws: bucket of Athena's results.")
     pipes_bucket: str = Field("", description="aws: bucket of Glue jobs' requests and reports.")

@@ -69,7 +69,7 @@ def test_reading_needs_no_right_to_write(home: Path, words: tuple[str, ...], sai
 
 
 @pytest.mark.parametrize(
-    "words", [("sync",), ("repair",), ("maintenance",), ("rollback", "events", "1")], ids=str
+    "words", [("sync",), ("repair",), ("maintain",), ("rollback", "events", "1")], ids=str
 )
 def test_writing_is_refused_in_a_line(home: Path, words: tuple[str, ...]) -> None:
     before = content(home)

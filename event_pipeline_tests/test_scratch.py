@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from event_pipeline.scratch import remove_left
+
 KILLED = """
 import sys
 from event_pipeline.scratch import scratch
@@ -53,3 +55,17 @@ def test_the_next_start_removes_what_a_killed_process_left(
         end(process)
         assert not folder.parent.exists()
     assert [path.name for path in kept.parents[1].iterdir()] == ["lock"]
+
+
+def test_what_a_process_left_that_was_killed_before_it_locked_its_folder_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left = tmp_path / f"event-pipeline-{os.getuid()}" / "tmpx" / "spilled"
+    left.parent.mkdir(parents=True)
+    left.write_text("abc")
+    assert remove_left(dry_run=True) == (1, 3)
+    assert left.exists()
+    assert remove_left() == (1, 3)
+    assert not left.parent.exists()
+    assert remove_left() == (0, 0)

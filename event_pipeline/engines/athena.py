@@ -21,7 +21,7 @@ from sqlglot import exp
 from event_pipeline import aws
 from event_pipeline.digests import short_digest
 from event_pipeline.engines import INTERRUPTS, Querier, QueryReport
-from event_pipeline.engines.claims import Claim, Claims
+from event_pipeline.engines.claims import CLAIMS, Claim, Claims
 from event_pipeline.engines.statement import athena_query, tables_of
 from event_pipeline.errors import QueryError, first_line
 from event_pipeline.lake.tables import Lake
@@ -131,7 +131,7 @@ class AthenaQuerier(Querier):
 
     @property
     def _claims(self) -> Claims:
-        return Claims(bucket=self.results_bucket, prefix="claims")
+        return Claims(bucket=self.results_bucket, prefix=CLAIMS)
 
     def _claimed(self, claim: Claim) -> Claim:
         """Writes the claim and returns it, or returns that of a query over the same rows."""

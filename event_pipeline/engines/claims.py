@@ -6,13 +6,18 @@ replaces a killed one finds its run.
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from http import HTTPStatus
 
 from event_pipeline import aws
 
 # A claim lapses after this time if nobody confirms it and no run of it is known.
 GRACE_SECONDS = 90
+# Where claims lie in a bucket, and the folders of Glue's runs beside them.
+CLAIMS = "claims"
+RUNS = "runs/"
 
 
 @dataclass(frozen=True)
@@ -91,3 +96,22 @@ class Claims:
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}.json"
+
+
+def remove_abandoned(
+    buckets: Sequence[str], before: datetime, *, dry_run: bool = False
+) -> tuple[int, int]:
+    """Removes claims, and requests and messages of runs, that nobody has written since `before`.
+
+    Returns how many objects there are and their bytes. The buckets' own rules remove them too, but
+    only after days: a claim must not outlive the files to which it leads.
+    """
+    client, found, size = aws.client("s3"), 0, 0
+    for bucket, prefix in [(bucket, each) for bucket in buckets for each in (f"{CLAIMS}/", RUNS)]:
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for item in [item for page in pages for item in page.get("Contents", [])]:
+            if item["LastModified"] < before:
+                found, size = found + 1, size + item["Size"]
+                if not dry_run:
+                    client.delete_object(Bucket=bucket, Key=item["Key"])
+    return found, size

@@ -108,7 +108,7 @@ class FolderStore:
         path = self.root / key
         path.parent.mkdir(parents=True, exist_ok=True)
         self._unfinished.mkdir(exist_ok=True)
-        self._sweep()
+        self.remove_unfinished()
         with NamedTemporaryFile(dir=self._unfinished, delete=False) as file:
             file.write(data)
             file.flush()
@@ -116,12 +116,20 @@ class FolderStore:
             os.fchmod(file.fileno(), 0o644)  # only its owner may read a temporary file
         return path, Path(file.name)
 
-    def _sweep(self) -> None:
-        """Remove temporary files that are more than an hour old: killed writers left them."""
-        for leftover in self._unfinished.iterdir():
+    def remove_unfinished(self, *, dry_run: bool = False) -> tuple[int, int]:
+        """Remove temporary files that are more than an hour old: killed writers left them.
+
+        Returns how many there are and their bytes.
+        """
+        files = size = 0
+        for leftover in self._unfinished.iterdir() if self._unfinished.is_dir() else ():
             with suppress(FileNotFoundError):
-                if time.time() - leftover.stat().st_mtime > timedelta(hours=1).total_seconds():
-                    leftover.unlink()
+                found = leftover.stat()
+                if time.time() - found.st_mtime > timedelta(hours=1).total_seconds():
+                    files, size = files + 1, size + found.st_size
+                    if not dry_run:
+                        leftover.unlink()
+        return files, size
 
 
 class S3Store:

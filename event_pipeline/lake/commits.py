@@ -1,6 +1,7 @@
 """Commits: each replaces some of a table's data files by others and makes a new snapshot."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import pyarrow.parquet as pq
 from pyiceberg.exceptions import CommitFailedException
@@ -11,8 +12,11 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.typedef import Record
 
 from event_pipeline.contracts import Contract
+from event_pipeline.lake.history import expire, oldest
 from event_pipeline.lake.values import encoded
 
+# Each commit writes all that is known of the snapshots. So a publish bounds their number; which of
+# those are kept for how long is maintenance's to decide.
 SNAPSHOTS_KEPT = 100
 SNAPSHOTS_MOST = 150
 
@@ -80,15 +84,6 @@ def replace_files(
             for file in new:
                 producer.append_data_file(file)
     if len(table.metadata.snapshots) > SNAPSHOTS_MOST:
-        _expire(table)
-
-
-def _expire(table: Table) -> None:
-    """Forgets all but the latest snapshots, so that commits stay cheap."""
-    oldest = sorted(table.metadata.snapshots, key=lambda s: s.sequence_number or 0)[
-        :-SNAPSHOTS_KEPT
-    ]
-    try:
-        table.maintenance.expire_snapshots().by_ids([s.snapshot_id for s in oldest]).commit()
-    except CommitFailedException:
-        return  # Another writer was faster; the next publish expires them.
+        # Another writer may be faster; the next publish expires them then.
+        with suppress(CommitFailedException):
+            expire(table, oldest(table, SNAPSHOTS_KEPT))

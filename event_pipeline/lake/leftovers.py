@@ -1,51 +1,50 @@
-"""Leftovers: files of killed or replaced runs to which no kept snapshot of a table refers."""
+"""Leftovers: files of killed or replaced runs to which no kept state of a table refers."""
 
 import re
-import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 
-from event_pipeline.contracts import TABLES, Contract
+from event_pipeline.contracts import Contract
 from event_pipeline.lake.stored import Stored
 from event_pipeline.lake.tables import Lake
 
-# A run may write for hours before it publishes, and a reader may read what was just replaced.
-GRACE = timedelta(hours=24)
 # The folder of one run's files, and the files that PyIceberg writes. Nothing else is removed.
 RUN = re.compile(r"data/[^/]+/[^/]+-[0-9a-f]{8}(?=/)")
 METADATA = re.compile(r"metadata/[^/]+\.(metadata\.json|avro)")
+MANIFEST_LIST = re.compile(r"metadata/snap-[^/]+\.avro")
 
 
 @dataclass(frozen=True)
 class Removed:
-    """How many files of a table were removed, and their bytes in all."""
+    """How many files were removed, and their bytes in all."""
 
-    table: str
     files: int
     bytes: int
 
 
-def remove_leftovers(lake: Lake, grace: timedelta = GRACE) -> list[Removed]:
-    """Removes files to which no kept snapshot refers and nobody has written for `grace`.
+def remove_leftovers(
+    lake: Lake,
+    contract: Contract,
+    before: float,
+    forgotten: Collection[int] = (),
+    *,
+    dry_run: bool = False,
+) -> Removed:
+    """Removes a table's files that nobody needs and nobody has written since `before`.
 
-    Returns an entry for each table that lost files. A table that cannot be read completely keeps
-    everything, since it may have to be made anew from it. Bronze is never touched.
+    `before` is in Unix seconds. Needed is what a kept snapshot refers to, and what a state did that
+    was current after `before`: a reader may have begun then. Snapshots in `forgotten` are not kept.
+    A table that cannot be read completely keeps everything, since it may have to be made anew from
+    it. Bronze is never touched.
     """
-    lake.open()
-    return [
-        found for _, contract in sorted(TABLES.items()) if (found := _of(lake, contract, grace))
-    ]
-
-
-def _of(lake: Lake, contract: Contract, grace: timedelta) -> Removed | None:
+    if not dry_run:
+        lake.open()  # adopts a lake from elsewhere, which gives it its own address
     stored = lake.stored(contract)
-    groups = _groups(
-        stored, f"{lake.address}/{contract.asset}/", time.time() - grace.total_seconds()
-    )
+    prefix = f"{lake.address}/{contract.asset}/"
+    groups = _groups(stored, prefix, before)
     if not groups:
-        return None
+        return Removed(0, 0)
 
     def unreferred(referred: set[str]) -> Iterable[list[str]]:
         folders = {path.rpartition("/")[0] for path in referred}
@@ -55,10 +54,24 @@ def _of(lake: Lake, contract: Contract, grace: timedelta) -> Removed | None:
             if group not in folders and not referred.intersection(paths)
         )
 
-    removed = lake.remove(contract, unreferred)
+    recent = _recent(stored, prefix, before)
+    removed = lake.remove(contract, unreferred, recent, forgotten, dry_run=dry_run)
     files = [path for path in removed if not path.endswith("/")]
-    size = sum(stored[path].bytes for path in files)
-    return Removed(contract.table, len(files), size) if removed else None
+    return Removed(len(files), sum(stored[path].bytes for path in files))
+
+
+def _recent(stored: dict[str, Stored], prefix: str, before: float) -> dict[str, bool]:
+    """The manifest lists of states that were current after `before`, and if they became so then.
+
+    A list is written when its state becomes current, so the last one of before is among them.
+    """
+    lists = {
+        path: file.modified
+        for path, file in stored.items()
+        if MANIFEST_LIST.fullmatch(path.removeprefix(prefix))
+    }
+    last = max((at for at in lists.values() if at < before), default=before)
+    return {path: at >= before for path, at in lists.items() if at >= last}
 
 
 def _groups(stored: dict[str, Stored], prefix: str, before: float) -> dict[str, list[str]]:

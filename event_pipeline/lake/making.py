@@ -15,9 +15,11 @@ PROPERTIES = {
     # `Lake.publish` plans a publish that lost a race anew: it re-reads what to replace. PyIceberg's
     # own retry would keep the old plan.
     TableProperties.COMMIT_NUM_RETRIES: "0",
-    # Without these three, every publish costs more than the one before.
+    # Without these, every publish costs more than the one before. Manifests are small, so that a
+    # publish reads and writes a small part of them.
     TableProperties.MANIFEST_MERGE_ENABLED: "true",
     TableProperties.MANIFEST_MIN_MERGE_COUNT: "25",
+    TableProperties.MANIFEST_TARGET_SIZE_BYTES: f"{128 * 1024}",
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
 }

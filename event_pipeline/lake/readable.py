@@ -1,9 +1,11 @@
 """Tables of a catalog, and whether they can be read as a whole."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.manifest import read_manifest_list
 from pyiceberg.table import Table
 
 from event_pipeline.errors import DamagedError, LakeError, in_short
@@ -56,15 +58,54 @@ def flaw_of(table: Table, *, deep: bool = False) -> str | None:
     return f"{in_short(lost)}: lost or unreadable" if lost else None
 
 
-def referred_by(table: Table) -> set[str] | None:
-    """Paths to which any kept state of a table refers; None if one cannot be read."""
-    snapshots = table.metadata.snapshots
+def referred_by(
+    table: Table, recent: Mapping[str, bool] | None = None, forgotten: Collection[int] = ()
+) -> set[str] | None:
+    """Paths to which any kept state of a table refers; None if one cannot be read.
+
+    Also those to which the manifest lists `recent` refer, which may be of states that are not kept
+    any more; if the list's value is True, also the files that its commit replaced. Snapshots in
+    `forgotten` are not kept.
+    """
+    snapshots = [s for s in table.metadata.snapshots if s.snapshot_id not in forgotten]
     found = {table.metadata_location, *(each.metadata_file for each in table.metadata.metadata_log)}
+    lists = {snapshot.manifest_list for snapshot in snapshots}
     try:
         # Most manifests are in many states, and are read once.
         manifests = {m.manifest_path: m for s in snapshots for m in s.manifests(table.io)}
         for manifest in manifests.values():
             found.update(e.data_file.file_path for e in manifest.fetch_manifest_entry(table.io))
+        for path, replaced in (recent or {}).items():
+            found |= _referred_by_list(table, path, manifests.keys(), replaced=replaced)
     except Exception:  # whatever a reader of Avro meets in bytes that are none
         return None
-    return found | manifests.keys() | {snapshot.manifest_list for snapshot in snapshots}
+    return found | manifests.keys() | lists | {*(recent or ())}
+
+
+def _referred_by_list(
+    table: Table, path: str, known: Collection[str], *, replaced: bool
+) -> set[str]:
+    """What a manifest list refers to beyond `known` manifests, and maybe what it `replaced`."""
+    try:
+        manifests = list(read_manifest_list(table.io.new_input(path)))
+    except FileNotFoundError:
+        return set()
+    except Exception:
+        if isinstance(table.io, FolderIO):
+            return set()  # Its writer was killed before it had written it all.
+        raise  # S3 may have been out of reach.
+    found = set()
+    # A lake that was copied has lists that speak of the original, which is not to be read.
+    here = f"{table.location()}/"
+    for manifest in manifests:
+        is_own = replaced and f"/snap-{manifest.added_snapshot_id}-" in path
+        path_of = manifest.manifest_path
+        if not path_of.startswith(here) or (path_of in known and not is_own):
+            continue
+        found.add(path_of)
+        try:
+            entries = manifest.fetch_manifest_entry(table.io, discard_deleted=not is_own)
+        except FileNotFoundError:
+            continue  # The commit failed, and its manifests were removed.
+        found.update(entry.data_file.file_path for entry in entries)
+    return found

@@ -6,13 +6,14 @@ and receipt live together, so what a partition was built from can never disagree
 readers see, whatever is killed, rolled back or expired.
 
 `Lake` is what the rest of the package uses. What it does with a table is in the modules beside it:
-`making`, `readable`, `live`, `commits`, `receipts`, `stored`, `intact`, `versions`.
+`making`, `readable`, `live`, `commits`, `receipts`, `stored`, `intact`, `versions`, `history`,
+`compacting`.
 """
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -39,7 +40,9 @@ from event_pipeline.contracts import (
 from event_pipeline.errors import DamagedError, LakeError
 from event_pipeline.lake import folder
 from event_pipeline.lake.commits import data_file, replace_files
+from event_pipeline.lake.compacting import compact, is_scattered
 from event_pipeline.lake.folder_io import NEW, OLD, FolderIO, moved
+from event_pipeline.lake.history import Keeping, expirable, expire
 from event_pipeline.lake.intact import flaw_of_partition
 from event_pipeline.lake.live import Live, live_in, runs_of
 from event_pipeline.lake.making import check_columns, evolved, make, schema_of
@@ -383,22 +386,65 @@ class Lake(dg.ConfigurableResource[Any]):
         return stored_under(f"{self.address}/{contract.asset}")
 
     def remove(
-        self, contract: Contract, choose: Callable[[set[str]], Iterable[Sequence[str]]]
+        self,
+        contract: Contract,
+        choose: Callable[[set[str]], Iterable[Sequence[str]]],
+        recent: Mapping[str, bool] | None = None,
+        forgotten: Collection[int] = (),
+        *,
+        dry_run: bool = False,
     ) -> list[str]:
-        """Removes the paths that `choose` returns, given those to which kept snapshots refer.
+        """Removes the paths that `choose` returns, given those that are referred to.
 
-        In a folder, nothing can be published meanwhile. Nothing is removed if the table cannot be
-        read. Returns the paths that were removed.
+        `recent` and `forgotten` are as in `referred_by`. In a folder, nothing can be published
+        meanwhile. Nothing is removed if the table cannot be read, or in a dry run. Returns the
+        paths.
         """
-        with self._exclusive_lock():
+        with self._maintained(contract, dry_run=dry_run) as table:
+            referred = referred_by(table, recent, forgotten) if table else None
+            chosen = [path for paths in choose(referred) for path in paths] if referred else []
+            if not dry_run:
+                remove_stored(self.root, chosen)
+        return chosen
+
+    def forget(
+        self, contract: Contract, keeping: Keeping, now: float, *, dry_run: bool = False
+    ) -> list[int]:
+        """Expires the snapshots that need not be kept at `now` (Unix seconds); returns their ids.
+
+        None are expired if another writer was faster, which only happens in S3, or in a dry run.
+        """
+        with self._maintained(contract, dry_run=dry_run) as table:
+            old = expirable(table, keeping, now) if table else []
+            if table and old and not dry_run:
+                try:
+                    expire(table, old)
+                except CommitFailedException:
+                    return []
+        return old
+
+    def compact(self, contract: Contract, *, dry_run: bool = False) -> int:
+        """Writes manifests anew if there are too many; returns how many there were, else 0."""
+        with self._maintained(contract, dry_run=dry_run) as table:
+            snapshot = table.current_snapshot() if table else None
+            if table is None or snapshot is None or not is_scattered(table):
+                return 0
+            before = len(snapshot.manifests(table.io))
+            return before if dry_run or compact(table) else 0
+
+    @contextmanager
+    def _maintained(self, contract: Contract, *, dry_run: bool) -> Iterator[Table | None]:
+        """The table, None if it is not there or cannot be read; in a folder, nobody else writes."""
+        if dry_run:
             try:
                 table = self._existing_table(contract)
             except DamagedError:
                 table = None
-            referred = referred_by(table) if table else None
-            chosen = [path for paths in choose(referred) for path in paths] if referred else []
-            remove_stored(self.root, chosen)
-        return chosen
+            yield table
+            return
+        catalog = self.open()
+        with self._translate_errors(), self._exclusive_lock():
+            yield readable(catalog, self.identifier(contract))
 
     def count(self, files: Sequence[str]) -> int:
         """The number of rows in Parquet files, which need not belong to a table yet."""
@@ -430,7 +476,8 @@ class Lake(dg.ConfigurableResource[Any]):
         after = runs_of(live_in(target, table, contract, strict=self._in_glue))
         changed = {key for key in {*before, *after} if before.get(key) != after.get(key)}
         notes = {key: after.get(key, "") for key in changed | self.rolled_back(contract).keys()}
-        roll_back(table, snapshot_id, notes)
+        with self._shared_lock():
+            roll_back(table, snapshot_id, notes)
 
     def rolled_back(self, contract: Contract) -> dict[str, str]:
         """The partitions that still are as a rollback left them: key -> run that it went back to.

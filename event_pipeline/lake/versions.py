@@ -16,8 +16,8 @@ ROLLED_BACK = "event-pipeline.rolled-back"
 class Version:
     """One published state of a table that it can be rolled back to.
 
-    `at` is when it was published (UTC), `partition` the partition that was published then, and
-    `rows` the number of rows in the whole table.
+    `at` is when it was published (UTC), `partition` the partition that was published then (empty if
+    maintenance only wrote its manifests anew), and `rows` the number of rows in the whole table.
     """
 
     snapshot_id: int

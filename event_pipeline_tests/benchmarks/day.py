@@ -22,7 +22,7 @@ from typing import Any
 
 from event_pipeline.bronze import manifest_key, object_key
 from event_pipeline.build import Failed, build_gold, build_silver
-from event_pipeline.contracts import EVENTS, GOLD
+from event_pipeline.contracts import EVENTS, GOLD, TABLES
 from event_pipeline.ingest.generator import Profile
 from event_pipeline.ingest.handler import FolderStore, ingest, slots_of_hour
 from event_pipeline.lake.leftovers import remove_leftovers
@@ -94,7 +94,8 @@ def _play(folder: Path, hours: list[datetime]) -> list[Slot]:
             found.append(_refresh(used, hour))
         last = found[-1]
         print(f"{hour:%H}:55 Silver {last.silver:.1f} s, Gold {last.gold:.1f} s", flush=True)
-        remove_leftovers(used.lake, timedelta(0))  # the disk need not hold every build of the day
+        for contract in TABLES.values():  # the disk need not hold every build of the day
+            remove_leftovers(used.lake, contract, time.time())
     return found
 
 

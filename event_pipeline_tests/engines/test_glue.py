@@ -7,7 +7,6 @@ Time passes only while a worker sleeps: each sleep is the next step of a script.
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from moto.moto_api import state_manager
 from event_pipeline import aws
 from event_pipeline.engines import claims as claims_module
 from event_pipeline.engines.claims import Claims
-from event_pipeline.engines.glue import job, job_runs, run_folder
+from event_pipeline.engines.glue import job, job_runs
 from event_pipeline.engines.glue.job import GlueJob, Json
 from event_pipeline.engines.glue.job_runs import JobRuns, Work
 from event_pipeline_tests.conftest import clock
@@ -494,16 +493,3 @@ def test_two_workers_have_one_run_and_both_its_report(stage: Stage) -> None:
     assert [report["rows"] for report in made()] == [7]
     assert [report["rows"] for report in second_made] == [7]
     assert len(stage.runs) == 1
-
-
-def test_what_old_runs_said_is_removed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    for _ in range(2):
-        stage.script = [stage.reports({"key": "k"}), stage.ends("SUCCEEDED")]
-        made()
-    folders = {key.split("/")[1] for key in aws.keys(BUCKET, "runs/")}
-    assert len(folders) == 2
-    monkeypatch.setattr(run_folder, "KEPT", timedelta(seconds=-5))
-    stage.script = [stage.reports({"key": "k"}), stage.ends("SUCCEEDED")]
-    made()
-    [left] = {key.split("/")[1] for key in aws.keys(BUCKET, "runs/")}
-    assert left not in folders

@@ -450,6 +450,9 @@ CATALOG = "arn:aws:glue:REGION:ACCOUNT"
         ("s3:PutObject", "<PipesBucket.Arn>/runs/1/messages/1.json", {"GlueRole", "DagsterRole"}),
         ("s3:DeleteObject", "<PipesBucket.Arn>/runs/1/request.json", {"DagsterRole"}),
         ("s3:PutObject", "<PipesBucket.Arn>/claims/x.json", {"DagsterRole"}),
+        # Maintenance removes those that nobody has touched for long.
+        ("s3:DeleteObject", "<PipesBucket.Arn>/claims/x.json", {"DagsterRole"}),
+        ("s3:DeleteObject", "<ResultsBucket.Arn>/claims/x.json", {"DagsterRole"}),
         ("s3:GetObject", "<ResultsBucket.Arn>/athena/1.csv", {"DagsterRole"}),
         ("s3:GetBucketLocation", LAKE, {"GlueRole", "DagsterRole"}),
         ("s3:GetBucketLocation", "<ArtifactsBucket.Arn>", {"GlueRole"}),
@@ -490,9 +493,14 @@ def test_who_may(action: str, resource: str, who: set[str]) -> None:
         ("LakeBucket", "silver_$folder$", {"GlueRole", "DagsterRole"}),
         ("LakeBucket", "", {"DagsterRole"}),
         ("PipesBucket", "runs/1/", {"GlueRole", "DagsterRole"}),
+        ("PipesBucket", "runs/", {"GlueRole", "DagsterRole"}),
+        ("PipesBucket", "claims/", {"DagsterRole"}),
         ("PipesBucket", "claims/x.json", {"DagsterRole"}),
         ("PipesBucket", "", set()),
         ("ResultsBucket", "athena/", {"DagsterRole"}),
+        # Maintenance looks in both buckets for claims and runs.
+        ("ResultsBucket", "claims/", {"DagsterRole"}),
+        ("ResultsBucket", "runs/", {"DagsterRole"}),
         ("ArtifactsBucket", "", set()),
     ],
 )

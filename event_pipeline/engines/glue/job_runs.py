@@ -12,7 +12,7 @@ from event_pipeline import aws
 from event_pipeline.engines import INTERRUPTS
 from event_pipeline.engines.claims import Claim, Claims
 from event_pipeline.engines.glue.job import RUNNING, GlueJob, Json
-from event_pipeline.engines.glue.run_folder import RunFolder, delete_old_folders
+from event_pipeline.engines.glue.run_folder import RunFolder
 
 # Other workers' runs that may end without a report of our work before we give it up; until then we
 # start it anew.
@@ -109,7 +109,6 @@ class JobRuns:
     def _start(self, run: str, claims: dict[str, Claim], document: Json) -> bool:
         """Starts a run once Glue has room for it; False if others claimed its work meanwhile."""
         log, folder = dg.get_dagster_logger(), self._folder(run)
-        delete_old_folders(self.bucket)
         folder.write_request(document)
         while not (run_id := self._try_start(folder, claims)):
             log.info(

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 
 from dagster_pipes import (
     DAGSTER_PIPES_CONTEXT_CLI_ARGUMENT,
@@ -15,24 +14,8 @@ from dagster_pipes import (
 )
 
 from event_pipeline import aws
+from event_pipeline.engines.claims import RUNS
 from event_pipeline.engines.glue.job import REQUEST, Json
-
-RUNS = "runs/"
-# How long folders stay: longer than a job may run, so that a worker that comes late finds them.
-KEPT = timedelta(days=1)
-
-
-def delete_old_folders(bucket: str) -> None:
-    """Deletes the files of runs that ended long ago.
-
-    A run's files are not deleted when it ends, as another worker may still follow it.
-    """
-    client, oldest = aws.client("s3"), datetime.now(UTC) - KEPT
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=RUNS)
-    for page in pages:
-        old = [o["Key"] for o in page.get("Contents", []) if o["LastModified"] < oldest]
-        for key in old:
-            client.delete_object(Bucket=bucket, Key=key)
 
 
 @dataclass

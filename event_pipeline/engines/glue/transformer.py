@@ -12,7 +12,7 @@ from event_pipeline.engines import (
     Transformer,
     TransformRequest,
 )
-from event_pipeline.engines.claims import Claims
+from event_pipeline.engines.claims import CLAIMS, Claims
 from event_pipeline.engines.glue.job import GlueJob, Json
 from event_pipeline.engines.glue.job_runs import JobRuns, Work
 from event_pipeline.engines.requests import as_json, derivation_as_json
@@ -62,7 +62,7 @@ class GlueTransformer(Transformer):
 
     @property
     def _runs(self) -> JobRuns:
-        claims = Claims(bucket=self.bucket, prefix="claims")
+        claims = Claims(bucket=self.bucket, prefix=CLAIMS)
         return JobRuns(GlueJob(self.job, self.logs), self.bucket, claims, self.poll_seconds)
 
 

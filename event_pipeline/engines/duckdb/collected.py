@@ -59,25 +59,45 @@ def _register(
     )
 
 
+# A row group of a line file is about so large, and made of at most so many pieces.
+ROW_GROUP_BYTES = 16 << 20
+MAX_KEPT = 10_000
+
+
 class LineFile:
-    """A Parquet file of lines, to which several threads of the engine may write."""
+    """A Parquet file of lines, to which several threads of the engine may write.
+
+    Lines come a few at a time. They are kept until there are enough for a row group, as many small
+    ones would cost more than all else.
+    """
 
     def __init__(self, path: str, schema: pa.Schema) -> None:
         self.path = path
         self.rows = 0
         self._writer = pq.ParquetWriter(path, schema, compression="zstd")
         self._lock = threading.Lock()
+        self._kept: list[pa.Table] = []
+        self._kept_bytes = 0
 
     def write(self, columns: list[Any]) -> None:
         """Adds rows, given as one array or list for each column."""
+        table = pa.table(columns, schema=self._writer.schema)
         with self._lock:
-            table = pa.table(columns, schema=self._writer.schema)
-            self._writer.write_table(table)
+            self._kept.append(table)
+            self._kept_bytes += table.nbytes
             self.rows += table.num_rows
+            if self._kept_bytes > ROW_GROUP_BYTES or len(self._kept) > MAX_KEPT:
+                self._flush()
 
     def close(self) -> None:
         """Ends the file. A second call does nothing."""
+        self._flush()
         self._writer.close()
+
+    def _flush(self) -> None:
+        if self._kept:
+            self._writer.write_table(pa.concat_tables(self._kept).combine_chunks())
+            self._kept, self._kept_bytes = [], 0
 
 
 class Collected:

@@ -23,6 +23,11 @@ from event_pipeline.scratch import plain_path
 # does hold it, the objects are copied without it.
 NOT_IN_JSON = "chr(1)"
 # Nearly every line begins with its brace, and looking for that is far cheaper than trimming.
+# A line that is cut off, or plain text, shows that at its ends. After an error within TRY, DuckDB
+# evaluates a whole vector again, row by row, so most lines with an error must not come so far.
+MAYBE_JSON = (
+    "(starts_with(line, '{') OR line[1] <= ' ') AND (ends_with(line, '}') OR line[-1] <= ' ')"
+)
 NOT_BLANK = "starts_with(line, '{') OR trim(line, ' ' || chr(9)) <> ''"
 # A line that is longer than `max_line_size` fails the query. The objects are then copied with such
 # lines cut.
@@ -124,7 +129,8 @@ def read_fast(request: TransformRequest, lines: str) -> str:
         f" WHEN fields IS NULL OR regexp_matches(line, {literal(ODD_LINE)}) OR {doubtful or False}"
         " OR len(list_distinct(json_keys(line))) < len(json_keys(line)) THEN NULL"
         f" ELSE {others} END AS _unknown"
-        f" FROM (SELECT TRY(from_json(line, '{{{fields}}}')) AS fields, line, filename"
+        f" FROM (SELECT TRY(from_json(CASE WHEN {MAYBE_JSON} THEN line END, '{{{fields}}}'))"
+        " AS fields, line, filename"
         f" FROM ({lines}))"
     )
 

@@ -1,6 +1,7 @@
 """Requests as `jobs/transform.py` takes them: JSON, with statements and types ready for Spark."""
 
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 from sqlglot import exp, parse_one
@@ -16,14 +17,19 @@ def as_json(request: TransformRequest) -> dict[str, Any]:
 
     It has the fields of TransformRequest and `is_nested`. The statement also returns CARRIED.
     """
-    statement = carrying(request.statement, CARRIED).sql(dialect="spark")
     return {
         **asdict(request),
-        "statement": statement,
+        "statement": _carrying(request.statement),
         "numbers": sorted(request.numbers),
         "is_nested": request.is_nested,
         "columns": _spark_columns(request.columns),
     }
+
+
+@cache
+def _carrying(statement: str) -> str:
+    """A statement in Spark's SQL, which passes CARRIED on."""
+    return carrying(statement, CARRIED).sql(dialect="spark")
 
 
 def derivation_as_json(request: DeriveRequest) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -63,13 +64,12 @@ class DuckDBTransformer(Transformer):
 
     def derive(self, request: DeriveRequest) -> QueryReport:
         """Writes one Parquet file."""
-        query = sqlglot.parse_one(request.statement, read="spark")
         with session(self.memory_mb, self.threads) as connection:
             for table, files in request.inputs.items():
                 make_view(connection, TABLES[table], files)
             return unload(
                 connection,
-                query.sql(dialect="duckdb"),
+                _in_duckdb(request.statement),
                 request.columns,
                 request.where,
                 request.prefix,
@@ -123,6 +123,12 @@ class DuckDBTransformer(Transformer):
         report.unknown = most_frequent(collected.unknown)
         report.quarantine_files = [collected.quarantine.path]
         return report
+
+
+@cache
+def _in_duckdb(statement: str) -> str:
+    """A statement that derives a table, in DuckDB's SQL."""
+    return sqlglot.parse_one(statement, read="spark").sql(dialect="duckdb")
 
 
 def _write_rows(

@@ -6,7 +6,9 @@ import pyarrow.parquet as pq
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
-from pyiceberg.table import Table
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.update import TableUpdate
 from pyiceberg.typedef import Record
 
 from event_pipeline.contracts import Contract
@@ -44,6 +46,23 @@ def data_file(table: Table, path: str, contract: Contract, key: str) -> DataFile
     )
 
 
+class _Transaction(Transaction):
+    """One whose metadata is derived once for each state of it.
+
+    PyIceberg looks at them some fifteen times a commit, and copies all snapshots each time.
+    """
+
+    _derived: tuple[TableMetadata, tuple[TableUpdate, ...], TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        """The table's metadata with the updates so far; not to be changed."""
+        base, updates = self._table.metadata, self._updates
+        if self._derived is None or self._derived[0] is not base or self._derived[1] is not updates:
+            self._derived = (base, updates, super().table_metadata)
+        return self._derived[2]
+
+
 def replace_files(
     table: Table, old: Iterable[DataFile], new: Iterable[DataFile], summary: dict[str, str]
 ) -> None:
@@ -53,7 +72,7 @@ def replace_files(
     Raises CommitFailedException or ValidationException if another writer was faster.
     """
     old = list(old)
-    with table.transaction() as transaction:
+    with _Transaction(table) as transaction:
         update = transaction.update_snapshot(snapshot_properties=summary)
         # merge_append keeps the number of manifests small; overwrite replaces exact files.
         with update.overwrite() if old else update.merge_append() as producer:

@@ -1,5 +1,6 @@
 """A laboratory: one lake with its real parts, in a folder of its own."""
 
+import gc
 import gzip
 import os
 import time
@@ -22,6 +23,11 @@ from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.receipts import SilverReceipt
 from event_pipeline.lake.tables import Lake
 from event_pipeline.partitions import HOURLY
+from event_pipeline_tests import migrations
+
+migrations.read_once()
+# All imports and the tests themselves are in every search for garbage: the fewer, the better.
+gc.set_threshold(100_000, 20, 20)
 
 HOUR = "2026-01-01-10:00"
 DROP = "2026-01-01"

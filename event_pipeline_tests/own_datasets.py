@@ -8,6 +8,8 @@ import io
 import json
 import os
 import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from event_pipeline.resources import resources
 from event_pipeline.settings import Settings, read_settings
 from event_pipeline.status import needing_attention, survey
 from event_pipeline.sync import run_sync
+from event_pipeline_tests import migrations
 
 HOURS = ("year=2026/month=01/day=05/hour=10/", "year=2026/month=01/day=05/hour=11/")
 SHOWN = (
@@ -60,25 +63,30 @@ def step(settings: Settings) -> dict[str, Any]:
     return found
 
 
-def main() -> None:
-    """All steps, in the home that the environment names."""
-    settings = read_settings()
-    root = Path(settings.root)
-    steps = {}
+def steps(root: Path) -> Iterator[str]:
+    """Delivers, step by step, what arrives; the name of each step."""
     # A share that is refused, of which nobody need be told.
     again = [click(1)] * 9
     deliver(root, f"ad_clicks/{HOURS[0]}clicks-1.jsonl.gz", click(1), click(2, "much"), *again)
     deliver(root, f"ad_clicks/{HOURS[1]}a.jsonl.gz", click(3, at="2026-01-05T10:59:59Z"))
-    steps["clicks alone"] = step(settings)
+    yield "clicks alone"
     refunds = "commerce/date=2026-01-05/refunds.json"
     deliver(root, refunds, *[refund(1, "9.90")] * 9, refund(2, "x"))
-    steps["and refunds"] = step(settings)
+    yield "and refunds"
     deliver(root, f"ad_clicks/{HOURS[1]}b.jsonl.gz", click(4, "1.5"))
-    steps["a late click"] = step(settings)
+    yield "a late click"
     deliver(root, refunds, refund(1, "9.90"), refund(3, "0.10"))
-    steps["other refunds"] = step(settings)
-    steps["nothing new"] = step(settings)
-    json.dump(steps, sys.stdout)
+    yield "other refunds"
+    yield "nothing new"
+
+
+def main() -> None:
+    """The steps, or as many as the argument says, in the home that the environment names."""
+    migrations.read_once()
+    settings = read_settings()
+    most = int(sys.argv[1]) if sys.argv[1:] else None
+    found = {name: step(settings) for name in islice(steps(Path(settings.root)), most)}
+    json.dump(found, sys.stdout)
     sys.stdout.flush()
     os._exit(0)  # a JVM's threads need not be waited for
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ def attempt(
         **{k: v for k, v in os.environ.items() if not k.startswith(("EVENT_PIPELINE", "DAGSTER"))},
         "EVENT_PIPELINE_HOME": str(home),
         "EVENT_PIPELINE_TARGET": target,
+        # To compile Spark's code well would take longer than to run it.
+        "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1",
         "PYTHONPATH": os.pathsep.join((str(package), str(REPOSITORY))),
     }
     command = [sys.executable, *code]
@@ -72,11 +75,14 @@ def attempt(
     )
 
 
-@pytest.mark.parametrize("target", ["local", "spark"])
+# What comes late or again is noticed by the sensors, which know no target.
+@pytest.mark.parametrize(("target", "most"), [("local", 5), ("spark", 2)], ids=["local", "spark"])
 def test_a_stream_a_drop_and_a_question_work_as_the_guide_says(
-    package: Path, tmp_path: Path, target: str
+    package: Path, tmp_path: Path, target: str, most: int
 ) -> None:
-    text = run(package, tmp_path, "-m", "event_pipeline_tests.own_datasets", target=target)
+    text = run(
+        package, tmp_path, "-m", "event_pipeline_tests.own_datasets", str(most), target=target
+    )
     steps: dict[str, dict[str, Any]] = json.loads(text)
 
     found = steps["clicks alone"]
@@ -94,16 +100,20 @@ def test_a_stream_a_drop_and_a_question_work_as_the_guide_says(
     assert "2026-01-05 waits for commerce_refunds (no file)" in " ".join(found["said"].split())
 
     gold = {name: found["gold.daily_costs"] for name, found in steps.items()}
-    assert gold["and refunds"] == [[day, "2", "0.5000", "1", "9.90"]]
+    expected = {
+        "clicks alone": [],
+        "and refunds": [[day, "2", "0.5000", "1", "9.90"]],
+        "a late click": [[day, "3", "2.0000", "1", "9.90"]],
+        "other refunds": [[day, "3", "2.0000", "2", "10.00"]],
+        "nothing new": [[day, "3", "2.0000", "2", "10.00"]],
+    }
+    assert gold == dict(islice(expected.items(), most))
     assert steps["and refunds"]["quarantine.commerce_refunds"][0][0] == "amount_invalid"
-    assert gold["a late click"] == [[day, "3", "2.0000", "1", "9.90"]]
-    assert gold["other refunds"] == [[day, "3", "2.0000", "2", "10.00"]]
-    assert steps["nothing new"]["silver.commerce_refunds"] == [
-        ["r1", "o1", "9.90", f"{day} 09:00:00", day],
-        ["r3", "o3", "0.10", f"{day} 09:00:00", day],
-    ]
-    assert gold["nothing new"] == gold["other refunds"]
-    assert steps["nothing new"]["ok"], steps["nothing new"]["said"]
+    last = [*steps.values()][-1]
+    refunds = [["r1", "o1", "9.90", f"{day} 09:00:00", day]]
+    refunds += [["r3", "o3", "0.10", f"{day} 09:00:00", day]] if target == "local" else []
+    assert last["silver.commerce_refunds"] == refunds
+    assert last["ok"], last["said"]
 
 
 def test_the_graph_has_them_all(package: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 from sqlglot import exp, parse_one, transpile
@@ -19,10 +20,9 @@ def as_json(request: TransformRequest) -> dict[str, Any]:
     roll-ups' statements read the view `view` in place of the table, and `sums` has the Spark SQL of
     each aggregate.
     """
-    statement = carry_columns(request.statement, CARRIED).sql(dialect="spark")
     return {
         **asdict(request),
-        "statement": statement,
+        "statement": _carrying(request.statement),
         "numbers": sorted(request.numbers),
         "is_nested": request.is_nested,
         "columns": _spark_columns(request.columns),
@@ -37,6 +37,12 @@ def as_json(request: TransformRequest) -> dict[str, Any]:
         ],
         "sums": {sql: transpile(sql, "athena", "spark")[0] for sql in request.sums},
     }
+
+
+@cache
+def _carrying(statement: str) -> str:
+    """A statement in Spark's SQL, which passes CARRIED on."""
+    return carry_columns(statement, CARRIED).sql(dialect="spark")
 
 
 def derivation_as_json(request: DeriveRequest) -> dict[str, Any]:

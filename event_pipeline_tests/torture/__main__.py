@@ -13,6 +13,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from statistics import median
 
+from event_pipeline_tests import migrations
 from event_pipeline_tests.torture import powercut, trials
 from event_pipeline_tests.torture.boundaries import Boundary, lengths
 from event_pipeline_tests.torture.children import ask, fork
@@ -34,6 +35,7 @@ def main() -> int:
     parser.add_argument("--power-cuts", type=int, default=4, help="Of a daemon's whole session.")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     chosen = parser.parse_args()
+    migrations.read_once()
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         found, seconds = torture(Path(folder), chosen)
     report(found, seconds, chosen.seed)

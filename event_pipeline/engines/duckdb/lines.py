@@ -8,6 +8,7 @@ cannot read differently from `lake.fields`. All other lines, and all refused one
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cache
 
 from sqlglot import exp
 
@@ -169,7 +170,6 @@ def judged(request: TransformRequest, partition: PartitionRequest, raw: str) -> 
 
     `reasons` is empty for an accepted line.
     """
-    statement = carry_columns(request.statement, CARRIED).transform(_utc).sql(dialect="duckdb")
     typed = ", ".join(
         f'CAST({literal(partition.value)} AS {kind}) AS "{name}"'
         if name == request.partition_column
@@ -179,8 +179,15 @@ def judged(request: TransformRequest, partition: PartitionRequest, raw: str) -> 
     return (
         f"WITH raw AS ({raw}) SELECT {typed}, {', '.join(CARRIED)},"
         " CASE WHEN _unknown IS NULL THEN 'malformed_json' ELSE reasons END AS reasons"
-        f" FROM ({statement})"
+        f" FROM ({_in_duckdb(request.statement)})"
     )
+
+
+# To translate a statement takes longer than to run it over a small hour.
+@cache
+def _in_duckdb(statement: str) -> str:
+    """A statement in DuckDB's SQL, which passes CARRIED on."""
+    return carry_columns(statement, CARRIED).transform(_utc).sql(dialect="duckdb")
 
 
 def _utc(node: exp.Expr) -> exp.Expr:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -64,13 +65,12 @@ class DuckDBTransformer(Transformer):
 
     def derive(self, request: DeriveRequest) -> QueryReport:
         """Writes one Parquet file."""
-        query = sqlglot.parse_one(request.statement, read="spark")
         with session(self.memory_mb, self.threads) as connection:
             for table, files in request.inputs.items():
                 make_view(connection, TABLES[table], files)
             return unload(
                 connection,
-                query.sql(dialect="duckdb"),
+                _in_duckdb(request.statement),
                 request.columns,
                 request.where,
                 request.prefix,
@@ -130,6 +130,12 @@ class DuckDBTransformer(Transformer):
         return report
 
 
+@cache
+def _in_duckdb(sql: str, dialect: str = "spark") -> str:
+    """A statement or an expression, in DuckDB's SQL."""
+    return sqlglot.parse_one(sql, read=dialect).sql(dialect="duckdb")
+
+
 def _write_rows(
     connection: duckdb.DuckDBPyConnection,
     request: TransformRequest,
@@ -180,7 +186,7 @@ def _by_date(
     connection: duckdb.DuckDBPyConnection, request: TransformRequest, files: list[str]
 ) -> tuple[dict[str, int], dict[str, dict[str, str | None]]]:
     """How many rows each date has, and the values of the request's sums."""
-    aggregates = [sqlglot.transpile(sql, "athena", "duckdb")[0] for sql in request.sums]
+    aggregates = [_in_duckdb(sql, "athena") for sql in request.sums]
     columns = "".join(f", CAST({aggregate} AS VARCHAR)" for aggregate in aggregates)
     found = connection.execute(
         f"SELECT strftime(\"{request.date_column}\", '%Y-%m-%d') AS day, count(*){columns}"
@@ -210,8 +216,7 @@ def _roll_up(
             f'CAST({value if n == request.partition_column else n} AS {kind}) AS "{n}"'
             for n, kind in each.columns
         )
-        query = sqlglot.transpile(each.statement, "spark", "duckdb")[0]
-        copy(connection, f"SELECT {typed} FROM ({query})", path)
+        copy(connection, f"SELECT {typed} FROM ({_in_duckdb(each.statement)})", path)
         made[each.table] = [path]
     return made
 

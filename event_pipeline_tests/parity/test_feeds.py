@@ -70,7 +70,7 @@ def text(rows: Sequence[tuple[Any, ...]]) -> list[tuple[str | None, ...]]:
 
 def revenue(pair: Pair, contract: SilverContract) -> str:
     """The revenue of the day that Gold has of it."""
-    gold = replace(HOURLY_REVENUE, inputs=(contract,))
+    gold = replace(HOURLY_REVENUE, inputs=(contract,), rolled="", roll_ups=())
     (built,) = pair.duckdb.gold(gold, DAY)
     assert built.status == "published", built.error
     return str(built.receipt.totals["total_revenue"][0])

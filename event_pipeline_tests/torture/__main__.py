@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=300, help="At least so many.")
     parser.add_argument("--minutes", type=float, default=19, help="Then no trial is begun.")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    parser.add_argument("--power-cuts", type=int, default=4, help="Of a daemon's whole session.")
+    parser.add_argument("--power-cuts", type=int, default=2, help="Of a daemon's whole session.")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     chosen = parser.parse_args()
     migrations.read_once()

@@ -388,8 +388,9 @@ def test_one_hour_that_fails_does_not_stop_the_others(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("contract", GOLD_OF_EVENTS, ids=lambda c: c.asset)
+@pytest.mark.parametrize("rolled", [False, True], ids=["from Silver", "from roll-ups"])
 def test_gold_that_does_not_reconcile_publishes_nothing(
-    lab: Lab, contract: Any, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, contract: Any, rolled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A statement that counts twice, as an unlucky join would."""
     buys = {"event_type": "purchase", "quantity": 1, "price": 9.99}
@@ -398,11 +399,14 @@ def test_gold_that_does_not_reconcile_publishes_nothing(
     (built,) = lab.gold(contract, "2026-01-01")
     before = lab.rows(contract)
     assert (built.status, len(before)) == ("published", 1)
-    twice = contract.sql.replace(
-        "FROM silver.events", "FROM silver.events JOIN (VALUES 1, 2) ON true"
+    name, table = ("rolled_sql", "silver.event_counts") if rolled else ("sql", "silver.events")
+    twice = getattr(contract, name).replace(
+        f"FROM {table}", f"FROM {table} JOIN (VALUES 1, 2) ON true"
     )
-    monkeypatch.setitem(contract.__dict__, "sql", twice)
+    monkeypatch.setitem(contract.__dict__, name, twice)
     monkeypatch.setitem(contract.__dict__, "version", "twice")
+    if not rolled:
+        monkeypatch.setitem(contract.__dict__, "roll_ups", ())
     (built,) = lab.gold(contract, "2026-01-01")
     assert built.status == "failed"
     assert "in Gold and" in (built.error or "")

@@ -235,7 +235,7 @@ class TestWhenItIsAskedFor:
             last = lab.fail(lab.first("promotion"))
         tick = lab.tick("promotion")
         assert asked(tick) == []
-        assert f"given up after 3 failed runs, the last is {last.run_id[:8]}" in str(
+        assert f"given up after 3 failed runs; the last is {last.run_id[:8]}" in str(
             tick.skip_message
         )
         assert lab.materialize([USER_ACTIVITY_ASSET], DROP).success

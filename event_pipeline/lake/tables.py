@@ -324,8 +324,12 @@ class Lake(dg.ConfigurableResource[Any]):
         old, new = table.io.properties.get(OLD, ""), table.io.properties.get(NEW, "")
         key = (table.metadata_location, row_filter, old, new)
         with _planning:
-            if key in _plans:
-                return list(_plans[key])
+            planned = _plans.get(key)
+        if planned is not None:
+            # A manifest may have been damaged since. In a folder, that costs a look at each.
+            if why := flaw_of(table, deep=True):
+                raise DamagedError(contract.table, why)
+            return list(planned)
         try:
             tasks = list(table.scan(row_filter or AlwaysTrue()).plan_files())
         except Exception:

@@ -18,6 +18,7 @@ from event_pipeline.contracts import (
     ROLL_UPS,
     GoldContract,
 )
+from event_pipeline.engines.duckdb import DuckDBQuerier
 from event_pipeline.lake.tables import Lake, PublishError
 from event_pipeline_tests.conftest import GOLD_OF_EVENTS, HOUR, Lab, jsonl
 
@@ -140,6 +141,33 @@ def test_those_of_a_publish_that_was_cut_short_are_not_used(
     assert lab.rows(DAILY_USER_ACTIVITY, DAY) == [(1, 1, 1)]
     lab.build()
     assert by_roll_ups(lab, DAILY_USER_ACTIVITY, DAY) == ["(2, 2, 2)"]
+
+
+def test_those_that_are_published_while_a_date_is_read_are_not_used(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.deliver(lines(event()))
+    lab.build()
+    lab.deliver(lines(event("v")), minute=5)
+    publish, unload, begun = Lake.publish, DuckDBQuerier.unload, []
+
+    def without_silver(lake: Lake, contract: Any, *others: Any) -> None:
+        if contract == EVENTS:
+            raise PublishError("no luck")
+        publish(lake, contract, *others)
+
+    def while_it_is_read(*arguments: Any) -> Any:
+        if not begun:
+            begun.append(True)
+            with monkeypatch.context() as patch:
+                patch.setattr(Lake, "publish", without_silver)
+                assert lab.build()[0].error == "not published: no luck"
+        return unload(*arguments)
+
+    monkeypatch.setattr(DuckDBQuerier, "unload", while_it_is_read)
+    (built,) = lab.gold(DAILY_USER_ACTIVITY, DAY)
+    assert (built.status, built.receipt.made_from) == ("published", "silver")
+    assert lab.rows(DAILY_USER_ACTIVITY, DAY) == [(1, 1, 1)]
 
 
 def test_those_of_other_rows_are_not_used_after_a_rollback(lab: Lab) -> None:

@@ -93,13 +93,13 @@ def _sums_on_record(
 
 def _added(receipts: Iterable[SilverReceipt | None], day: str, aggregate: str) -> Decimal:
     """An aggregate of a day's rows, over partitions. Raises LookupError if one does not have it."""
-    sum_ = Decimal(0)
+    added = Decimal(0)
     for receipt in receipts:
         if receipt is None:
             raise LookupError("a receipt is lost")
         if day in receipt.event_dates:
-            sum_ += Decimal(receipt.sums[day][aggregate] or 0)
-    return sum_
+            added += Decimal(receipt.sums[day][aggregate] or 0)
+    return added
 
 
 def _sums_of_gold(table: pa.Table, by: str, totals: Sequence[Total]) -> Sums:

@@ -1,5 +1,6 @@
 """The short form of `make torture`: one home, each of its runs killed three times."""
 
+import re
 import subprocess
 import sys
 
@@ -16,3 +17,6 @@ def test_twenty_kills_lose_double_and_stop_nothing() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("rows lost 0, rows doubled 0, stuck 0\n")
+    killed = re.search(rf"^(\d+) of {KILLS} processes killed", done.stdout, re.M)
+    assert killed
+    assert int(killed[1]) >= KILLS

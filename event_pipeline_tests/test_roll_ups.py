@@ -149,7 +149,8 @@ def test_those_that_are_published_while_a_date_is_read_are_not_used(
     lab.deliver(lines(event()))
     lab.build()
     lab.deliver(lines(event("v")), minute=5)
-    publish, unload, begun = Lake.publish, DuckDBQuerier.unload, []
+    publish, unload = Lake.publish, DuckDBQuerier.unload
+    begun: list[bool] = []
 
     def without_silver(lake: Lake, contract: Any, *others: Any) -> None:
         if contract == EVENTS:

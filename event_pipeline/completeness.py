@@ -33,7 +33,7 @@ def incomplete(contract: GoldContract, day: str, objects: Objects, lake: Lake) -
     listings = {each: objects.partition(each, day) for each in contract.awaited}
     came = [item.modified for listing in listings.values() for item in listing.objects]
     others = (each for each in contract.inputs if each not in contract.awaited)
-    is_there = came or any(lake.scan(each, f"{each.date} = '{day}'") for each in others)
+    is_there = came or any(lake.scan_day(each, day) for each in others)
     reasons, since = {}, []
     for each, listing in listings.items():
         dataset = each.identifier[1]

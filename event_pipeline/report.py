@@ -308,8 +308,7 @@ def _doubtful_inputs(
     for each in contract.inputs:
         if each.bronze is None:
             continue
-        files = lake.scan(each, f"{each.date} = '{day}'")
-        for folder in sorted({path.rpartition("/")[0] for path in files}):
+        for folder in lake.folders_of_day(each, day):
             receipt = lake.receipt_in(each, folder)
             assessment = trust.worst(receipt, settings) if receipt else None
             if assessment and assessment.level is trust.Level.FAIL:

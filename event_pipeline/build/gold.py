@@ -60,7 +60,8 @@ def are_rolled_up(contract: GoldContract, lake: Lake, day: str) -> bool:
     """
     if not contract.roll_ups:
         return False
-    silver = {(each.partition, each.id) for each in _runs(contract.inputs[0], lake, day)}
+    (source,) = contract.inputs
+    silver = {(run.partition, run.id) for run in _runs(source, lake, day)}
     for each in contract.roll_ups:
         runs = _runs(each, lake, day)
         if {(run.partition, run.id) for run in runs} != silver:
@@ -70,15 +71,14 @@ def are_rolled_up(contract: GoldContract, lake: Lake, day: str) -> bool:
     return True
 
 
-def _runs(contract: Dated, lake: Lake, day: str) -> set[RunFolder]:
+def _runs(contract: Dated, lake: Lake, day: str) -> list[RunFolder]:
     """The folders of the runs whose files may hold rows of a date."""
-    paths = lake.scan(contract, f"{contract.date} = '{day}'")
-    return {RunFolder.of(path.rpartition("/")[0]) for path in paths}
+    return [RunFolder.of(folder) for folder in lake.folders_of_day(contract, day)]
 
 
 def _files(contracts: Sequence[Dated], lake: Lake, day: str) -> dict[str, list[str]]:
     """Name of each table in SQL -> its live files that may hold rows of a date."""
-    return {each.table: lake.scan(each, f"{each.date} = '{day}'") for each in contracts}
+    return {each.table: lake.scan_day(each, day) for each in contracts}
 
 
 @dataclass(frozen=True)

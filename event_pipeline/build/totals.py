@@ -83,8 +83,7 @@ def _sums_on_record(
 
     None if a receipt is lost, or does not have them all.
     """
-    folders = {path.rpartition("/")[0] for path in lake.scan(of, f"{of.date} = '{day}'")}
-    receipts = [lake.receipt_in(of, folder) for folder in sorted(folders)]
+    receipts = [lake.receipt_in(of, folder) for folder in lake.folders_of_day(of, day)]
     try:
         return {None: tuple(_added(receipts, day, total.silver) for total in totals)}
     except LookupError:

@@ -211,12 +211,7 @@ class MadeContract(Contract):
 
     def _mistakes(self) -> Iterator[str]:
         yield from super()._mistakes()
-        if not self.sql_path.is_file():
-            yield f"statement {self.statement!r}: there is no file {self.sql_path}"
-        else:
-            for name in unknown_patterns(self.sql_path.read_text()):
-                choices = ", ".join(PATTERNS)
-                yield f"statement: ${{{name}}} is not a known pattern; choose from {choices}"
+        yield from _file_mistakes("statement", self.statement)
 
     @property
     def sql_path(self) -> Path:
@@ -431,8 +426,8 @@ class GoldContract(MadeContract):
         if bool(self.rolled) != bool(self.roll_ups):
             given, absent = ("rolled", "roll_ups") if self.rolled else ("roll_ups", "rolled")
             yield f"{given}: means nothing without {absent}"
-        if self.rolled and not self.rolled_path.is_file():
-            yield f"rolled {self.rolled!r}: there is no file {self.rolled_path}"
+        if self.rolled:
+            yield from _file_mistakes("rolled", self.rolled)
         for each in self.roll_ups:
             if (each.of,) != self.inputs:
                 yield f"roll_ups: {each.table} is of {each.of.table}, which must be the only input"
@@ -468,6 +463,17 @@ class GoldContract(MadeContract):
         if len(self.inputs) == 1:
             return ()
         return tuple(each for each in self.inputs if each.is_dated_by_partition)
+
+
+def _file_mistakes(field: str, name: str) -> Iterator[str]:
+    """What is wrong with the file of a statement, before its SQL is looked at."""
+    path = SQL / name
+    if not path.is_file():
+        yield f"{field} {name!r}: there is no file {path}"
+        return
+    for pattern in unknown_patterns(path.read_text()):
+        choices = ", ".join(PATTERNS)
+        yield f"{field}: ${{{pattern}}} is not a known pattern; choose from {choices}"
 
 
 def _column_mistakes(columns: Collection[Column]) -> Iterator[str]:

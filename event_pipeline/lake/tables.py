@@ -35,6 +35,7 @@ from event_pipeline.contracts import (
     Contract,
     GoldContract,
     QuarantineContract,
+    RollUpContract,
     SilverContract,
 )
 from event_pipeline.errors import DamagedError, LakeError
@@ -340,6 +341,14 @@ class Lake(dg.ConfigurableResource[Any]):
         with _planning:
             _plans[key] = paths
         return list(paths)
+
+    def scan_day(self, contract: SilverContract | RollUpContract, day: str) -> list[str]:
+        """Paths of the live files that may hold rows of a date, sorted. Raises what `scan` does."""
+        return self.scan(contract, f"{contract.date} = '{day}'")
+
+    def folders_of_day(self, contract: SilverContract | RollUpContract, day: str) -> list[str]:
+        """The folders of the runs that made the files of `scan_day`, sorted."""
+        return sorted({path.rpartition("/")[0] for path in self.scan_day(contract, day)})
 
     def read(
         self,

@@ -17,6 +17,10 @@ from event_pipeline.jobs import QUARANTINE, SKIPPED
 from event_pipeline.lake.fields import read_fields
 from event_pipeline.lake.text import is_joined
 
+# A row group of a line file is about so large, and made of at most so many pieces.
+ROW_GROUP_BYTES = 16 << 20
+MAX_KEPT = 10_000
+
 
 def register_reader(connection: duckdb.DuckDBPyConnection, request: TransformRequest) -> None:
     """Registers `read_fields(line)` for SQL, which reads the request's fields of a line.
@@ -57,11 +61,6 @@ def _register(
         null_handling=FunctionNullHandling.SPECIAL,
         side_effects=side_effects,
     )
-
-
-# A row group of a line file is about so large, and made of at most so many pieces.
-ROW_GROUP_BYTES = 16 << 20
-MAX_KEPT = 10_000
 
 
 class LineFile:

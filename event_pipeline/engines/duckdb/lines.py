@@ -23,12 +23,12 @@ from event_pipeline.scratch import plain_path
 # The reader's delimiter. No JSON text holds this raw byte, so a line is one field. If an object
 # does hold it, the objects are copied without it.
 NOT_IN_JSON = "chr(1)"
-# Nearly every line begins with its brace, and looking for that is far cheaper than trimming.
 # A line that is cut off, or plain text, shows that at its ends. After an error within TRY, DuckDB
 # evaluates a whole vector again, row by row, so most lines with an error must not come so far.
 MAYBE_JSON = (
     "(starts_with(line, '{') OR line[1] <= ' ') AND (ends_with(line, '}') OR line[-1] <= ' ')"
 )
+# Nearly every line begins with its brace, and looking for that is far cheaper than trimming.
 NOT_BLANK = "starts_with(line, '{') OR trim(line, ' ' || chr(9)) <> ''"
 # A line that is longer than `max_line_size` fails the query. The objects are then copied with such
 # lines cut.

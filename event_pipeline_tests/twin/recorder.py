@@ -19,8 +19,9 @@ Response = tuple[int, dict[str, str], Any]
 def hook(to: Path) -> None:
     """Appends the calls to a file, each a line of JSON.
 
-    `time`, `principal`, `action` and `resource` as in a policy, `status` of HTTP, and of a listing
-    its `prefix`. A call that needs several permissions is several lines.
+    `time`, `principal` and the access `key` that signed, `action` and `resource` as in a policy,
+    `status` of HTTP, and of a listing its `prefix`. A call that needs several permissions is
+    several lines.
     """
     actions = service("core.iam_actions")
     lock = threading.Lock()
@@ -34,7 +35,11 @@ def hook(to: Path) -> None:
         callers.access_key.set(key)
         calls = list(_calls(method, path, headers, body, query_params))
         # Before the answer: a role that the call deletes has no name after it.
-        about = {"time": datetime.now(UTC).isoformat(), "principal": callers.principal(key)}
+        about = {
+            "time": datetime.now(UTC).isoformat(),
+            "principal": callers.principal(key),
+            "key": key,
+        }
         faults = (ORDERS.fault(call["action"], call["resource"], key) for call in calls)
         fault = next(filter(None, faults), None)
         response: Response = (

@@ -28,11 +28,12 @@ SECONDS_TO_END = 20
 class Call:
     """One permission that a call needed: whose, what, of which resource, and HTTP's status.
 
-    `prefix` is what a listing of a bucket asked for.
+    `key` is the access key that signed the call, `prefix` what a listing of a bucket asked for.
     """
 
     time: str
     principal: str
+    key: str
     action: str
     resource: str
     status: int

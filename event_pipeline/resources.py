@@ -9,6 +9,7 @@ from typing import Any
 from event_pipeline.contracts import GOLD, SILVER
 from event_pipeline.contracts.statements import check_statement
 from event_pipeline.engines import Querier, Transformer
+from event_pipeline.engines.by_size import QuerierBySize, TransformerBySize
 from event_pipeline.engines.duckdb import DuckDBQuerier, DuckDBTransformer
 from event_pipeline.errors import SettingsError
 from event_pipeline.ingest.ingester import Ingester, LambdaIngester, LocalIngester
@@ -55,19 +56,34 @@ def resources(settings: Settings) -> Resources:
         objects=Objects(root=settings.root),
         lake=lake,
         transformer=_transformer(settings),
-        querier=DuckDBQuerier(lake=lake, memory_mb=settings.memory_mb, threads=settings.threads),
+        querier=_embedded_querier(settings, lake),
     )
+
+
+def _embedded(settings: Settings) -> DuckDBTransformer:
+    return DuckDBTransformer(memory_mb=settings.memory_mb, threads=settings.threads)
+
+
+def _embedded_querier(settings: Settings, lake: Lake) -> DuckDBQuerier:
+    return DuckDBQuerier(lake=lake, memory_mb=settings.memory_mb, threads=settings.threads)
 
 
 def _transformer(settings: Settings) -> Transformer:
     if settings.target == "local":
-        return DuckDBTransformer(memory_mb=settings.memory_mb, threads=settings.threads)
+        return _embedded(settings)
     try:
         # Only this target needs the packages, and their import takes a second.
         from event_pipeline.engines.spark import SparkTransformer, local_spark
     except ModuleNotFoundError as error:
         raise _missing(settings, error) from None
-    return SparkTransformer(pyspark=local_spark(settings.spark_memory_mb, settings.threads))
+    spark = SparkTransformer(pyspark=local_spark(settings.spark_memory_mb, settings.threads))
+    return _by_size(_embedded(settings), spark, settings)
+
+
+def _by_size(small: Transformer, large: Transformer, settings: Settings) -> Transformer:
+    if not settings.spark_from_mb:
+        return large
+    return TransformerBySize(small=small, large=large, from_mb=settings.spark_from_mb)
 
 
 def _on_aws(settings: Settings) -> Resources:
@@ -77,21 +93,35 @@ def _on_aws(settings: Settings) -> Resources:
     except ModuleNotFoundError as error:
         raise _missing(settings, error) from None
     lake = Lake.of(settings)
-    return Resources(
-        ingester=LambdaIngester(function=settings.ingest_function),
-        objects=Objects(root=settings.root),
-        lake=lake,
-        transformer=GlueTransformer(
+
+    def glue(embedded: Transformer | None = None) -> GlueTransformer:
+        return GlueTransformer(
             job=settings.glue_job,
             logs=settings.glue_logs,
             bucket=settings.pipes_bucket,
-        ),
-        querier=AthenaQuerier(
+            embedded=embedded,
+        )
+
+    def athena(embedded: Querier | None = None) -> AthenaQuerier:
+        return AthenaQuerier(
             lake=lake,
             workgroup=settings.workgroup,
             results_bucket=settings.results_bucket,
             timeout_seconds=60 * settings.query_timeout_minutes,
-        ),
+            embedded=embedded,
+        )
+
+    querier: Querier = athena()
+    if settings.athena_from_mb:
+        small = athena(_embedded_querier(settings, lake))
+        limit = settings.athena_from_mb
+        querier = QuerierBySize(small=small, large=querier, lake=lake, from_mb=limit)
+    return Resources(
+        ingester=LambdaIngester(function=settings.ingest_function),
+        objects=Objects(root=settings.root),
+        lake=lake,
+        transformer=_by_size(glue(_embedded(settings)), glue(), settings),
+        querier=querier,
     )
 
 

@@ -56,6 +56,14 @@ class Settings(BaseSettings):
     memory_mb: int = Field(2048, ge=256, description="Memory limit of the embedded engine, MiB.")
     spark_memory_mb: int = Field(4096, ge=1024, description="Memory limit of Spark's JVM, MiB.")
     threads: int | None = Field(None, ge=1, description="Engine threads; default: all cores.")
+    spark_from_mb: float = Field(
+        0,
+        ge=0,
+        description="spark, aws: MB of input under which the embedded engine makes a partition.",
+    )
+    athena_from_mb: float = Field(
+        0, ge=0, description="aws: MB of input under which the embedded engine makes a Gold date."
+    )
 
     events_per_slot: int = Field(
         20_000,

@@ -42,7 +42,7 @@ def table_spec(
         group_name=table.layer,
         code_version=contract.version,
         skippable=True,
-        kinds={"iceberg", _engine(contract, settings)},
+        kinds={"iceberg", *_engines(contract, settings)},
         owners=settings.owners,
         tags=_tags(table.layer, contract, personal=bool(table.personal)),
         metadata={
@@ -86,10 +86,13 @@ def bronze_spec(
     )
 
 
-def _engine(contract: MadeContract, settings: Settings) -> str:
-    """The engine that runs the contract's statement."""
+def _engines(contract: MadeContract, settings: Settings) -> set[str]:
+    """The engines that run the contract's statement: the target's, and perhaps the embedded one."""
     is_query = isinstance(contract, GoldContract) and contract.dialect == "athena"
-    return (QUERIERS if is_query else TRANSFORMERS)[settings.target]
+    limit = settings.athena_from_mb if is_query else settings.spark_from_mb
+    return {(QUERIERS if is_query else TRANSFORMERS)[settings.target]} | (
+        {TRANSFORMERS["local"]} if limit else set()
+    )
 
 
 def _tags(layer: str, contract: MadeContract, *, personal: bool) -> dict[str, str]:

@@ -76,9 +76,9 @@ def _runs(contract: Dated, lake: Lake, day: str) -> list[RunFolder]:
     return [RunFolder.of(folder) for folder in lake.folders_of_day(contract, day)]
 
 
-def _files(contracts: Sequence[Dated], lake: Lake, day: str) -> dict[str, list[str]]:
-    """Name of each table in SQL -> its live files that may hold rows of a date."""
-    return {each.table: lake.scan_day(each, day) for each in contracts}
+def _files(contracts: Sequence[Dated], lake: Lake, day: str) -> dict[str, dict[str, int]]:
+    """Name of each table in SQL -> its live files that may hold rows of a date, and their sizes."""
+    return {each.table: lake.sizes(each, day) for each in contracts}
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,14 @@ class _Builder:
             return self.querier.unload(sql, contract.typed_columns, where, prefix, digest)
         inputs = _files(contract.roll_ups if is_rolled_up else contract.inputs, self.lake, day)
         return self.transformer.derive(
-            DeriveRequest(sql, inputs, contract.typed_columns, where, prefix)
+            DeriveRequest(
+                sql,
+                {table: list(files) for table, files in inputs.items()},
+                contract.typed_columns,
+                where,
+                prefix,
+                sum(size for files in inputs.values() for size in files.values()),
+            )
         )
 
     def _missing(self, day: str) -> list[str]:

@@ -135,7 +135,7 @@ class DeriveRequest:
 
     `inputs` has, by table, the files that may hold rows of the date. The statement's rows whose
     column `where[0]` is the date `where[1]` (YYYY-MM-DD) are written under `prefix`. `columns` are
-    the (name, type) pairs of the table that is made.
+    the (name, type) pairs of the table that is made. `bytes` is the size of all input files.
     """
 
     statement: str
@@ -143,6 +143,7 @@ class DeriveRequest:
     columns: tuple[tuple[str, str], ...]
     where: tuple[str, str]
     prefix: str
+    bytes: int = 0
 
 
 @dataclass
@@ -199,6 +200,11 @@ class QueryReport:
     run: dict[str, Any] = field(default_factory=dict)
 
 
+def told(engine: str, why: str) -> dict[str, str]:
+    """What `run` says of the engine that was chosen, and why; the keys are labels in the UI."""
+    return {"engine": engine, "why_this_engine": why}
+
+
 def most_frequent(unknown: Mapping[str, int]) -> dict[str, int]:
     """The unknown fields that a report names, with their counts, the most frequent first."""
     ranked = sorted(unknown.items(), key=lambda item: (-item[1], item[0]))
@@ -207,6 +213,11 @@ def most_frequent(unknown: Mapping[str, int]) -> dict[str, int]:
 
 class Transformer(dg.ConfigurableResource[Any], ABC):
     """Runs Spark SQL: Silver statements over Bronze, and the Gold statement that joins Silver."""
+
+    @property
+    @abstractmethod
+    def engine(self) -> str:
+        """What a person calls it."""
 
     @abstractmethod
     def transform(self, request: TransformRequest) -> Iterator[PartitionReport]:
@@ -222,6 +233,11 @@ class Transformer(dg.ConfigurableResource[Any], ABC):
 
 class Querier(dg.ConfigurableResource[Any], ABC):
     """Runs Athena SQL over the lake's tables."""
+
+    @property
+    @abstractmethod
+    def engine(self) -> str:
+        """What a person calls it."""
 
     @abstractmethod
     def unload(

@@ -1,20 +1,28 @@
 """Claims: files that say which run makes what.
 
 A claim is written before the work begins. So nobody does the same work twice, and a worker that
-replaces a killed one finds its run.
+replaces a killed one finds its run. A service knows whether its run is still going on. Work that a
+process does by itself has no run, so the process holds a lease: it confirms its claim as it works.
 """
 
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from http import HTTPStatus
+from threading import Event, RLock, Thread
+from typing import Self
 
 from event_pipeline import aws
 
 # A claim lapses after this time if nobody confirms it and no run of it is known.
 GRACE_SECONDS = 90
+# How often a lease is confirmed: several times within that, so that a lost call does no harm.
+RENEW_SECONDS = 20
+# Why what a process made by itself is given up.
+LOST = "this process stood still for so long that others took over; nothing was published"
 # Where claims lie in a bucket, and the folders of Glue's runs beside them.
 CLAIMS = "claims"
 RUNS = "runs/"
@@ -26,7 +34,8 @@ class Claim:
 
     `to` is the prefix that the run writes to, if it is a single one. `id` is the service's own id
     of the run, once it is known. `of` is how many things the run makes. `at` is when the claim was
-    made or last confirmed, in Unix seconds.
+    made or last confirmed, in Unix seconds. `is_embedded` says that a process makes it by itself,
+    under a lease.
     """
 
     name: str
@@ -35,6 +44,7 @@ class Claim:
     to: str = ""
     id: str = ""
     of: int = 1
+    is_embedded: bool = False
     at: float = field(default_factory=time.time)
     etag: str = field(default="", compare=False)
 
@@ -45,7 +55,7 @@ class Claim:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether its writer may still be about to start the run."""
+        """Whether its writer may still be about to start the run, or at work by itself."""
         return time.time() - self.at < GRACE_SECONDS
 
 
@@ -96,6 +106,55 @@ class Claims:
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}.json"
+
+
+class Lease:
+    """A claim on what this process makes by itself: confirmed during the block, then released.
+
+    So it lapses soon after this process is killed, and not before.
+    """
+
+    def __init__(self, claims: Claims, claim: Claim) -> None:
+        self._claims = claims
+        self._claim = claim
+        self._is_held = True
+        self._lock = RLock()
+        self._ended = Event()
+        self._thread = Thread(target=self._keep, name="lease", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._claims.release(self._claim)
+
+    def confirm(self) -> bool:
+        """Confirms the claim; False if somebody else took it, as after this process stood still.
+
+        Raises botocore's errors if S3 cannot be reached.
+        """
+        with self._lock:
+            renewed = self._renewed(self._claim) if self._is_held else None
+            self._claim, self._is_held = renewed or self._claim, renewed is not None
+            return self._is_held
+
+    def _renewed(self, claim: Claim) -> Claim | None:
+        if written := self._claims.put(replace(claim, at=time.time()), claim):
+            return written
+        # If the answer to an earlier call was lost, the claim is ours with another ETag.
+        found = self._claims.get(claim.name)
+        if found is None or found.run != claim.run:
+            return None
+        return self._claims.put(replace(found, at=time.time()), found)
+
+    def _keep(self) -> None:
+        errors = (aws.client("s3").exceptions.ClientError, *aws.connection_errors())
+        while not self._ended.wait(RENEW_SECONDS):
+            with suppress(*errors):  # the next call may succeed, before the claim lapses
+                self.confirm()
 
 
 def remove_abandoned(

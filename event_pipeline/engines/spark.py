@@ -55,6 +55,11 @@ class SparkTransformer(Transformer):
 
     pyspark: ResourceDependency[LazyPySparkResource]
 
+    @property
+    def engine(self) -> str:
+        """What a person calls it."""
+        return "Spark"
+
     def transform(self, request: TransformRequest) -> Iterator[PartitionReport]:
         """Makes the partitions in one job, and yields each when it is done."""
         for report in self._run(as_json(request)):

@@ -68,8 +68,8 @@ EMPTY = Listing(())
 class Source:
     """One Bronze object to read, with its producer's line count and SHA-256 if they are known.
 
-    `uri` is its path or s3:// address, and `bytes` its size. `spelling` follows from the content,
-    whatever the name suggests.
+    `uri` is its path or s3:// address, `bytes` its size, and `etag` its version as listed, empty if
+    that is not known. `spelling` follows from the content, whatever the name suggests.
     """
 
     key: str
@@ -78,6 +78,7 @@ class Source:
     lines: int | None = None
     sha256: str | None = None
     spelling: Spelling = GZIPPED_LINES
+    etag: str = ""
 
 
 class Objects(dg.ConfigurableResource[Any]):
@@ -286,6 +287,7 @@ class Objects(dg.ConfigurableResource[Any]):
             manifest.lines if manifest else None,
             manifest.sha256 if manifest else None,
             self._spelling(contract, item, verdict, manifest),
+            item.etag,
         )
 
 

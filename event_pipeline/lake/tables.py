@@ -76,9 +76,9 @@ __all__ = ["Lake", "Live", "PublishError"]
 COMMIT_ATTEMPTS = 30
 
 
-# The paths of scans, by metadata file and filter. A state of a table never changes, and a refresh
-# of Gold asks for the same few scans again and again.
-_plans: LRUCache[tuple[Any, ...], list[str]] = LRUCache(200)
+# The files of scans and their sizes, by metadata file and filter. A state of a table never changes,
+# and a refresh of Gold asks for the same few scans again and again.
+_plans: LRUCache[tuple[Any, ...], dict[str, int]] = LRUCache(200)
 _planning = Lock()
 
 
@@ -317,9 +317,23 @@ class Lake(dg.ConfigurableResource[Any]):
 
         Raises DamagedError if part of the table cannot be read.
         """
+        return list(self._scanned(contract, row_filter))
+
+    def sizes(self, contract: Contract, day: str | None = None) -> dict[str, int]:
+        """Sizes in bytes of the files, by path, that a query reads for a date (YYYY-MM-DD).
+
+        Those are all live files without a date, or of a table that has no event date. Raises what
+        `scan` does.
+        """
+        if day and isinstance(contract, SilverContract | RollUpContract):
+            return self._scanned(contract, f"{contract.date} = '{day}'")
+        return self._scanned(contract, None)
+
+    def _scanned(self, contract: Contract, row_filter: str | None) -> dict[str, int]:
+        """The sizes of the files of `scan`, by path."""
         table = self._existing_table(contract)
         if table is None:
-            return []
+            return {}
         if why := flaw_of(table):
             raise DamagedError(contract.table, why)
         old, new = table.io.properties.get(OLD, ""), table.io.properties.get(NEW, "")
@@ -330,21 +344,23 @@ class Lake(dg.ConfigurableResource[Any]):
             # A manifest may have been damaged since. In a folder, that costs a look at each.
             if why := flaw_of(table, deep=True):
                 raise DamagedError(contract.table, why)
-            return list(planned)
+            return dict(planned)
         try:
             tasks = list(table.scan(row_filter or AlwaysTrue()).plan_files())
         except Exception:
             if why := flaw_of(table, deep=True):
                 raise DamagedError(contract.table, why) from None
             raise
-        paths = sorted(moved(task.file.file_path, old, new) for task in tasks)
+        files = (task.file for task in tasks)
+        sizes = {moved(each.file_path, old, new): each.file_size_in_bytes for each in files}
+        sizes = dict(sorted(sizes.items()))
         with _planning:
-            _plans[key] = paths
-        return list(paths)
+            _plans[key] = sizes
+        return dict(sizes)
 
     def scan_day(self, contract: SilverContract | RollUpContract, day: str) -> list[str]:
         """Paths of the live files that may hold rows of a date, sorted. Raises what `scan` does."""
-        return self.scan(contract, f"{contract.date} = '{day}'")
+        return list(self.sizes(contract, day))
 
     def folders_of_day(self, contract: SilverContract | RollUpContract, day: str) -> list[str]:
         """The folders of the runs that made the files of `scan_day`, sorted."""

@@ -1,5 +1,6 @@
 """Runs Athena SQL over the live files of the lake's tables."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -8,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from event_pipeline.contracts import RollUpContract, SilverContract
 from event_pipeline.engines import Querier, QueryReport
 from event_pipeline.engines.duckdb.athena import Translation, translated
 from event_pipeline.engines.duckdb.session import (
@@ -18,6 +18,7 @@ from event_pipeline.engines.duckdb.session import (
     translate_errors,
     unload,
 )
+from event_pipeline.engines.duckdb.staged import Stage, staged
 from event_pipeline.lake.tables import Lake
 from event_pipeline.scratch import plain_path
 
@@ -29,6 +30,11 @@ class DuckDBQuerier(Querier):
     memory_mb: int = 2048
     threads: int | None = None
 
+    @property
+    def engine(self) -> str:
+        """What a person calls it."""
+        return "DuckDB"
+
     def unload(
         self,
         statement: str,
@@ -38,16 +44,24 @@ class DuckDBQuerier(Querier):
         version: str = "",
     ) -> QueryReport:
         """Writes one Parquet file. Reads only files that may hold rows of the date."""
-        query = translated(statement)
-        with _tables(self, query, where[1], to) as connection:
-            return unload(connection, query.sql, columns, where, to)
+        started, query = time.monotonic(), translated(statement)
+        with staged() as stage:
+            folder = stage.folder(to)
+            with _tables(self, query, stage, where[1], folder) as connection:
+                rows, path = unload(connection, query.sql, columns, where, folder)
+            files = stage.upload([path])
+        return QueryReport(rows, files, time.monotonic() - started)
 
     def fetch(
         self, statement: str, day: str | None = None
     ) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Runs one SELECT in Athena's dialect."""
         query = translated(statement)
-        with _tables(self, query, day) as connection, translate_errors():
+        with (
+            staged() as stage,
+            _tables(self, query, stage, day) as connection,
+            translate_errors(),
+        ):
             result = connection.execute(query.sql)
             names = [column[0] for column in result.description or []]
             rows: list[tuple[Any, ...]] = result.fetchall()
@@ -63,17 +77,18 @@ def _in_zone(value: Any, zone: str) -> Any:
 
 @contextmanager
 def _tables(
-    querier: DuckDBQuerier, query: Translation, day: str | None, to: str | None = None
+    querier: DuckDBQuerier,
+    query: Translation,
+    stage: Stage,
+    day: str | None,
+    to: str | None = None,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection in which the tables that a query names are views of their live files."""
     with session(querier.memory_mb, querier.threads) as connection:
         query.prepare(connection)
         files: list[str] = []
         for contract in query.tables:
-            where = None
-            if day and isinstance(contract, SilverContract | RollUpContract):
-                where = f"{contract.date} = '{day}'"
-            live = querier.lake.scan(contract, where)
+            live = stage.fetch((file, "") for file in querier.lake.sizes(contract, day))
             make_view(connection, contract, live)
             files += live
         # As in Athena, a query reads tables and no other files.

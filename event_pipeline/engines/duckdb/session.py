@@ -1,14 +1,12 @@
 """DuckDB's connections, and how its SQL spells files and texts."""
 
 import re
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import duckdb
 
 from event_pipeline.contracts import Contract
-from event_pipeline.engines import QueryReport
 from event_pipeline.errors import QueryError, first_line
 from event_pipeline.scratch import plain_path, scratch
 
@@ -131,9 +129,11 @@ def unload(
     columns: Sequence[tuple[str, str]],
     where: tuple[str, str],
     to: str,
-) -> QueryReport:
-    """Writes to one Parquet file the rows whose column `where[0]` is the date `where[1]`."""
-    started = time.monotonic()
+) -> tuple[int, str]:
+    """Writes to one Parquet file the rows whose column `where[0]` is the date `where[1]`.
+
+    Returns how many rows there are, and the file's path.
+    """
     column, day = where
     path = f"{to}/rows.parquet"
     typed = ", ".join(f'CAST("{name}" AS {kind}) AS "{name}"' for name, kind in columns)
@@ -143,4 +143,4 @@ def unload(
             f"SELECT {typed} FROM ({query}) WHERE \"{column}\" = DATE '{day}'",
             path,
         )
-    return QueryReport(rows, [path], time.monotonic() - started)
+    return rows, path

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -42,6 +43,7 @@ from event_pipeline.engines.duckdb.session import (
     session,
     unload,
 )
+from event_pipeline.engines.duckdb.staged import Stage, staged
 from event_pipeline.errors import first_line
 from event_pipeline.scratch import scratch
 
@@ -51,6 +53,11 @@ class DuckDBTransformer(Transformer):
 
     memory_mb: int = 2048
     threads: int | None = None
+
+    @property
+    def engine(self) -> str:
+        """What a person calls it."""
+        return "DuckDB"
 
     def transform(self, request: TransformRequest) -> Iterator[PartitionReport]:
         """Makes the partitions one after the other; each has the whole machine."""
@@ -65,36 +72,49 @@ class DuckDBTransformer(Transformer):
 
     def derive(self, request: DeriveRequest) -> QueryReport:
         """Writes one Parquet file."""
-        with session(self.memory_mb, self.threads) as connection:
+        started = time.monotonic()
+        with staged() as stage, session(self.memory_mb, self.threads) as connection:
             for table, files in request.inputs.items():
-                make_view(connection, TABLES[table], files)
-            return unload(
+                make_view(connection, TABLES[table], stage.fetch((file, "") for file in files))
+            rows, path = unload(
                 connection,
                 _in_duckdb(request.statement),
                 request.columns,
                 request.where,
-                request.prefix,
+                stage.folder(request.prefix),
             )
+            files = stage.upload([path])
+        return QueryReport(rows, files, time.monotonic() - started)
 
     def _partition(self, request: TransformRequest, partition: PartitionRequest) -> PartitionReport:
         with scratch() as folder:
-            every = {source.key for source in partition.sources}
-            copied = {
-                s.key
-                for s in partition.sources
-                if request.each or not is_readable_in_place(s.spelling)
+            stage = Stage(folder)
+            report = self._made(request, _staged(partition, stage), folder)
+            report.files = stage.upload(report.files)
+            report.quarantine_files = stage.upload(report.quarantine_files)
+            report.roll_up_files = {
+                table: stage.upload(files) for table, files in report.roll_up_files.items()
             }
-            try:
-                return self._attempt(request, partition, copied, folder)
-            except duckdb.Error:
-                if copied == every:
-                    raise
-                # Some object is not UTF-8 lines of one record each. To find out which one, and how
-                # much of it can be read, is slow: so it is done only now.
-                prefixes = partition.roll_up_prefixes.values()
-                for prefix in (partition.rows_prefix, partition.quarantine_prefix, *prefixes):
-                    _clear_folder(prefix)
-                return self._attempt(request, partition, every, folder)
+        return report
+
+    def _made(
+        self, request: TransformRequest, partition: PartitionRequest, folder: str
+    ) -> PartitionReport:
+        every = {source.key for source in partition.sources}
+        copied = {
+            s.key for s in partition.sources if request.each or not is_readable_in_place(s.spelling)
+        }
+        try:
+            return self._attempt(request, partition, copied, folder)
+        except duckdb.Error:
+            if copied == every:
+                raise
+            # Some object is not UTF-8 lines of one record each. To find out which one, and how much
+            # of it can be read, is slow: so it is done only now.
+            prefixes = partition.roll_up_prefixes.values()
+            for prefix in (partition.rows_prefix, partition.quarantine_prefix, *prefixes):
+                _clear_folder(prefix)
+            return self._attempt(request, partition, every, folder)
 
     def _attempt(
         self,
@@ -128,6 +148,22 @@ class DuckDBTransformer(Transformer):
         report.unknown = most_frequent(collected.unknown)
         report.quarantine_files = [collected.quarantine.path]
         return report
+
+
+def _staged(partition: PartitionRequest, stage: Stage) -> PartitionRequest:
+    """The same partition to be made of files and in folders of a stage."""
+    paths = stage.fetch((source.uri, source.etag) for source in partition.sources)
+    return replace(
+        partition,
+        sources=tuple(
+            replace(source, uri=path) for source, path in zip(partition.sources, paths, strict=True)
+        ),
+        rows_prefix=stage.folder(partition.rows_prefix),
+        quarantine_prefix=stage.folder(partition.quarantine_prefix),
+        roll_up_prefixes={
+            table: stage.folder(prefix) for table, prefix in partition.roll_up_prefixes.items()
+        },
+    )
 
 
 @cache

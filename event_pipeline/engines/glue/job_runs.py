@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from http.client import INTERNAL_SERVER_ERROR
 
@@ -10,7 +10,7 @@ import dagster as dg
 
 from event_pipeline import aws
 from event_pipeline.engines import INTERRUPTS
-from event_pipeline.engines.claims import Claim, Claims
+from event_pipeline.engines.claims import LOST, Claim, Claims, Lease
 from event_pipeline.engines.glue.job import RUNNING, GlueJob, Json
 from event_pipeline.engines.glue.run_folder import RunFolder
 
@@ -52,28 +52,60 @@ class JobRuns:
             if new in runs and not self._start(new, runs[new], document_of(list(runs[new]))):
                 del runs[new]
             for run, claims in runs.items():
-                followed = self._follow(run, claims)
-                for report in followed.reports():
-                    yield report
-                    self.claims.release(claims[report["key"]])
-                    del left[report["key"]]
+                error = yield from self._reports(run, claims, left)
                 missing = claims.keys() & left.keys()
                 if missing:
                     lost_runs += 1
                 for key in missing:
-                    self.claims.release(claims[key])
                     # What another worker's run did not make is started anew.
                     if run == new or lost_runs > MAX_LOST_RUNS:
-                        yield {"key": key, "error": followed.error}
+                        yield {"key": key, "error": error}
                         del left[key]
             if not runs:
                 time.sleep(self.poll_seconds)
 
-    def _claimed(self, work: Mapping[str, Work], new: str) -> dict[str, dict[str, Claim]]:
+    def make_here(self, key: str, work: Work, here: Callable[[], Json]) -> Iterator[Json]:
+        """The report of one piece of work, by `here` in this process if no run makes it already.
+
+        It is an error if others took over while `here` was at work.
+        """
+        left = {key: work}
+        while left:
+            new = uuid.uuid4().hex
+            runs = self._claimed(left, new, is_embedded=True)
+            if new in runs:
+                with Lease(self.claims, runs[new][key]) as lease:
+                    report = here()
+                    yield {"key": key, **(report if lease.confirm() else {"error": LOST})}
+                return
+            for run, claims in runs.items():
+                yield from self._reports(run, claims, left)
+            if not runs:
+                time.sleep(self.poll_seconds)
+
+    def _reports(
+        self, run: str, claims: Mapping[str, Claim], left: dict[str, Work]
+    ) -> Generator[Json, None, str]:
+        """The reports of a run to its end; returns how it ended. Releases all its claims.
+
+        Work is taken from `left` once its report has been used.
+        """
+        followed = self._follow(run, claims)
+        for report in followed.reports():
+            yield report
+            self.claims.release(claims[report["key"]])
+            del left[report["key"]]
+        for key in claims.keys() & left.keys():
+            self.claims.release(claims[key])
+        return followed.error
+
+    def _claimed(
+        self, work: Mapping[str, Work], new: str, *, is_embedded: bool = False
+    ) -> dict[str, dict[str, Claim]]:
         """Claims by run: of runs that Glue has, and of the run `new`, which is ours to start.
 
-        Work is left out while another worker is about to start a run of it, and while a run still
-        makes another version of it.
+        Work is left out while another worker is about to start a run of it or makes it by itself,
+        and while a run still makes another version of it.
         """
         runs: dict[str, dict[str, Claim]] = {}
         for key, each in work.items():
@@ -86,8 +118,10 @@ class JobRuns:
             elif old and state in RUNNING:
                 if old.is_only_one:
                     self._stop(old)
-            elif mine := self.claims.put(Claim(each.name, each.version, new, of=len(work)), old):
-                runs.setdefault(new, {})[key] = mine
+            else:
+                claim = Claim(each.name, each.version, new, of=len(work), is_embedded=is_embedded)
+                if mine := self.claims.put(claim, old):
+                    runs.setdefault(new, {})[key] = mine
         return runs
 
     def _run_id(self, claim: Claim) -> str | None:
@@ -95,6 +129,8 @@ class JobRuns:
 
         Glue is asked if whoever started the run had no time to write its id into the claim.
         """
+        if claim.is_embedded:
+            return None
         return claim.id or self.job.find(self._folder(claim.run).request_uri, claim.at)
 
     def _state(self, claim: Claim) -> str | None:

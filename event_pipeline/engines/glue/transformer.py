@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from event_pipeline.digests import short_digest
@@ -11,6 +13,7 @@ from event_pipeline.engines import (
     QueryReport,
     Transformer,
     TransformRequest,
+    told,
 )
 from event_pipeline.engines.claims import CLAIMS, Claims
 from event_pipeline.engines.glue.job import GlueJob, Json
@@ -18,20 +21,34 @@ from event_pipeline.engines.glue.job_runs import JobRuns, Work
 from event_pipeline.engines.requests import as_json, derivation_as_json
 from event_pipeline.errors import QueryError
 
+# Why Glue made what the embedded engine was to make.
+ADOPTED = "a run of it was under way"
+
 
 class GlueTransformer(Transformer):
     """Runs Spark SQL in the Glue job `job`; requests and reports go through `bucket`.
 
-    `logs` is the prefix of the job's two log groups, <logs>/output and <logs>/error.
+    `logs` is the prefix of the job's two log groups, <logs>/output and <logs>/error. With
+    `embedded`, that engine makes in this process what no run of the job makes already. Whoever
+    makes it, the claim on it is the same.
     """
 
     job: str
     logs: str
     bucket: str
     poll_seconds: float = 5
+    embedded: Transformer | None = None
+
+    @property
+    def engine(self) -> str:
+        """What a person calls it."""
+        return self.embedded.engine if self.embedded else "Glue"
 
     def transform(self, request: TransformRequest) -> Iterator[PartitionReport]:
-        """Makes the partitions in one job run, and yields each when its report is there."""
+        """Makes the partitions in one job run, and yields each when its report is there.
+
+        With `embedded`, they are made one after the other.
+        """
         document = as_json(request)
         partitions = {each["key"]: each for each in document["partitions"]}
         shared = _digest(document, without={"partitions"})
@@ -42,6 +59,14 @@ class GlueTransformer(Transformer):
             for key, each in partitions.items()
         }
 
+        if embedded := self.embedded:
+            for partition in request.partitions:
+                alone = replace(request, partitions=(partition,))
+                here = partial(_only_report, embedded, alone)
+                for report in self._runs.make_here(partition.key, work[partition.key], here):
+                    yield PartitionReport(**_with_engine(report))
+            return
+
         def document_of(keys: Collection[str]) -> Json:
             return {**document, "partitions": [partitions[key] for key in keys]}
 
@@ -49,12 +74,16 @@ class GlueTransformer(Transformer):
             yield PartitionReport(**report)
 
     def derive(self, request: DeriveRequest) -> QueryReport:
-        """Writes Parquet files, by a job run of its own."""
+        """Writes Parquet files, by a job run of its own, or by `embedded`."""
         document = derivation_as_json(request)
         column, day = request.where
         name = f"derived/{_digest({'statement': request.statement})}/{column}={day}"
-        work = {name: Work(name, _digest(document, without={"prefix"}))}
-        [report] = self._runs.make(work, lambda _: document)
+        work = Work(name, _digest(document, without={"prefix"}))
+        if embedded := self.embedded:
+            [made] = self._runs.make_here(name, work, lambda: asdict(embedded.derive(request)))
+            report = _with_engine(made)
+        else:
+            [report] = self._runs.make({name: work}, lambda _: document)
         if error := report.get("error"):
             raise QueryError(error)
         del report["key"]
@@ -64,6 +93,18 @@ class GlueTransformer(Transformer):
     def _runs(self) -> JobRuns:
         claims = Claims(bucket=self.bucket, prefix=CLAIMS)
         return JobRuns(GlueJob(self.job, self.logs), self.bucket, claims, self.poll_seconds)
+
+
+def _with_engine(report: Json) -> Json:
+    """A report of who was to make it here: if a job's run made it, that is told."""
+    run = report.get("run", {})
+    return {**report, "run": {**told("Glue", ADOPTED), **run}} if "glue_run" in run else report
+
+
+def _only_report(engine: Transformer, request: TransformRequest) -> Json:
+    """The report of a request's only partition."""
+    [report] = engine.transform(request)
+    return asdict(report)
 
 
 def _digest(document: Mapping[str, Any], without: Collection[str] = ()) -> str:

@@ -30,6 +30,8 @@ SETTINGS = {
     "PipesBucket": "EVENT_PIPELINE_PIPES_BUCKET",
     "DatabasePrefix": "EVENT_PIPELINE_DATABASE_PREFIX",
     "Workgroup": "EVENT_PIPELINE_WORKGROUP",
+    "SparkFromMb": "EVENT_PIPELINE_SPARK_FROM_MB",
+    "AthenaFromMb": "EVENT_PIPELINE_ATHENA_FROM_MB",
     "GlueJob": "EVENT_PIPELINE_GLUE_JOB",
     "GlueLogs": "EVENT_PIPELINE_GLUE_LOGS",
     "IngestFunction": "EVENT_PIPELINE_INGEST_FUNCTION",
@@ -418,6 +420,10 @@ DROP = f"{LAKE}/bronze/commerce/date=2025-01-01/users.json"
 DROP_MANIFEST = f"{LAKE}/{bronze.manifest_key('bronze/commerce/date=2025-01-01/users.json')}"
 SILVER = f"{LAKE}/silver/events/data/x/rows.parquet"
 CATALOG = "arn:aws:glue:REGION:ACCOUNT"
+WRITERS = {
+    ("PutObject", "AbortMultipartUpload"): {"GlueRole"},
+    ("GetObject", "DeleteObject"): {"GlueRole", "DagsterRole"},
+}
 
 
 @pytest.mark.parametrize(
@@ -435,11 +441,24 @@ CATALOG = "arn:aws:glue:REGION:ACCOUNT"
         ("s3:DeleteObject", MANIFEST, set()),
         ("s3:DeleteObject", DROP, set()),
         ("s3:DeleteObjectVersion", SILVER, set()),
-        # Tables are written by the job and by who publishes them.
+        # Rows are written by the job, metadata and receipts by who publishes them, and Gold by
+        # both: Athena writes it in the name of who asks. Maintenance removes files.
         *(
-            (f"s3:{action}", f"{LAKE}/{layer}/events/data/x", {"GlueRole", "DagsterRole"})
+            (f"s3:{action}", f"{LAKE}/{layer}/events/data/h/run/rows.parquet", who)
+            for actions, who in WRITERS.items()
+            for action in actions
+            for layer in ("silver", "quarantine")
+        ),
+        *(
+            (f"s3:{action}", f"{LAKE}/{path}", {"GlueRole", "DagsterRole"})
             for action in ("PutObject", "GetObject", "DeleteObject", "AbortMultipartUpload")
-            for layer in ("silver", "gold", "quarantine")
+            for path in (
+                "gold/hourly_revenue/data/d/run/rows.parquet",
+                "silver/events/metadata/1.json",
+                "silver/events/data/h/run/receipt.json",
+                "quarantine/events/metadata/1.json",
+                "quarantine/events/data/h/run/receipt.json",
+            )
         ),
         ("s3:PutObject", f"{LAKE}/elsewhere", set()),
         ("s3:PutObject", f"{LAKE}/silver_events", set()),
@@ -480,6 +499,23 @@ CATALOG = "arn:aws:glue:REGION:ACCOUNT"
 )
 def test_who_may(action: str, resource: str, who: set[str]) -> None:
     assert {role for role in ROLES if RELEASED.allows(role, action, resource)} == who
+
+
+@pytest.mark.parametrize(
+    ("given", "may"),
+    [({}, False), ({"SparkFromMb": "64"}, True), ({"AthenaFromMb": "64"}, False)],
+)
+def test_only_who_may_make_silver_writes_its_rows(given: dict[str, str], may: bool) -> None:
+    stack = Stack(Release="r1", **given)
+    for action in ("PutObject", "AbortMultipartUpload", "ListMultipartUploadParts"):
+        for layer in ("silver", "quarantine"):
+            rows = f"{LAKE}/{layer}/events/data/h/run/rows.parquet"
+            assert stack.allows("DagsterRole", f"s3:{action}", rows) is may
+    # What Gold needs, Athena needs too.
+    assert stack.allows("DagsterRole", "s3:PutObject", f"{LAKE}/gold/x/data/d/run/rows.parquet")
+    assert not stack.allows("DagsterRole", "s3:PutObject", SLOT)
+    sids = {each.sid for each in stack.statements()}
+    assert ("DagsterWritesSilver" in sids) is may
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Job runs and the claims on what they make, over moto's Glue and S3: whoever is killed, whenever,
-nothing is made by two runs at a time, and what a run has made is taken.
+nothing is made by two runs at a time, nor by a run and the embedded engine, and what a run has made
+is taken.
 
 Time passes only while a worker sleeps: each sleep is the next step of a script.
 """
@@ -17,7 +18,7 @@ from moto.moto_api import state_manager
 
 from event_pipeline import aws
 from event_pipeline.engines import claims as claims_module
-from event_pipeline.engines.claims import Claims
+from event_pipeline.engines.claims import LOST, Claim, Claims, Lease
 from event_pipeline.engines.glue import job, job_runs
 from event_pipeline.engines.glue.job import GlueJob, Json
 from event_pipeline.engines.glue.job_runs import JobRuns, Work
@@ -493,3 +494,156 @@ def test_two_workers_have_one_run_and_both_its_report(stage: Stage) -> None:
     assert [report["rows"] for report in made()] == [7]
     assert [report["rows"] for report in second_made] == [7]
     assert len(stage.runs) == 1
+
+
+# --- Made here, by the embedded engine ---------------------------------------------------------
+
+
+def made_here(here: Callable[[], Json]) -> list[Json]:
+    return list(worker().make_here("k", WORK["k"], here))
+
+
+def never() -> Json:
+    pytest.fail("made beside a run")
+
+
+def held() -> Claim | None:
+    return Claims(BUCKET, "claims").get("silver/events/k")
+
+
+def test_what_nobody_makes_is_made_here_under_a_claim_that_lasts_until_its_report_is_used(
+    stage: Stage,
+) -> None:
+    reports = worker().make_here("k", WORK["k"], lambda: {"rows": 1, "claim": held()})
+    report = next(reports)
+    assert (report["key"], report["rows"]) == ("k", 1)
+    assert (report["claim"].version, report["claim"].is_embedded) == ("v1", True)
+    assert claimed() == ["claims/silver/events/k.json"]
+    assert list(reports) == []
+    assert (claimed(), stage.runs, stage.sleeps) == ([], [], 0)
+
+
+def test_a_run_that_is_under_way_is_followed_and_nothing_is_made_here(stage: Stage) -> None:
+    killed(stage)
+    stage.script = [stage.reports({"key": "k", "rows": 2}), stage.ends("SUCCEEDED")]
+    [report] = made_here(never)
+    [run] = stage.runs
+    assert (report["rows"], report["run"]) == (2, {"glue_run": run.job_run_id})
+    assert claimed() == []
+
+
+def test_what_a_run_has_made_meanwhile_is_not_made_here_again(stage: Stage) -> None:
+    killed(stage)
+    stage.reports({"key": "k", "rows": 3})()
+    stage.ends("SUCCEEDED")()
+    [report] = made_here(never)
+    assert report["rows"] == 3
+
+
+@pytest.mark.parametrize("state", ["FAILED", "SUCCEEDED"])
+def test_what_a_run_did_not_make_is_made_here(stage: Stage, state: str) -> None:
+    killed(stage)
+    stage.script = [stage.ends(state)]
+    [report] = made_here(lambda: {"rows": 4})
+    assert (report["rows"], len(stage.runs), claimed()) == (4, 1, [])
+
+
+def embedded(run: str = "another") -> Claim:
+    """The claim of another process that makes the work by itself."""
+    claim = Claims(BUCKET, "claims").put(Claim("silver/events/k", "v1", run, is_embedded=True))
+    assert claim is not None
+    return claim
+
+
+def test_who_meets_a_process_at_work_waits_for_it_and_asks_glue_for_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = embedded()
+    monkeypatch.setattr(aws.client("glue"), "get_paginator", lambda *_: pytest.fail("asked"))
+    stage.script = [int, lambda: Claims(BUCKET, "claims").release(theirs)]
+    assert [report["rows"] for report in made_here(lambda: {"rows": 5})] == [5]
+    assert stage.sleeps == 2
+
+
+def test_a_run_is_not_started_while_a_process_is_at_work(stage: Stage) -> None:
+    theirs = embedded()
+
+    def released() -> None:
+        assert stage.runs == []
+        Claims(BUCKET, "claims").release(theirs)
+
+    stage.script = [
+        int,
+        released,
+        stage.reports({"key": "k", "rows": 6}),
+        stage.ends("SUCCEEDED"),
+    ]
+    assert [report["rows"] for report in made()] == [6]
+
+
+@pytest.mark.parametrize("by_glue", [True, False])
+def test_the_claim_of_a_process_that_was_killed_lapses(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, by_glue: bool
+) -> None:
+    embedded()
+
+    def later() -> None:
+        monkeypatch.setattr(claims_module, "GRACE_SECONDS", -1)
+
+    stage.script = [later]
+    if by_glue:
+        stage.script += [stage.reports({"key": "k", "rows": 7}), stage.ends("SUCCEEDED")]
+    [report] = made() if by_glue else made_here(lambda: {"rows": 7})
+    assert (report["rows"], claimed(), len(stage.runs)) == (7, [], int(by_glue))
+
+
+def test_what_was_made_while_others_took_over_is_an_error(stage: Stage) -> None:
+    claims = Claims(BUCKET, "claims")
+
+    def stands_still() -> Json:
+        assert claims.put(Claim("silver/events/k", "v1", "another"), held())
+        return {"rows": 8}
+
+    assert made_here(stands_still) == [{"key": "k", "error": LOST}]
+    found = held()
+    assert found is not None
+    assert found.run == "another"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_who_is_interrupted_claims_nothing_any_longer(
+    stage: Stage, error: type[BaseException]
+) -> None:
+    def here() -> Json:
+        raise error
+
+    with pytest.raises(error):
+        made_here(here)
+    assert claimed() == []
+
+
+def test_a_lease_is_confirmed_while_its_work_is_done_and_no_longer(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims_module, "RENEW_SECONDS", 0.01)
+    claims, seen = Claims(BUCKET, "claims"), []
+    with Lease(claims, embedded("mine")) as lease:
+        for _ in range(3):
+            seen.append(at := found.at if (found := held()) else 0.0)
+            until = time.monotonic() + 10
+            while (found := held()) is None or found.at <= at:
+                assert time.monotonic() < until, "it is not confirmed"
+                time.sleep(0.01)
+        assert lease.confirm()
+    assert seen == sorted(set(seen))
+    time.sleep(0.05)
+    assert claimed() == []
+
+
+def test_a_lease_whose_confirmation_got_no_answer_is_still_held(stage: Stage) -> None:
+    claims = Claims(BUCKET, "claims")
+    mine = embedded("mine")
+    with Lease(claims, mine) as lease:
+        assert claims.put(Claim("silver/events/k", "v1", "mine", is_embedded=True), mine)
+        assert lease.confirm()
+        assert lease.confirm()

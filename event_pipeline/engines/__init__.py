@@ -18,6 +18,9 @@ from event_pipeline.lake.objects import Source
 # Exceptions by which Dagster or the user interrupts a step; remote work must then be cancelled.
 INTERRUPTS = (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)
 
+# The embedded engine, as a person calls it.
+EMBEDDED = "DuckDB"
+
 
 @dataclass(frozen=True)
 class PartitionRequest:

@@ -22,6 +22,7 @@ from event_pipeline.engines.claims import LOST, Claim, Claims, Lease
 from event_pipeline.engines.glue import job, job_runs
 from event_pipeline.engines.glue.job import GlueJob, Json
 from event_pipeline.engines.glue.job_runs import JobRuns, Work
+from event_pipeline.engines.glue.run_folder import RunFolder
 from event_pipeline_tests.conftest import clock
 
 BUCKET, JOB, LOGS, REGION, ACCOUNT = "pipes", "silver", "/logs", "us-east-1", "1" * 12
@@ -514,10 +515,17 @@ def held() -> Claim | None:
 def test_what_nobody_makes_is_made_here_under_a_claim_that_lasts_until_its_report_is_used(
     stage: Stage,
 ) -> None:
-    reports = worker().make_here("k", WORK["k"], lambda: {"rows": 1, "claim": held()})
-    report = next(reports)
-    assert (report["key"], report["rows"]) == ("k", 1)
-    assert (report["claim"].version, report["claim"].is_embedded) == ("v1", True)
+    found: list[Claim | None] = []
+
+    def here() -> Json:
+        found.append(held())
+        return {"rows": 1}
+
+    reports = worker().make_here("k", WORK["k"], here)
+    assert next(reports) == {"key": "k", "rows": 1}
+    [claim] = found
+    assert claim is not None
+    assert (claim.version, claim.is_embedded) == ("v1", True)
     assert claimed() == ["claims/silver/events/k.json"]
     assert list(reports) == []
     assert (claimed(), stage.runs, stage.sleeps) == ([], [], 0)
@@ -555,17 +563,51 @@ def embedded(run: str = "another") -> Claim:
     return claim
 
 
-def test_who_meets_a_process_at_work_waits_for_it_and_asks_glue_for_nothing(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+def reported(claim: Claim, **report: Any) -> None:
+    """What another process does once it has made its work, before it releases its claim."""
+    RunFolder(BUCKET, claim.run).write_report({"key": "k", **report})
+
+
+either = pytest.mark.parametrize("by_glue", [True, False])
+
+
+@either
+def test_what_another_process_makes_is_waited_for_and_taken(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, by_glue: bool
 ) -> None:
     theirs = embedded()
     monkeypatch.setattr(aws.client("glue"), "get_paginator", lambda *_: pytest.fail("asked"))
-    stage.script = [int, lambda: Claims(BUCKET, "claims").release(theirs)]
+
+    def done() -> None:
+        reported(theirs, rows=5)
+        Claims(BUCKET, "claims").release(theirs)
+
+    stage.script = [int, done]
+    [report] = made() if by_glue else made_here(never)
+    assert (report["rows"], stage.runs, claimed()) == (5, [], [])
+    assert report["run"] == {
+        "engine": "DuckDB",
+        "why_this_engine": "another process was making it",
+    }
+
+
+@either
+def test_what_a_process_had_made_when_it_was_killed_is_taken(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, by_glue: bool
+) -> None:
+    reported(embedded(), rows=6)
+    monkeypatch.setattr(claims_module, "GRACE_SECONDS", -1)
+    [report] = made() if by_glue else made_here(never)
+    assert (report["rows"], stage.runs, claimed()) == (6, [], [])
+
+
+def test_what_another_process_failed_to_make_is_made_here(stage: Stage) -> None:
+    theirs = embedded()
+    stage.script = [lambda: Claims(BUCKET, "claims").release(theirs)]
     assert [report["rows"] for report in made_here(lambda: {"rows": 5})] == [5]
-    assert stage.sleeps == 2
 
 
-def test_a_run_is_not_started_while_a_process_is_at_work(stage: Stage) -> None:
+def test_what_another_process_failed_to_make_is_made_by_a_run(stage: Stage) -> None:
     theirs = embedded()
 
     def released() -> None:
@@ -581,7 +623,31 @@ def test_a_run_is_not_started_while_a_process_is_at_work(stage: Stage) -> None:
     assert [report["rows"] for report in made()] == [6]
 
 
-@pytest.mark.parametrize("by_glue", [True, False])
+def test_a_process_that_makes_an_older_version_is_waited_for_and_not_followed(
+    stage: Stage,
+) -> None:
+    theirs = embedded()
+
+    def done() -> None:
+        reported(theirs, rows=5)
+        Claims(BUCKET, "claims").release(theirs)
+
+    stage.script = [int, done]
+    [report] = worker().make_here("k", NEWER["k"], lambda: {"rows": 6})
+    assert (report["rows"], stage.sleeps) == (6, 2)
+
+
+def test_an_error_is_nobody_elses(stage: Stage) -> None:
+    """Whoever waits tries by himself."""
+    reports = worker().make_here("k", WORK["k"], lambda: {"error": "no space left"})
+    assert next(reports)["error"] == "no space left"
+    found = held()
+    assert found is not None
+    assert not RunFolder(BUCKET, found.run).has_reports
+    assert list(reports) == []
+
+
+@either
 def test_the_claim_of_a_process_that_was_killed_lapses(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, by_glue: bool
 ) -> None:

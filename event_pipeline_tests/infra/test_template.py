@@ -506,7 +506,7 @@ def test_who_may(action: str, resource: str, who: set[str]) -> None:
     [({}, False), ({"SparkFromMb": "64"}, True), ({"AthenaFromMb": "64"}, False)],
 )
 def test_only_who_may_make_silver_writes_its_rows(given: dict[str, str], may: bool) -> None:
-    stack = Stack(Release="r1", **given)
+    stack = Stack(DATA_PLANE, Release="r1", **given)
     for action in ("PutObject", "AbortMultipartUpload", "ListMultipartUploadParts"):
         for layer in ("silver", "quarantine"):
             rows = f"{LAKE}/{layer}/events/data/h/run/rows.parquet"

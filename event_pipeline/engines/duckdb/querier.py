@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from event_pipeline.engines import Querier, QueryReport
+from event_pipeline.engines import EMBEDDED, Querier, QueryReport
 from event_pipeline.engines.duckdb.athena import Translation, translated
 from event_pipeline.engines.duckdb.session import (
     literals,
@@ -33,7 +33,7 @@ class DuckDBQuerier(Querier):
     @property
     def engine(self) -> str:
         """What a person calls it."""
-        return "DuckDB"
+        return EMBEDDED
 
     def unload(
         self,

@@ -12,6 +12,7 @@ import sqlglot
 
 from event_pipeline.contracts import TABLES
 from event_pipeline.engines import (
+    EMBEDDED,
     DeriveRequest,
     PartitionReport,
     PartitionRequest,
@@ -57,7 +58,7 @@ class DuckDBTransformer(Transformer):
     @property
     def engine(self) -> str:
         """What a person calls it."""
-        return "DuckDB"
+        return EMBEDDED
 
     def transform(self, request: TransformRequest) -> Iterator[PartitionReport]:
         """Makes the partitions one after the other; each has the whole machine."""

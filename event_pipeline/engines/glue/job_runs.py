@@ -1,15 +1,20 @@
-"""Which run makes which piece of work: a Glue job's runs, and the claims that name them."""
+"""Which run makes which piece of work: a Glue job's runs, and the claims that name them.
+
+A process that makes a piece of work by itself counts as a run, too. It is running for as long as it
+confirms its claim, and leaves its report where a job's run does.
+"""
 
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http.client import INTERNAL_SERVER_ERROR
 
 import dagster as dg
 
 from event_pipeline import aws
-from event_pipeline.engines import INTERRUPTS
+from event_pipeline.engines import EMBEDDED, INTERRUPTS, told
 from event_pipeline.engines.claims import LOST, Claim, Claims, Lease
 from event_pipeline.engines.glue.job import RUNNING, GlueJob, Json
 from event_pipeline.engines.glue.run_folder import RunFolder
@@ -67,7 +72,8 @@ class JobRuns:
     def make_here(self, key: str, work: Work, here: Callable[[], Json]) -> Iterator[Json]:
         """The report of one piece of work, by `here` in this process if no run makes it already.
 
-        It is an error if others took over while `here` was at work.
+        The claim is released once the report has been used. The report is an error if others took
+        over while `here` was at work.
         """
         left = {key: work}
         while left:
@@ -75,8 +81,12 @@ class JobRuns:
             runs = self._claimed(left, new, is_embedded=True)
             if new in runs:
                 with Lease(self.claims, runs[new][key]) as lease:
-                    report = here()
-                    yield {"key": key, **(report if lease.confirm() else {"error": LOST})}
+                    report = {"key": key, **here()}
+                    if not lease.confirm():
+                        report = {"key": key, "error": LOST}
+                    elif not report.get("error"):
+                        self._folder(new).write_report(report)
+                    yield report
                 return
             for run, claims in runs.items():
                 yield from self._reports(run, claims, left)
@@ -104,8 +114,8 @@ class JobRuns:
     ) -> dict[str, dict[str, Claim]]:
         """Claims by run: of runs that Glue has, and of the run `new`, which is ours to start.
 
-        Work is left out while another worker is about to start a run of it or makes it by itself,
-        and while a run still makes another version of it.
+        Work is left out while another worker is about to start a run of it, and while a run still
+        makes another version of it.
         """
         runs: dict[str, dict[str, Claim]] = {}
         for key, each in work.items():
@@ -135,6 +145,10 @@ class JobRuns:
 
     def _state(self, claim: Claim) -> str | None:
         """The state of a claim's run, None if it has none."""
+        if claim.is_embedded:
+            if claim.is_fresh:
+                return "RUNNING"
+            return "SUCCEEDED" if self._folder(claim.run).has_reports else None
         run_id = self._run_id(claim)
         return self.job.run(run_id)["JobRunState"] if run_id else None
 
@@ -186,60 +200,113 @@ class JobRuns:
         return all(claim.etag for claim in claims.values())
 
     def _follow(self, run: str, claims: Mapping[str, Claim]) -> "_Followed":
-        run_id = self._run_id(next(iter(claims.values())))
+        claim, folder = next(iter(claims.values())), self._folder(run)
+        if claim.is_embedded:
+            return _FollowedProcess(folder, claims, self.poll_seconds, self.claims)
+        run_id = self._run_id(claim)
         assert run_id  # Runs that Glue does not have are not followed.
-        return _Followed(self.job, run_id, self._folder(run), claims, self.poll_seconds)
+        return _FollowedRun(folder, claims, self.poll_seconds, self.job, run_id)
 
     def _folder(self, run: str) -> RunFolder:
         return RunFolder(self.bucket, run)
 
 
 @dataclass
-class _Followed:
+class _Followed(ABC):
     """A run that is followed to its end, for the sake of some of its work.
 
     `error` says how the run ended, once `reports` has ended.
     """
 
-    job: GlueJob
-    run_id: str
     folder: RunFolder
     claims: Mapping[str, Claim]
     poll_seconds: float
-    error: str = ""
+    error: str = field(default="", init=False)
 
     def reports(self) -> Iterator[Json]:
-        """The report of each piece of work when it is there; ends when the run ends.
-
-        Without a report of one of them, the ends of the run's logs are printed.
-        """
+        """The report of each piece of work when it is there; ends when the run ends."""
         missing = set(self.claims)
         try:
             while True:
                 # Asked before the reports are read, so that the last ones are not missed.
-                run = self.job.run(self.run_id)
+                is_running = self._is_running()
                 for report in self.folder.new_reports():
                     if report.setdefault("key", next(iter(self.claims))) in missing:
                         missing.remove(report["key"])
-                        yield {**report, "run": {"glue_run": self.run_id}}
-                if run["JobRunState"] not in RUNNING:
+                        yield {**report, "run": self._told()}
+                if not is_running:
                     break
                 time.sleep(self.poll_seconds)
         except INTERRUPTS:
             if self._makes_nothing_else:
-                self.job.stop(self.run_id)
+                self._stop()
             raise
         if missing:
-            self.job.print_log_ends(self.run_id)
-        self.error = self._error(run)
+            self._show_why()
+
+    @abstractmethod
+    def _is_running(self) -> bool:
+        """Whether the run goes on; if not, sets `error`."""
+
+    @abstractmethod
+    def _told(self) -> Json:
+        """What a report says of the run."""
+
+    @abstractmethod
+    def _stop(self) -> None: ...
+
+    @abstractmethod
+    def _show_why(self) -> None:
+        """Shows why a report is missing."""
 
     @property
     def _makes_nothing_else(self) -> bool:
         """Whether all work of the run is wanted here."""
         return all(claim.of == len(self.claims) for claim in self.claims.values())
 
-    def _error(self, run: Json) -> str:
+
+@dataclass
+class _FollowedRun(_Followed):
+    """A run of the job."""
+
+    job: GlueJob
+    run_id: str
+
+    def _is_running(self) -> bool:
+        run = self.job.run(self.run_id)
         state, reason = run["JobRunState"], run.get("ErrorMessage") or "no reason given"
         if state == "SUCCEEDED":
             reason = "ended without a report"
-        return f"Glue job {self.job.name}, run {self.run_id}: {state}: {reason}"
+        self.error = f"Glue job {self.job.name}, run {self.run_id}: {state}: {reason}"
+        return state in RUNNING
+
+    def _told(self) -> Json:
+        return {"glue_run": self.run_id}
+
+    def _stop(self) -> None:
+        self.job.stop(self.run_id)
+
+    def _show_why(self) -> None:
+        self.job.print_log_ends(self.run_id)
+
+
+@dataclass
+class _FollowedProcess(_Followed):
+    """A process that makes a piece of work by itself."""
+
+    all_claims: Claims
+
+    def _is_running(self) -> bool:
+        [claim] = self.claims.values()
+        found = self.all_claims.get(claim.name)
+        self.error = "the process that made it ended without a report"
+        return found is not None and found.run == claim.run and found.is_fresh
+
+    def _told(self) -> Json:
+        return told(EMBEDDED, "another process was making it")
+
+    def _stop(self) -> None:
+        """Leaves it alone: somebody else waits for it."""
+
+    def _show_why(self) -> None:
+        """Shows nothing: it has said itself why it failed."""

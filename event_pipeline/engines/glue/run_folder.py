@@ -17,6 +17,9 @@ from event_pipeline import aws
 from event_pipeline.engines.claims import RUNS
 from event_pipeline.engines.glue.job import REQUEST, Json
 
+# What Pipes calls a message that holds a report.
+REPORT = "report_custom_message"
+
 
 @dataclass
 class RunFolder:
@@ -41,6 +44,17 @@ class RunFolder:
         text, key = json.dumps(document).encode(), f"{self._prefix}/request.json"
         aws.client("s3").put_object(Bucket=self.bucket, Key=key, Body=text)
 
+    def write_report(self, report: Json) -> None:
+        """Writes the only report of a run that is a process, as a job's run writes its own."""
+        message = {"method": REPORT, "params": {"payload": report}}
+        key = f"{self._prefix}/messages/1.json"
+        aws.client("s3").put_object(Bucket=self.bucket, Key=key, Body=json.dumps(message).encode())
+
+    @property
+    def has_reports(self) -> bool:
+        """Whether the run has written anything."""
+        return bool(aws.keys(self.bucket, f"{self._prefix}/messages/"))
+
     def new_reports(self) -> Iterator[Json]:
         """The reports that came since the last call. Also prints what the job printed.
 
@@ -57,7 +71,7 @@ class RunFolder:
             for line in text.splitlines():
                 message = json.loads(line)
                 params = message.get("params") or {}
-                if message["method"] == "report_custom_message":
+                if message["method"] == REPORT:
                     yield params["payload"]
                 elif message["method"] == "log_external_stream":
                     to = sys.stderr if params["stream"] == "stderr" else sys.stdout

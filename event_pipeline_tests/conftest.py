@@ -55,6 +55,7 @@ FIRST = tuple(
     f"event_pipeline_tests/{path}"
     for path in (
         "twin/test_graph.py",
+        "twin/test_by_size.py",
         "parity/",
         "jobs/",
         "torture/",

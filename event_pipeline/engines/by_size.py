@@ -6,6 +6,8 @@ Both engines give the same rows, so the choice changes time and money only.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rich.filesize import decimal
+
 from event_pipeline.engines import (
     DeriveRequest,
     PartitionReport,
@@ -102,4 +104,4 @@ class QuerierBySize(Querier):
 
 def _why(size: int, of: str, setting: str, limit: float) -> str:
     comparison = "less" if size < limit * MB else "not less"
-    return f"{size / MB:,.2f} MB of {of}, {comparison} than {setting}={limit:g}"
+    return f"{decimal(size)} of {of}, {comparison} than {setting}={limit:g}"

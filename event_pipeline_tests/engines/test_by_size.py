@@ -95,10 +95,10 @@ def by_size(from_mb: float) -> TransformerBySize:
 @pytest.mark.parametrize(
     ("sizes", "engine", "why"),
     [
-        ((), "S", "0.00 MB of Bronze, less than SPARK_FROM_MB=2.5"),
-        ((1_200_000, 1_299_999), "S", "2.50 MB of Bronze, less than SPARK_FROM_MB=2.5"),
-        ((1_200_000, 1_300_000), "L", "2.50 MB of Bronze, not less than SPARK_FROM_MB=2.5"),
-        ((1_234_567_890,), "L", "1,234.57 MB of Bronze, not less than SPARK_FROM_MB=2.5"),
+        ((), "S", "0 bytes of Bronze, less than SPARK_FROM_MB=2.5"),
+        ((1_200_000, 1_299_999), "S", "2.5 MB of Bronze, less than SPARK_FROM_MB=2.5"),
+        ((1_200_000, 1_300_000), "L", "2.5 MB of Bronze, not less than SPARK_FROM_MB=2.5"),
+        ((1_234_567_890,), "L", "1.2 GB of Bronze, not less than SPARK_FROM_MB=2.5"),
     ],
 )
 def test_a_partition_goes_by_the_size_of_its_objects(
@@ -121,7 +121,7 @@ def test_several_partitions_are_one_request_to_the_large_engine() -> None:
 def test_a_derived_table_goes_by_the_size_of_its_input(size: int, engine: str) -> None:
     report = by_size(2).derive(DeriveRequest("", {}, (), ("", ""), "", size))
     assert report.run["engine"] == engine
-    assert "MB of Silver" in report.run["why_this_engine"]
+    assert " MB of Silver" in report.run["why_this_engine"]
 
 
 def test_what_an_engine_tells_of_itself_counts_more_than_what_was_chosen() -> None:
@@ -132,7 +132,7 @@ def test_what_an_engine_tells_of_itself_counts_more_than_what_was_chosen() -> No
     report = engine.unload("SELECT 1 AS n", [], ("d", DROP), "", "")
     assert report.run == {
         "engine": "S",
-        "why_this_engine": "0.00 MB of input, less than ATHENA_FROM_MB=1",
+        "why_this_engine": "0 bytes of input, less than ATHENA_FROM_MB=1",
         "run": "S",
     }
 
@@ -145,7 +145,7 @@ def test_the_ui_and_the_receipt_say_which_engine_made_a_partition_and_why(lab: L
     assert isinstance(built, Built), built.error
     run = {
         "engine": "DuckDB",
-        "why_this_engine": "0.00 MB of Bronze, less than SPARK_FROM_MB=1",
+        "why_this_engine": f"{lab.receipt().bytes} bytes of Bronze, less than SPARK_FROM_MB=1",
     }
     assert lab.receipt().run == run
     shown = silver_metadata(EVENTS, built, lab.lake, Settings())

@@ -4,6 +4,7 @@ One run: the schedule calls the Lambda, an hour of objects lands in Bronze and a
 sensors ask, Glue runs the job, Athena's queries are executed, and Gold is published.
 """
 
+import gzip
 import json
 import time
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 
 from event_pipeline import aws
-from event_pipeline.contracts import GOLD, SILVER
+from event_pipeline.bronze import object_key
+from event_pipeline.build import build_silver
+from event_pipeline.contracts import EVENTS, GOLD, SILVER
 from event_pipeline.ingest.drops import FILES, DropProfile, write_drop
 from event_pipeline.ingest.handler import S3Store, open_store
 from event_pipeline.partitions import HOURLY
@@ -129,7 +132,7 @@ def _run(twin: Twin, folder: Path) -> Ran:
     ran.calls = twin.calls()
     # With `pytest -s`: the twin's figures.
     print({name: round(seconds, 1) for name, seconds in ran.seconds.items()})
-    _copy(twin, ran.lake, folder / "local" / "lake")
+    copy_bronze(twin, ran.lake, folder / "local" / "lake")
     with environment({"EVENT_PIPELINE_HOME": str(folder / "local"), **first}):
         settings = read_settings()
         with (folder / "local.log").open("w") as log:
@@ -139,7 +142,7 @@ def _run(twin: Twin, folder: Path) -> Ran:
     return ran
 
 
-def _copy(twin: Twin, bucket: str, to: Path) -> None:
+def copy_bronze(twin: Twin, bucket: str, to: Path) -> None:
     """Copies what arrived into a lake in a folder."""
     s3 = twin.client("s3")
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="bronze/"):
@@ -223,6 +226,7 @@ def test_roles_may_do_nothing_else(ran: Ran) -> None:
         ],
         "DagsterRole": [
             put(ran.lake, "bronze/events/x"),
+            put(ran.lake, "silver/events/data/x/rows.parquet"),
             put("another", "silver/events/x"),
             ("s3", "delete_object", {"Bucket": ran.lake, "Key": "bronze/commerce/x"}),
             ("glue", "delete_job", {"JobName": ran.values["EVENT_PIPELINE_GLUE_JOB"]}),
@@ -234,6 +238,27 @@ def test_roles_may_do_nothing_else(ran: Ran) -> None:
             client = ran.twin.client(service, who)
             with pytest.raises(ClientError, match=r"AccessDenied|not authorized"):
                 getattr(client, operation)(**arguments)
+
+
+def test_the_embedded_engine_may_not_make_silver_unless_the_template_says_so(ran: Ran) -> None:
+    """Whatever a setting says."""
+    hour = HOURLY.start(ran.hour) - timedelta(hours=1)
+    key = object_key(hour)
+    ran.twin.client("s3").put_object(Bucket=ran.lake, Key=key, Body=gzip.compress(b"{}"))
+    with environment({**ran.values, "EVENT_PIPELINE_SPARK_FROM_MB": "64"}):
+        used = resources(read_settings())
+        [built] = build_silver(
+            EVENTS,
+            [HOURLY.key(hour)],
+            objects=used.objects,
+            transformer=used.transformer,
+            lake=used.lake,
+            recorded={},
+            redelivery_hours=1,
+        )
+    ran.twin.client("s3").delete_object(Bucket=ran.lake, Key=key)
+    assert built.status == "failed"
+    assert str(built.error).startswith("S3: AccessDenied")
 
 
 def test_the_lambda_is_idempotent(ran: Ran) -> None:

@@ -16,8 +16,7 @@ from event_pipeline.engines.spark import SparkTransformer, local_spark
 from event_pipeline.partitions import HOURLY
 from event_pipeline_tests.conftest import DROP, HOUR, Lab, Row
 
-# What differs between two labs by nature: versions of objects, and by whom, when and how fast it was
-# done.
+# What differs between two labs by nature: versions of objects, and who made it, when and how fast.
 OF_ITS_LAB = {"digest", "built_at", "seconds", "files", "quarantine_files", "sha256", "run"}
 # The machine's zone and language, in which `I` is no capital `i`, must not matter.
 ELSEWHERE = "-Duser.timezone=America/St_Johns -Duser.language=tr -Duser.country=TR"

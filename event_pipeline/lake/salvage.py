@@ -102,7 +102,7 @@ def files_of(
     lost = []
     for manifest in filter(wanted, manifests):
         try:
-            if len(io.new_input(manifest.manifest_path)) != manifest.manifest_length:
+            if _is_cut(io, manifest):
                 lost.append(manifest.manifest_path)
             elif not sizes_only:
                 files += _read(io, manifest.manifest_path, partial(_data_files, manifest, io))
@@ -113,14 +113,18 @@ def files_of(
     return files, lost
 
 
+def _is_cut(io: FileIO, manifest: ManifestFile) -> bool:
+    """Whether a manifest has not the size that it was written with; S3 keeps objects whole."""
+    is_local = isinstance(io, FolderIO)
+    return is_local and len(io.new_input(manifest.manifest_path)) != manifest.manifest_length
+
+
 def _data_files(manifest: ManifestFile, io: FileIO) -> list[DataFile]:
     return [entry.data_file for entry in manifest.fetch_manifest_entry(io)]
 
 
 def _read(io: FileIO, path: str, read: Callable[[], T]) -> T:
-    """What is read of a metadata file: once, where it lies in a folder."""
-    if not isinstance(io, FolderIO):
-        return read()
+    """What is read of a metadata file, once."""
     here = moved(path, io.properties.get(OLD, ""), io.properties.get(NEW, ""))
     return cached(here, read)
 

@@ -70,10 +70,8 @@ def _tables(
         query.prepare(connection)
         files: list[str] = []
         for contract in query.tables:
-            where = None
-            if day and isinstance(contract, SilverContract | RollUpContract):
-                where = f"{contract.date} = '{day}'"
-            live = querier.lake.scan(contract, where)
+            is_dated = day and isinstance(contract, SilverContract | RollUpContract)
+            live = querier.lake.scan(contract, (day, day) if day and is_dated else None)
             make_view(connection, contract, live)
             files += live
         # As in Athena, a query reads tables and no other files.

@@ -22,12 +22,15 @@ _read: LRUCache[tuple[Any, ...], Any] = LRUCache(MAX_FILES)
 _lock = Lock()
 
 
-def cached(path: str, read: Callable[[], T]) -> T:
-    """What `read` makes of a file, or made of it before. Raises what it raises, and OSError."""
-    key: tuple[Any, ...] = (path,)
+def cached(path: str, read: Callable[[], T], kind: str = "") -> T:
+    """What `read` makes of a file, or made of it before. Raises what it raises, and OSError.
+
+    `kind` tells apart what different functions make of the same file.
+    """
+    key: tuple[Any, ...] = (path, kind)
     if not aws.in_s3(path):
         found = os.stat(path)
-        key = (path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        key = (*key, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     with _lock:
         if key in _read:
             kept: T = _read[key]

@@ -43,7 +43,7 @@ from event_pipeline.lake.dates import with_far
 from event_pipeline.lake.folder_io import FolderIO
 from event_pipeline.lake.history import Keeping, expirable, expire
 from event_pipeline.lake.intact import flaw_of_partition
-from event_pipeline.lake.live import Live, live_in, paths_between, runs_of
+from event_pipeline.lake.live import Live, folders_in, live_in, paths_between, runs_of
 from event_pipeline.lake.making import check_columns, evolved, make, schema_of
 from event_pipeline.lake.parquet import metadata_of, read_files, write_empty
 from event_pipeline.lake.readable import flaw_of, loaded, readable, referred_by
@@ -273,6 +273,17 @@ class Lake(dg.ConfigurableResource[Any]):
             return {}
         snapshot = table.current_snapshot()
         return live_in(snapshot, table, contract, keys, since, strict=self._in_glue)
+
+    def folders(self, contract: Contract) -> dict[str, RunFolder]:
+        """The folder of the run that made each live partition, by key; much cheaper than `live`.
+
+        What cannot be read is left out, as in `live`.
+        """
+        try:
+            table = self._existing_table(contract)
+        except DamagedError:
+            return {}
+        return folders_in(table, contract, strict=self._in_glue) if table else {}
 
     @overload
     def receipt(self, contract: GoldContract, live: Live) -> GoldReceipt | None: ...

@@ -78,7 +78,7 @@ def _runs(contract: Dated, lake: Lake, day: str) -> list[RunFolder]:
 
 def _files(contracts: Sequence[Dated], lake: Lake, day: str) -> dict[str, dict[str, int]]:
     """Name of each table in SQL -> its live files that may hold rows of a date, and their sizes."""
-    return {each.table: lake.sizes(each, day) for each in contracts}
+    return {each.table: lake.sizes(each, (day, day)) for each in contracts}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from event_pipeline.engines import (
     TransformRequest,
     told,
 )
-from event_pipeline.engines.statement import athena_query, tables_of
+from event_pipeline.engines.statement import athena_query, dates_read, tables_of
 from event_pipeline.lake.tables import Lake
 
 MB = 1_000_000
@@ -98,8 +98,11 @@ class QuerierBySize(Querier):
 
     def _bytes(self, statement: str, day: str) -> int:
         """The size of the files that a query about a date reads."""
-        tables = tables_of(athena_query(statement))
-        return sum(size for each in tables for size in self.lake.sizes(each, day).values())
+        found = [
+            self.lake.sizes(each, dates_read(each, day))
+            for each in tables_of(athena_query(statement))
+        ]
+        return sum(size for sizes in found for size in sizes.values())
 
 
 def _why(size: int, of: str, setting: str, limit: float) -> str:

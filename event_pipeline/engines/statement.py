@@ -7,7 +7,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.dialect import DialectType
 
-from event_pipeline.contracts import TABLES, Contract
+from event_pipeline.contracts import TABLES, Contract, RollUpContract, SilverContract
 from event_pipeline.errors import QueryError, first_line
 
 # SQLGlot would log warnings about statements that this module refuses with a message of its own.
@@ -84,6 +84,15 @@ def tables_of(query: exp.Query) -> list[Contract]:
         table.set("db", exp.to_identifier(database))
         table.set("catalog", None)
     return [found[name] for name in sorted(found)]
+
+
+def dates_read(contract: Contract, day: str | None) -> tuple[str, str] | None:
+    """The first and the last date that a query about a date (ISO) reads of a table; None for all.
+
+    A table by event date is read for that date alone.
+    """
+    is_dated = isinstance(contract, SilverContract | RollUpContract)
+    return (day, day) if day and is_dated else None
 
 
 def table_of(name: str) -> Contract:

@@ -19,6 +19,7 @@ from event_pipeline.engines.duckdb.session import (
     unload,
 )
 from event_pipeline.engines.duckdb.staged import Stage, staged
+from event_pipeline.engines.statement import dates_read
 from event_pipeline.lake.tables import Lake
 from event_pipeline.scratch import plain_path
 
@@ -55,7 +56,7 @@ class DuckDBQuerier(Querier):
     def fetch(
         self, statement: str, day: str | None = None
     ) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Runs one SELECT in Athena's dialect."""
+        """Runs one SELECT in Athena's dialect. Opens only files that may hold its dates."""
         query = translated(statement)
         with (
             staged() as stage,
@@ -88,8 +89,10 @@ def _tables(
         query.prepare(connection)
         files: list[str] = []
         for contract in query.tables:
-            live = stage.fetch((file, "") for file in querier.lake.sizes(contract, day))
-            make_view(connection, contract, live)
+            between = dates_read(contract, day) or query.dates.get(contract.table)
+            live = stage.fetch((file, "") for file in querier.lake.scan(contract, between))
+            with translate_errors():  # a file may be damaged
+                make_view(connection, contract, live)
             files += live
         # As in Athena, a query reads tables and no other files.
         connection.execute(f"SET allowed_paths=[{literals([plain_path(file) for file in files])}]")

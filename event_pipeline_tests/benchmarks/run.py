@@ -53,12 +53,15 @@ def main() -> None:
         ]
     with _folder() as folder:
         tick = sensor_tick.measure(folder)
+    with _folder() as lake:
+        by_size = _engine_by_size(lake)
     figures: dict[str, Any] = {
         "generator": events,
         "drop_generator": records,
         **{name: _median(hours, name) for name in hours[0]},
         **{name: _median(drops, name) for name in drops[0]},
         "sensor_tick": tick,
+        **{f"slot_by_{engine}": found for engine, found in by_size.items()},
     }
     ratios = {
         "silver_vs_floor": _ratio(hours, "silver", "floor"),
@@ -71,6 +74,7 @@ def main() -> None:
         "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
         "rounds": ROUNDS,
         "figures": figures,
+        "engine_by_size": by_size,
         "ratios": ratios,
     }
     out = Path("build/bench.json")
@@ -93,9 +97,19 @@ def _folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _generate(lake: Path, hour: datetime) -> dict[str, float]:
+def _engine_by_size(lake: Path) -> dict[str, dict[str, float]]:
+    """What an hour takes that has one slot so far, by engine; Spark's start is included."""
+    hour = last_whole_slot(datetime.now(UTC)).replace(minute=0) - HOUR
+    _generate(lake, hour, slots=1)
+    return {
+        engine: _alone("silver_hour", program, lake, HOURLY.key(hour))
+        for engine, program in (("duckdb", "silver"), ("spark", "spark"))
+    }
+
+
+def _generate(lake: Path, hour: datetime, slots: int = 12) -> dict[str, float]:
     store, started, events = FolderStore(lake), time.monotonic(), 0
-    for slot in slots_of_hour(hour):
+    for slot in list(slots_of_hour(hour))[:slots]:
         events += ingest(slot, store, Profile(events=EVENTS_PER_SLOT))["lines"]
     seconds = time.monotonic() - started
     return {"events": events, "seconds": seconds, "events_per_second": events / seconds}

@@ -393,6 +393,9 @@ def test_a_query_waits_for_a_process_that_runs_it(
         unloaded(athena, f"s3://{BUCKET}/gold/three")
     assert time.time() - theirs.at >= 1
     assert f"TO 's3://{BUCKET}/gold/three/'" in str(asked.value)
+    left = Claims(RESULTS, "claims").get(names[0])
+    assert left is not None
+    athena._claims.release(left)
 
 
 class Asked(RuntimeError):

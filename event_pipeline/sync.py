@@ -25,6 +25,7 @@ from event_pipeline.assets.keys import asset_key
 from event_pipeline.contracts import GOLD, SILVER, Contract
 from event_pipeline.dagster_internals import make_new_run_id
 from event_pipeline.definitions import definitions
+from event_pipeline.engines.claims import Lease
 from event_pipeline.errors import first_line, in_short
 from event_pipeline.home import open_instance
 from event_pipeline.interrupts import Stop, stopping
@@ -81,6 +82,7 @@ def working(settings: Settings, console: Console, since: date | None = None) -> 
     with open_instance(settings) as instance:
 
         def end_runs() -> None:
+            Lease.release_all()
             for run_id in runs.held_here():
                 runs.end(instance, run_id, "interrupted")
 

@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from http import HTTPStatus
-from threading import Event, RLock, Thread
-from typing import Self
+from threading import Event, Lock, Thread
+from typing import ClassVar, Self
 
 from event_pipeline import aws
 
@@ -114,22 +114,37 @@ class Lease:
     So it lapses soon after this process is killed, and not before.
     """
 
+    _of_process: ClassVar[set["Lease"]] = set()
+
     def __init__(self, claims: Claims, claim: Claim) -> None:
         self._claims = claims
         self._claim = claim
         self._is_held = True
-        self._lock = RLock()
+        self._lock = Lock()
         self._ended = Event()
         self._thread = Thread(target=self._keep, name="lease", daemon=True)
 
+    @classmethod
+    def release_all(cls) -> None:
+        """Releases what this process holds, before it is ended at work: others need not wait."""
+        for lease in list(cls._of_process):
+            lease._release()
+
     def __enter__(self) -> Self:
+        self._of_process.add(self)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._claims.release(self._claim)
+        self._of_process.discard(self)
+        self._release()
+
+    def _release(self) -> None:
+        with self._lock:
+            self._is_held = False
+            self._claims.release(self._claim)
 
     def confirm(self) -> bool:
         """Confirms the claim; False if somebody else took it, as after this process stood still.
@@ -151,9 +166,11 @@ class Lease:
         return self._claims.put(replace(found, at=time.time()), found)
 
     def _keep(self) -> None:
-        errors = (aws.client("s3").exceptions.ClientError, *aws.connection_errors())
+        from botocore.exceptions import BotoCoreError, ClientError
+
         while not self._ended.wait(RENEW_SECONDS):
-            with suppress(*errors):  # the next call may succeed, before the claim lapses
+            # The next call may succeed, before the claim lapses.
+            with suppress(BotoCoreError, ClientError):
                 self.confirm()
 
 

@@ -713,3 +713,16 @@ def test_a_lease_whose_confirmation_got_no_answer_is_still_held(stage: Stage) ->
         assert claims.put(Claim("silver/events/k", "v1", "mine", is_embedded=True), mine)
         assert lease.confirm()
         assert lease.confirm()
+
+
+def test_who_is_ended_at_work_leaves_no_claim(stage: Stage) -> None:
+    """As by a second Ctrl-C, or while DuckDB does not look at signals."""
+
+    def here() -> Json:
+        Lease.release_all()
+        assert claimed() == []
+        return {"rows": 9}
+
+    # Should it go on nevertheless, its rows do not count.
+    assert made_here(here) == [{"key": "k", "error": LOST}]
+    Lease.release_all()

@@ -354,8 +354,10 @@ def commands(home: History) -> dict[str, float]:
     since = home.starts[-24].date().isoformat()
     asked = {
         "status": ["event-pipeline", "status", "--format", "json"],
+        "status_since": ["event-pipeline", "status", "--since", since, "--format", "json"],
         "ledger_since": ["event-pipeline", "ledger", "--since", since, "--format", "json"],
         "idle_sync": ["event-pipeline", "sync"],
+        "idle_sync_since": ["event-pipeline", "sync", "--since", since],
         "list_defs": ["dg", "list", "defs", "--json"],
     }
     environment = {

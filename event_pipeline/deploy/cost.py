@@ -29,12 +29,14 @@ TICKS = 24 * 3600 / 30  # of each sensor
 BRONZE_BYTES, SILVER_BYTES, ROLL_UP_BYTES = 19, 8.4, 0.053
 GLUE_SECONDS, EMBEDDED_SECONDS = 55 / 7.5e6, 8.2 / 7.2e6
 LAMBDA_SECONDS, LAMBDA_GB = 1 / 625_000, 1.73
-# Counted in the twin, at the end of a day after two others, with Silver embedded.
-BUILD_WRITES, BUILD_READS, BUILD_CATALOG = 41, 217, 28
-GLUE_WRITES, GLUE_READS = 55, 210  # what a build by Glue has beside these
-REFRESH_WRITES, REFRESH_READS, REFRESH_CATALOG = 69, 1858, 88
+# Counted by `make bench-requests`: (PUT and LIST, GET, catalog) of a build of Silver, a refresh of
+# Gold. What Athena reads is what its stand-in does.
+BUILD: dict[Engine, tuple[float, ...]] = {"glue": (106, 566, 28), "embedded": (46, 227, 28)}
+REFRESH: dict[Engine, tuple[float, ...]] = {"glue": (64, 1647, 88), "embedded": (45, 610, 94)}
 NEWS_READS = 106  # of the ticks that find a build
 TICK_LISTINGS, TICK_CATALOG = 17, 40  # of all sensors together
+# The embedded engine uploads files in parts of this size.
+PART_BYTES = 5 * 2**20
 
 # Assumed: seconds until Spark or a task of Fargate is up, and seconds that Gold takes then. A vCPU
 # does half of what a laptop's core does, and the Lambda's core a third.
@@ -124,12 +126,13 @@ class Feed:
     @property
     def refresh_dollars(self) -> float:
         """USD of one refresh of a date of Gold."""
-        requests = REFRESH_WRITES * WRITES_1000 + REFRESH_READS * READS_1000
+        writes, reads, catalog = REFRESH[self.engine]
+        requests = writes * WRITES_1000 + reads * READS_1000 + catalog * CATALOG_1000
         work = self.scanned_gb / self._refreshes * SCANNED_GB
         if self.engine == "embedded":
             hours = (START_SECONDS + GOLD_SECONDS) / 3600
             work = hours * (TASK_VCPU * VCPU_HOUR + TASK_GB * MEMORY_GB_HOUR)
-        return (requests + REFRESH_CATALOG * CATALOG_1000) / 1000 + work
+        return requests / 1000 + work
 
     @property
     def _refreshes(self) -> int:
@@ -140,11 +143,8 @@ class Feed:
         """The whole bill."""
         bronze, silver = self.events * BRONZE_BYTES / 1e9, self.events * SILVER_BYTES / 1e9
         replaced = (sum(self.builds) - 1) * silver * REPLACED_DAYS / DAYS_OF_MONTH
-        writes, reads = BUILD_WRITES + REFRESH_WRITES, BUILD_READS + REFRESH_READS + NEWS_READS
-        if self.engine == "glue":
-            writes, reads = writes + GLUE_WRITES, reads + GLUE_READS
         runs = self._refreshes
-        catalog = runs * (BUILD_CATALOG + REFRESH_CATALOG) + TICKS * TICK_CATALOG
+        writes, reads, catalog = self._requests
         gb_seconds = self.events * LAMBDA_SECONDS * 3 * LAMBDA_GB
         return [
             Item("Bronze for a year: its first month", bronze, "GB-month", GB_MONTH),
@@ -153,11 +153,11 @@ class Feed:
             Item("Intelligent-Tiering", 12 * 0.288, "1,000 object-months", WATCHED_1000),
             Item("Silver for a year", 12 * silver, "GB-month", GB_MONTH),
             Item("Silver: builds that were replaced", replaced, "GB-month", GB_MONTH),
-            Item("S3: PUT", (runs * writes + 576) / 1000, "1,000 requests", WRITES_1000),
+            Item("S3: PUT", writes / 1000, "1,000 requests", WRITES_1000),
             Item(
                 "S3: LIST by sensors", TICKS * TICK_LISTINGS / 1000, "1,000 requests", WRITES_1000
             ),
-            Item("S3: GET", runs * reads / 1000, "1,000 requests", READS_1000),
+            Item("S3: GET", reads / 1000, "1,000 requests", READS_1000),
             Item("Catalog", catalog / 1000, "1,000 requests", CATALOG_1000),
             Item("Lambda", gb_seconds, "GB-second", LAMBDA_GB_SECOND),
             *(self._by_glue if self.engine == "glue" else self._embedded),
@@ -165,6 +165,17 @@ class Feed:
             Item("KMS: the key", 1 / DAYS_OF_MONTH, "key-month", KEY_MONTH),
             Item("KMS: requests", runs / 288, "10,000 requests", KEY_REQUESTS_10000),
         ]
+
+    @property
+    def _requests(self) -> tuple[float, float, float]:
+        """PUT and LIST (without the sensors'), GET, and requests of the catalog, a day."""
+        pairs = zip(BUILD[self.engine], REFRESH[self.engine], strict=True)
+        writes, reads, catalog = (self._refreshes * sum(pair) for pair in pairs)
+        writes += 2 * SLOTS_OF_DAY  # the Lambda's
+        if self.engine == "embedded":
+            writes += self.events * SILVER_BYTES * sum(self.builds) / PART_BYTES
+        reads += self._refreshes * NEWS_READS
+        return writes, reads, catalog + TICKS * TICK_CATALOG
 
     @property
     def _by_glue(self) -> list[Item]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from event_pipeline.deploy.cost import Feed
+from event_pipeline.deploy.cost import BUILD, REFRESH, TICK_CATALOG, TICK_LISTINGS, Feed
 from event_pipeline_tests.infra import costs
 from event_pipeline_tests.infra.costs import FAST
 from event_pipeline_tests.infra.template import CONTROL_PLANE, DATA_PLANE, INFRA, template
@@ -57,6 +57,15 @@ def test_the_tables_of_costs_are_the_models() -> None:
     text = costs.README.read_text()
     assert [block[2] for block in costs.BLOCK.finditer(text)] == ["bills", "volumes"]
     assert text == costs.written(text), "python -m event_pipeline_tests.infra.costs"
+
+
+def test_the_table_of_requests_is_the_models() -> None:
+    [rows] = [rows for head, rows in tables() if head[-1] == "catalog"]
+    counted = [each[engine] for each in (BUILD, REFRESH) for engine in ("glue", "embedded")]
+    assert [tuple(map(float, row[1:])) for row in rows] == counted
+    assert f"{TICK_LISTINGS} LIST and {TICK_CATALOG} requests of the catalog" in (
+        " ".join((INFRA / "README.md").read_text().split())
+    )
 
 
 def test_what_the_text_says_of_costs_is_the_models() -> None:

@@ -13,14 +13,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 from botocore.exceptions import ClientError
 from rich.console import Console
 
 from event_pipeline import aws
 from event_pipeline.contracts import GOLD, SILVER
-from event_pipeline.definitions import definitions
 from event_pipeline.deploy import cost
 from event_pipeline.home import open_instance
 from event_pipeline.ingest.drops import FILES, DropProfile, write_drop
@@ -31,6 +29,7 @@ from event_pipeline.resources import resources
 from event_pipeline.sensors import STAGES
 from event_pipeline.settings import Settings, read_settings
 from event_pipeline.sync import run_sync
+from event_pipeline_tests.dagster_lab import Lab, requests
 from event_pipeline_tests.infra.template import Stack
 from event_pipeline_tests.twin.conftest import wait_for_object
 from event_pipeline_tests.twin.graph import deployed, environment, read, resource
@@ -149,23 +148,13 @@ def _run(twin: Twin, folder: Path) -> Ran:
 
 def _idle_tick(twin: Twin, settings: Settings) -> list[Call]:
     """The calls of a tick of every sensor that finds nothing new, the process's second tick."""
-    defs = definitions(settings)
-    cursors: dict[str, str | None] = {}
     seen = 0
     with open_instance(settings) as instance:
+        lab = Lab(settings.home, instance, first_day=settings.first_day)
         for _ in range(2):
             seen = len(twin.calls())
-            for name in (stage.name for stage in STAGES):
-                with dg.build_sensor_context(
-                    instance=instance,
-                    cursor=cursors.get(name),
-                    sensor_name=name,
-                    resources=defs.resources,
-                ) as context:
-                    tick = defs.resolve_sensor_def(name)(context)
-                assert isinstance(tick, dg.SensorResult)
-                assert not tick.run_requests, name
-                cursors[name] = tick.cursor
+            for stage in STAGES:
+                assert requests(lab.tick(stage.name)) == []
     return twin.calls()[seen:]
 
 

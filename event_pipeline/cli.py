@@ -67,6 +67,11 @@ class BuildEngine(StrEnum):
     EMBEDDED = "embedded"
 
 
+Since = Annotated[
+    datetime | None,
+    typer.Option(formats=["%Y-%m-%d"], metavar="DAY", help="Only this day and later ones."),
+]
+
 P = ParamSpec("P")
 
 
@@ -134,10 +139,7 @@ def query(
 @app.command()
 @_print_errors
 def ledger(
-    since: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], metavar="DAY", help="Only this day and later ones."),
-    ] = None,
+    since: Since = None,
     format: Annotated[LedgerFormat, typer.Option(help="table or json.")] = LedgerFormat.TABLE,
 ) -> None:
     """Prints every Silver partition's ledger: lines = rows + duplicates + quarantined."""
@@ -288,16 +290,19 @@ def sync(
         bool,
         typer.Option("--rebuild-changed", help="Also rebuild what an older statement built."),
     ] = False,
+    since: Since = None,
 ) -> None:
     """Does at once what the sensors would do: compares all of Bronze and builds what changed.
 
-    Exits 1 if a run failed, something is left unbuilt, or what is built needs attention; 130 at
-    Ctrl-C, 143 at SIGTERM.
+    With --since, compares only partitions of this day and later ones, which takes no longer however
+    much there is before. Exits 1 if a run failed, something is left unbuilt, or what is built needs
+    attention; 130 at Ctrl-C, 143 at SIGTERM.
     """
     with quitting():
         from event_pipeline.sync import run_sync
 
-        ok = run_sync(_settings(), out, rebuild_changed=rebuild_changed)
+        first = since.date() if since else None
+        ok = run_sync(_settings(), out, rebuild_changed=rebuild_changed, since=first)
     if not ok:
         raise typer.Exit(1)
 
@@ -305,6 +310,7 @@ def sync(
 @app.command()
 @_print_errors
 def status(
+    since: Since = None,
     format: Annotated[
         LedgerFormat, typer.Option(help="table, or json: every record of every section.")
     ] = LedgerFormat.TABLE,
@@ -318,7 +324,7 @@ def status(
     """
     from event_pipeline.status import as_json, as_tables, needing_attention, survey
 
-    sections = survey(_settings())
+    sections = survey(_settings(), since=since.date() if since else None)
     needed = needing_attention(sections)
     if format is LedgerFormat.JSON:
         write(json.dumps(as_json(sections), indent=1))

@@ -3,7 +3,7 @@
 The name of a run's folder holds the contract's fingerprint, which tells what made the partition.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 
 import dagster as dg
@@ -12,34 +12,31 @@ from event_pipeline.assets.keys import asset_key
 from event_pipeline.contracts import GoldContract, MadeContract, SilverContract
 from event_pipeline.dagster_internals import AssetCheckExecutionRecord
 from event_pipeline.errors import in_short
-from event_pipeline.lake.tables import Lake, Live
+from event_pipeline.lake.tables import Lake
 from event_pipeline.partitions import DAY, Cadence
 from event_pipeline.tags import RANGE_END, RANGE_START, RETRIES
 
 STATEMENT_CURRENT = "statement_is_current"
 # The most partitions of one run: a month of hours.
 MAX_RANGE = 744
+# How many results are read to find the last one; the latest are of runs that still go on.
+RESULTS_READ = 30
 # The longest gap within a range: making some empty hours, too, costs less than another run.
 MAX_GAP = DAY
 
 
-def outdated(
-    lake: Lake, contract: MadeContract, live: Mapping[str, Live] | None = None
-) -> list[str]:
-    """Keys of a table's partitions that were not made by today's statement, in order.
-
-    `live` are the partitions to look at; by default all.
-    """
-    live = lake.live(contract) if live is None else live
-    return [
-        key for key, found in live.items() if _version(lake, contract, found) != contract.version
-    ]
-
-
-def _version(lake: Lake, contract: MadeContract, live: Live) -> str:
-    """The version that made a partition, by its folder's name; for old folders, by the receipt."""
-    receipt = None if live.version else lake.receipt(contract, live)
-    return receipt.version if receipt else live.version
+def outdated(lake: Lake, contract: MadeContract) -> list[str]:
+    """Keys of a table's partitions that were not made by today's statement, in order."""
+    others = {
+        key: folder.version
+        for key, folder in lake.folders(contract).items()
+        if folder.version != contract.version
+    }
+    # The names of old folders do not tell the version, but their receipts do.
+    for key, live in lake.live(contract, [key for key, v in others.items() if not v]).items():
+        receipt = lake.receipt(contract, live)
+        others[key] = receipt.version if receipt else ""
+    return sorted(key for key, version in others.items() if version != contract.version)
 
 
 def spans_of(cadence: Cadence, keys: Collection[str]) -> list[tuple[str, str]]:
@@ -92,7 +89,10 @@ def statement_result(
     if dg.AssetCheckKey(asset_key(contract), STATEMENT_CURRENT) in (
         context.selected_asset_check_keys
     ):
-        found = _evaluation(contract, outdated(lake, contract))
+        # What this run built, it built with today's statement. If all else passed, all still does.
+        is_known = _passed_before(context.instance, contract) and not lake.rolled_back(contract)
+        old = [] if is_known else outdated(lake, contract)
+        found = _evaluation(contract, old)
         yield dg.AssetCheckResult(
             asset_key=found.asset_key,
             check_name=found.check_name,
@@ -101,6 +101,18 @@ def statement_result(
             description=found.description,
             metadata=found.metadata,
         )
+
+
+def _passed_before(instance: dg.DagsterInstance, contract: MadeContract) -> bool:
+    """Whether the check passed when it was last evaluated, and for today's statement."""
+    records = instance.event_log_storage.get_asset_check_execution_history(
+        dg.AssetCheckKey(asset_key(contract), STATEMENT_CURRENT), limit=RESULTS_READ
+    )
+    return _is_passed(next(filter(None, map(_last_result, records)), None), contract)
+
+
+def _is_passed(last: dg.AssetCheckEvaluation | None, contract: MadeContract) -> bool:
+    return bool(last and last.passed and last.metadata["statement"].value == contract.version)
 
 
 def changed_results(
@@ -116,8 +128,9 @@ def changed_results(
     )
     for contract, check in checks.items():
         last = _last_result(records.get(check))
-        # A check that passed for today's statement still passes.
-        if last and last.passed and last.metadata["statement"].value == contract.version:
+        # A check that passed for today's statement still passes, unless a rollback brought back
+        # what an older one made.
+        if _is_passed(last, contract) and not lake.rolled_back(contract):
             continue
         found = _evaluation(contract, outdated(lake, contract))
         if last is None and found.passed:

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from event_pipeline import trust
 from event_pipeline.build import Built
 from event_pipeline.contracts import SILVER, Contract, GoldContract, SilverContract
-from event_pipeline.lake.live import since_day
 from event_pipeline.lake.objects import Listing
 from event_pipeline.lake.receipts import GoldReceipt, SilverReceipt
 from event_pipeline.lake.run_folder import RunFolder
@@ -144,8 +143,8 @@ def ledger_records(
     settings = settings or get_settings()
     records = []
     for contract in SILVER:
-        kept = lake.live(contract.quarantine)
-        for key, live in since_day(lake.live(contract), since).items():
+        kept = lake.live(contract.quarantine, since=since)
+        for key, live in lake.live(contract, since=since).items():
             quarantined = kept[key].rows if key in kept else 0
             counts = {"rows": live.rows, "quarantined": quarantined}
             receipt = lake.receipt(contract, live)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
@@ -29,6 +30,7 @@ from event_pipeline.home import open_instance
 from event_pipeline.interrupts import Stop, stopping
 from event_pipeline.lake.tables import Lake
 from event_pipeline.outdated import grouped_by_inputs, outdated, range_runs
+from event_pipeline.partitions import HOUR
 from event_pipeline.recorded import recorded_versions
 from event_pipeline.sensors import STAGES
 from event_pipeline.sensors.common import Tick
@@ -47,27 +49,34 @@ DATABASE_ERRORS = (SQLAlchemyError, OSError)
 STOPPED = "event-pipeline: stopped; to continue: event-pipeline sync"
 
 
-def run_sync(settings: Settings, console: Console, *, rebuild_changed: bool = False) -> bool:
+def run_sync(
+    settings: Settings,
+    console: Console,
+    *,
+    rebuild_changed: bool = False,
+    since: date | None = None,
+) -> bool:
     """Evaluates the sensors over all of Bronze until they ask no more.
 
-    With `rebuild_changed`, first makes anew what an earlier statement made. Waits for runs that
+    With `since`, over the partitions of this day and of later ones. With `rebuild_changed`, first
+    makes anew what an earlier statement made. Waits for runs that
     another process has under way. Returns False, and says why, if a run failed, something is left
     unbuilt, or what is built needs a person. Raises SystemExit 130 at Ctrl-C, 143 at SIGTERM.
     """
     # This mends a lake that lost its catalog, even if nothing asks for a build.
     Lake.of(settings).open()
-    with working(settings, console) as work:
+    with working(settings, console, since) as work:
         if rebuild_changed:
             work.rebuild_changed(settings)
         work.follow_sensors()
-    sections = survey(settings)
+    sections = survey(settings, since=since)
     for line in needing_attention(sections):
         console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
     return not work.problems and not failures(sections)
 
 
 @contextmanager
-def working(settings: Settings, console: Console) -> Iterator["Work"]:
+def working(settings: Settings, console: Console, since: date | None = None) -> Iterator["Work"]:
     """The home's graph at work: shows its progress, and prints at the end what is wrong."""
     with open_instance(settings) as instance:
 
@@ -77,17 +86,26 @@ def working(settings: Settings, console: Console) -> Iterator["Work"]:
 
         with stopping(end_runs, STOPPED) as stop:
             with _progress(console) as progress:
-                work = Work(_unlimited_definitions(settings), instance, progress, stop)
+                defs = _unlimited_definitions(settings, since)
+                work = Work(defs, instance, progress, stop)
                 yield work
             for problem in work.problems:
                 console.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
-def _unlimited_definitions(settings: Settings) -> dg.Definitions:
-    """The graph with sensors that look at everything in one tick, and hold nothing back."""
-    without_end = {"audit_days_per_tick": None, "runs_per_tick": 1_000_000}
+def _unlimited_definitions(settings: Settings, since: date | None) -> dg.Definitions:
+    """The graph with sensors that look at everything in one tick, and hold nothing back.
+
+    With `since`, they look at this day and at later ones.
+    """
+    looked_at: dict[str, Any] = {"audit_days_per_tick": None}
+    if since:
+        start = datetime.combine(since, datetime.min.time(), UTC)
+        hours = (datetime.now(UTC) - start) // HOUR
+        looked_at = {"audit_days_per_tick": 0, "late_window_hours": hours}
+    without_end = {"runs_per_tick": 1_000_000}
     at_once = {"silver_throttle_minutes": 0, "gold_throttle_minutes": 0}
-    return definitions(settings.model_copy(update={**without_end, **at_once}))
+    return definitions(settings.model_copy(update={**looked_at, **without_end, **at_once}))
 
 
 def _progress(console: Console) -> Progress:

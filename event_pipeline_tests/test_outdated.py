@@ -71,6 +71,23 @@ def test_the_sensor_says_once_which_partitions_an_older_statement_made(
     assert judgements(lab, SILVER_EVENTS)[before + 1 :] == [(True, None)]
 
 
+def test_what_a_rollback_brings_back_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.arrive(AN_HOUR)
+    lab.settle("arrivals")
+    lake = lab.resources.lake
+    [older] = lake.versions(EVENTS)
+    monkeypatch.setitem(EVENTS.__dict__, "version", "another")
+    lab.tick("arrivals")
+    assert lab.materialize(SILVER_ASSETS, AN_HOUR).success
+    assert judgements(lab, SILVER_EVENTS)[-1] == (True, None)
+    lake.rollback(EVENTS, older.snapshot_id)
+    lab.tick("arrivals")
+    passed, why = judgements(lab, SILVER_EVENTS)[-1]
+    assert not passed
+    assert why
+    assert f"1 partition built by an older statement ({AN_HOUR})" in why
+
+
 def test_folders_that_do_not_tell_their_statement_yet_have_it_in_their_receipts(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,6 +82,32 @@ def test_what_changed_or_went_waits(lab: Lab) -> None:
     assert [r["why"] for r in told(lab)["waiting"]] == ["its objects have changed since"]
 
 
+def test_with_a_day_only_its_partitions_and_later_ones_are_looked_at(lab: Lab) -> None:
+    """The others may be as they like."""
+    day = HOUR[:10]
+    before = "2026-03-08-23:00"
+    assert before < day
+    for hour in (before, HOUR):
+        lab.arrive(hour)
+    settle(lab)
+    lab.arrive(before, minute=5)
+    lab.put("bronze/events/year=2026/month=03/day=08/hour=23/minute=10/odd.txt", b"")
+    lake = lab.resources.lake
+    Path(lake.live(EVENTS)[before].paths[0]).unlink()
+    assert {"waiting", "damaged", "unread"} <= told(lab).keys()
+
+    def since(day: str) -> dict[str, Any]:
+        found = as_json(survey(lab.settings, lab.instance, date.fromisoformat(day)))
+        return {key: records for key, records in found.items() if records}
+
+    assert since(day).keys() == QUIET_SECTIONS
+    assert [r["partitions"] for r in since(day)["bronze"]][:1] == [1]
+    assert since(before[:10]).keys() == {*QUIET_SECTIONS, *told(lab)}
+    assert since("2026-03-11").keys() == QUIET_SECTIONS
+    lab.arrive(HOUR, minute=5)
+    assert [r["partition"] for r in since(day)["waiting"]] == [HOUR]
+
+
 def test_what_the_lake_lost_waits_and_comes_back(lab: Lab) -> None:
     lab.arrive(HOUR)
     settle(lab)
@@ -269,14 +295,15 @@ def test_a_table_that_cannot_be_read_is_told_in_its_place_and_stops_nothing(
 ) -> None:
     lab.arrive(HOUR)
     settle(lab)
-    live = Lake.live
+    for name in ("live", "folders"):
+        real = getattr(Lake, name)
 
-    def broken(lake: Lake, contract: Any, *keys: Any) -> Any:
-        if contract == HOURLY_REVENUE:
-            raise OSError("half of it is gone\nand more")
-        return live(lake, contract, *keys)
+        def broken(lake: Lake, contract: Any, *some: Any, real: Any = real, **more: Any) -> Any:
+            if contract == HOURLY_REVENUE:
+                raise OSError("half of it is gone\nand more")
+            return real(lake, contract, *some, **more)
 
-    monkeypatch.setattr(Lake, "live", broken)
+        monkeypatch.setattr(Lake, name, broken)
     found = told(lab)
     assert {each["why"] for each in found[ERRORS_KEY]} == {
         "gold.hourly_revenue: half of it is gone"

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,11 @@ class Home:
     hour: str
     said: str = ""
 
-    def sync(self) -> bool:
+    def sync(self, since: date | None = None) -> bool:
         """What `event-pipeline sync` comes to; False is exit code 1."""
         said = io.StringIO()
         try:
-            return run_sync(self.settings, Console(file=said, width=200))
+            return run_sync(self.settings, Console(file=said, width=200), since=since)
         finally:
             self.said = said.getvalue()
 
@@ -127,6 +127,14 @@ def test_a_database_that_fails_for_a_moment_costs_one_run_which_is_told(
     assert str(error).splitlines()[0] in home.said
     assert home.gold() == 4
     assert home.sync()
+
+
+def test_with_a_day_it_builds_that_day_and_later_ones(home: Home) -> None:
+    day = date.fromisoformat(home.hour[:10])
+    assert home.sync(since=day + DAY)
+    assert home.gold() == 0
+    assert home.sync(since=day)
+    assert home.gold() == 4
 
 
 def test_a_database_that_stays_broken_ends_the_command_and_says_why(

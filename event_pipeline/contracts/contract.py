@@ -163,6 +163,10 @@ class Contract(ABC):
             yield from self._not_columns("order_by", name)
         yield from self._not_columns("personal", *self.personal)
 
+    def __hash__(self) -> int:
+        # A hash of all fields takes longer than to list an object.
+        return hash(self.asset)
+
     def _not_columns(self, field: str, *names: str) -> Iterator[str]:
         return _not_among(field, names, self.column_names, "a column")
 
@@ -187,12 +191,12 @@ class Contract(ABC):
         """The (name, type) pairs of the columns, in order."""
         return tuple((column.name, column.type) for column in self.columns)
 
-    @property
+    @cached_property
     def types(self) -> dict[str, str]:
         """The type of each column, by its name."""
         return dict(self.typed_columns)
 
-    @property
+    @cached_property
     def cadence(self) -> Cadence:
         """How often the table has a partition, by the type of its partition column."""
         return HOURLY if self.types[self.partition] == "timestamp" else DAILY
@@ -206,6 +210,8 @@ class Contract(ABC):
 @dataclass(frozen=True, kw_only=True)
 class MadeContract(Contract):
     """A table whose rows are made by a statement: the file `statement` under `sql`."""
+
+    __hash__ = Contract.__hash__  # which dataclasses do not inherit
 
     statement: str
 
@@ -245,6 +251,8 @@ class SilverContract(MadeContract):
     greatest `latest` is kept. Without a key, equal lines are one row. `date` is the column by whose
     dates Gold is made.
     """
+
+    __hash__ = Contract.__hash__  # which dataclasses do not inherit
 
     bronze: Bronze
     source: tuple[str, ...]
@@ -341,6 +349,8 @@ class SilverContract(MadeContract):
 class QuarantineContract(Contract):
     """The lines that a Silver table refuses; made with it, by the same statement."""
 
+    __hash__ = Contract.__hash__  # which dataclasses do not inherit
+
     layer = "quarantine"
 
 
@@ -353,6 +363,8 @@ class RollUpContract(MadeContract):
     the rows of several partitions is what it would make of all of Silver's rows. The table has the
     column by whose dates Gold is made.
     """
+
+    __hash__ = Contract.__hash__  # which dataclasses do not inherit
 
     of: SilverContract
 
@@ -390,6 +402,8 @@ class GoldContract(MadeContract):
     It is used for a date if the roll-ups were made with every Silver partition that has the date.
     What the table holds is said by `statement` alone, and so the fingerprint is of that.
     """
+
+    __hash__ = Contract.__hash__  # which dataclasses do not inherit
 
     inputs: tuple[SilverContract, ...]
     dialect: Literal["spark", "athena"] = "spark"

@@ -1,8 +1,8 @@
-"""Metadata files of a lake in a folder, each parsed once in a process.
+"""Metadata files of a lake, each parsed once in a process.
 
 Iceberg never rewrites a metadata file, a manifest list or a manifest, so what was read of one stays
-true for as long as the file is the same. A file that is damaged, or another, is read anew: its
-inode, size or time of change differ.
+true for as long as the file is the same. In a folder, a file that is damaged, or another, is read
+anew: its inode, size or time of change differ. In S3, nothing but a writer of the lake changes one.
 """
 
 import os
@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from cachetools import LRUCache
 
+from event_pipeline import aws
+
 # The manifests of some thousand states; one of a year of hours takes a few megabytes.
 MAX_FILES = 2_000
 
@@ -20,10 +22,15 @@ _read: LRUCache[tuple[Any, ...], Any] = LRUCache(MAX_FILES)
 _lock = Lock()
 
 
-def cached(path: str, read: Callable[[], T]) -> T:
-    """What `read` makes of a file, or made of it before. Raises what it raises, and OSError."""
-    found = os.stat(path)
-    key = (path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+def cached(path: str, read: Callable[[], T], kind: str = "") -> T:
+    """What `read` makes of a file, or made of it before. Raises what it raises, and OSError.
+
+    `kind` tells apart what different functions make of the same file.
+    """
+    key: tuple[Any, ...] = (path, kind)
+    if not aws.in_s3(path):
+        found = os.stat(path)
+        key = (*key, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
     with _lock:
         if key in _read:
             kept: T = _read[key]

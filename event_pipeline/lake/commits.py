@@ -68,15 +68,23 @@ class _Transaction(Transaction):
 
 
 def replace_files(
-    table: Table, old: Iterable[DataFile], new: Iterable[DataFile], summary: dict[str, str]
+    table: Table,
+    old: Iterable[DataFile],
+    new: Iterable[DataFile],
+    summary: dict[str, str],
+    properties: dict[str, str],
 ) -> None:
-    """Replaces old files by new ones in one commit; `summary` holds the snapshot's properties.
+    """Replaces old files by new ones in one commit.
+
+    `summary` are properties of the new snapshot; `properties` are set in the table.
 
     Once there are more than SNAPSHOTS_MOST snapshots, all but the latest SNAPSHOTS_KEPT expire.
     Raises CommitFailedException or ValidationException if another writer was faster.
     """
     old = list(old)
     with _Transaction(table) as transaction:
+        if properties:
+            transaction.set_properties(properties)
         update = transaction.update_snapshot(snapshot_properties=summary)
         # merge_append keeps the number of manifests small; overwrite replaces exact files.
         with update.overwrite() if old else update.merge_append() as producer:

@@ -5,12 +5,16 @@ it publishes, and adds manifests; only a publish of a new partition merges some.
 partitions are made anew again and again, or come in no order, has more and wider manifests.
 """
 
+from collections.abc import Iterator
+
 from pyiceberg.exceptions import CommitFailedException
-from pyiceberg.manifest import ManifestEntry, ManifestFile
+from pyiceberg.manifest import DataFile, ManifestEntry, ManifestFile
 from pyiceberg.table import Table, TableProperties
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import _MergeAppendFiles
 
+from event_pipeline.contracts import Contract
+from event_pipeline.lake.dates import FAR, far_of_all, is_by_arrival
 from event_pipeline.lake.making import PROPERTIES
 
 # About 100 KB: a publish reads and writes one or two of them.
@@ -34,14 +38,23 @@ def is_scattered(table: Table) -> bool:
     )
 
 
-def compact(table: Table) -> bool:
+def is_to_compact(table: Table, contract: Contract) -> bool:
+    """Whether manifests are to be written anew: too many, or the table lacks a property."""
+    return is_scattered(table) or bool(is_by_arrival(contract) and FAR not in table.properties)
+
+
+def compact(table: Table, contract: Contract) -> bool:
     """Writes the current snapshot's manifests anew; its rows and files are the same.
 
-    Returns False, and changes nothing, if another writer was faster.
+    Also sets the properties that tables have which are made today. That is a commit with a new
+    snapshot, so that no writer goes on with the old properties. Returns False, and changes
+    nothing, if another writer was faster.
     """
     size = TableProperties.MANIFEST_TARGET_SIZE_BYTES
     try:
         with table.transaction() as transaction:
+            if far := far_of_all(table, contract, _files_of_all_states(table)):
+                transaction.set_properties(far)
             # Tables that were made before the property was would merge them to one again.
             if table.properties.get(size) != PROPERTIES[size]:
                 transaction.set_properties({size: PROPERTIES[size]})
@@ -49,6 +62,15 @@ def compact(table: Table) -> bool:
     except CommitFailedException:
         return False
     return True
+
+
+def _files_of_all_states(table: Table) -> Iterator[DataFile]:
+    manifests = {
+        m.manifest_path: m for s in table.metadata.snapshots for m in s.manifests(table.io)
+    }
+    for manifest in manifests.values():
+        for entry in manifest.fetch_manifest_entry(table.io):
+            yield entry.data_file
 
 
 class _InOrder(_MergeAppendFiles):

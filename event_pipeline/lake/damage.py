@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from event_pipeline.contracts import TABLES, Contract
 from event_pipeline.errors import DamagedError
 from event_pipeline.lake.folder import CATALOG
-from event_pipeline.lake.live import since_day
 from event_pipeline.lake.tables import Lake, Live
 
 __all__ = ["CATALOG", "Damage", "damages"]
@@ -38,9 +37,7 @@ def damages(lake: Lake, *, deep: bool = False, since: str = "") -> list[Damage]:
     return [
         damage
         for _, contract in sorted(TABLES.items())
-        for damage in damages_of_table(
-            lake, contract, since_day(lake.live(contract), since), deep=deep
-        )
+        for damage in damages_of_table(lake, contract, lake.live(contract, since=since), deep=deep)
     ]
 
 

@@ -9,6 +9,7 @@ from event_pipeline.bronze import BRONZE, LOADS, MANIFESTS
 from event_pipeline.contracts import SILVER, SilverContract
 from event_pipeline.lake.listing import BronzeObject, NoObject, shown
 from event_pipeline.lake.objects import Listing, Objects, may_lie_in, of_dataset, owner
+from event_pipeline.partitions import DAY
 
 MANIFEST_END = ".json"
 
@@ -59,15 +60,24 @@ class Inventory:
         return self.partitions.get(contract, {})
 
 
-def take_inventory(objects: Objects, first_day: date, now: datetime) -> Inventory:
-    """Lists all of Bronze once; `now` (aware) tells which partitions have begun."""
-    read: dict[SilverContract, dict[str, list[BronzeObject]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
+def take_inventory(
+    objects: Objects, first_day: date, now: datetime, since: date | None = None
+) -> Inventory:
+    """Lists all of Bronze once; `now` (aware) tells which partitions have begun.
+
+    With `since`, lists only the folders of this day's partitions and of later ones, up to tomorrow.
+    """
+    if since is None:
+        items = objects.everything()
+    else:
+        tomorrow = now.date() + DAY
+        items = objects.of_days([since + n * DAY for n in range((tomorrow - since) // DAY + 1)])
+    # By the dataset's name, because a contract takes longer to hash than an object to list.
+    read: dict[str, dict[str, list[BronzeObject]]] = defaultdict(lambda: defaultdict(list))
     hidden: list[NoObject] = []
     unread: list[Unread] = []
     keys, manifests = set(), []
-    for item in objects.everything():
+    for item in items:
         keys |= {item.key} if not item.root else set()
         if isinstance(item, NoObject):
             unread.append(Unread(_shown(item), UNREADABLE, item.why))
@@ -80,7 +90,7 @@ def take_inventory(objects: Objects, first_day: date, now: datetime) -> Inventor
             except _NotRead as why:
                 unread.append(Unread(_shown(item), *why.args))
             else:
-                read[contract][key].append(item)
+                read[contract.asset][key].append(item)
     unread += _orphans(manifests, keys)
     partitions = {
         contract: {
@@ -92,9 +102,10 @@ def take_inventory(objects: Objects, first_day: date, now: datetime) -> Inventor
                     if h.root == contract.bronze.root and may_lie_in(contract, key, h.key)
                 ),
             )
-            for key, found in sorted(each.items())
+            for key, found in sorted(read[contract.asset].items())
         }
-        for contract, each in read.items()
+        for contract in SILVER
+        if contract.asset in read
     }
     return Inventory(partitions, tuple(sorted(unread, key=lambda u: (u.kind, u.key))))
 

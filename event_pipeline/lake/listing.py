@@ -85,6 +85,8 @@ def list_right_under(root: str, prefix: str) -> tuple[list[str], list[str]]:
 
 def shown(name: str) -> str:
     """A name as one line of printable text, whatever bytes it contains."""
+    if name.isprintable():
+        return name
     return "".join(c if c.isprintable() else _escaped(c) for c in name)
 
 
@@ -137,13 +139,13 @@ def _entry(
 
     Returns the stat result of a folder that is to be walked, and None if the entry is gone.
     """
-    key = shown(folder + entry.name)
+    key = folder + entry.name
     try:
         found = entry.stat()
     except FileNotFoundError:
-        return NoObject(key, "a broken link") if entry.is_symlink() else None
+        return NoObject(shown(key), "a broken link") if entry.is_symlink() else None
     except OSError as error:
-        return NoObject(key, _cannot_be_read(error), hidden=error.errno != errno.ELOOP)
+        return NoObject(shown(key), _cannot_be_read(error), hidden=error.errno != errno.ELOOP)
     is_folder = stat.S_ISDIR(found.st_mode)
     if is_folder and (found.st_dev, found.st_ino) in above:
         why: str | None = CIRCLE
@@ -152,15 +154,17 @@ def _entry(
     else:
         why = _no_key(entry.name)
     if why:
-        return NoObject(f"{key}/" if is_folder else key, why)
+        return NoObject(f"{shown(key)}/" if is_folder else shown(key), why)
     if is_folder:
         return found
     modified = EPOCH + timedelta(microseconds=found.st_mtime_ns // 1000)
-    return BronzeObject(folder + entry.name, folder_etag(found), found.st_size, modified)
+    return BronzeObject(key, folder_etag(found), found.st_size, modified)
 
 
 def _no_key(name: str) -> str | None:
     """Why no object store could hold a name; None if one can."""
+    if name.isascii() and name.isprintable():
+        return None
     if _CONTROL.search(name):
         return "its name holds a control character, which is not allowed in an object's name"
     try:

@@ -1,19 +1,25 @@
 """What is live of each partition of a table: its data files, as a state of the table has them."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
 
-from pyiceberg.expressions import BooleanExpression
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
 from pyiceberg.expressions.visitors import inclusive_projection, manifest_evaluator
-from pyiceberg.manifest import DataFile
+from pyiceberg.io import FileIO
+from pyiceberg.manifest import DataFile, ManifestFile
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from event_pipeline.contracts import Contract
-from event_pipeline.lake.folder_io import NEW, OLD
+from event_pipeline.errors import DamagedError, in_short
+from event_pipeline.lake.dates import may_hold, partitions_of
+from event_pipeline.lake.folder_io import NEW, OLD, FolderIO, moved
 from event_pipeline.lake.run_folder import RunFolder
-from event_pipeline.lake.salvage import files_of, moved_file
-from event_pipeline.lake.values import key_of, partition_filter
+from event_pipeline.lake.salvage import files_of, moved_file, read_manifests
+from event_pipeline.lake.values import days_filter, key_of, partition_filter
+from event_pipeline.partitions import DAILY, HOURLY, Cadence
 
 
 @dataclass(frozen=True)
@@ -63,26 +69,27 @@ def live_in(
     table: Table,
     contract: Contract,
     keys: Collection[str] | None = None,
+    since: str = "",
     *,
     strict: bool,
 ) -> dict[str, Live]:
-    """What is live of each partition in a state of a table, or of those among `keys`, by key.
+    """What is live of each partition in a state of a table, by key.
 
-    What cannot be read is left out, unless `strict`.
+    Only of those among `keys`, or of a day (ISO) and later ones. What cannot be read is left out,
+    unless `strict`.
     """
+    wanted = partition_filter(contract, keys)
+    if since:
+        wanted = And(wanted, days_filter(contract, date.fromisoformat(since)))
     found: dict[str, list[DataFile]] = {}
     old, new = table.io.properties.get(OLD, ""), table.io.properties.get(NEW, "")
-    for file in _files(table, partition_filter(contract, keys), snapshot, strict=strict):
+    read = _read(table, wanted, snapshot, strict=strict)
+    for file in read[0] if read else ():
         key = key_of(contract, file.partition[0])
-        if keys is None or key in keys:
+        # Keys of hours begin with their day.
+        if key >= since and (keys is None or key in keys):
             found.setdefault(key, []).append(moved_file(file, old, new))
     return {key: Live(tuple(files)) for key, files in sorted(found.items())}
-
-
-def since_day(live: Mapping[str, Live], since: str) -> Mapping[str, Live]:
-    """The partitions of a day (ISO) and of later ones; all of them if no day is given."""
-    # Keys of hours begin with their day.
-    return {key: found for key, found in live.items() if key >= since} if since else live
 
 
 def runs_of(live: Mapping[str, Live]) -> dict[str, str]:
@@ -90,19 +97,73 @@ def runs_of(live: Mapping[str, Live]) -> dict[str, str]:
     return {key: found.run for key, found in live.items()}
 
 
-def _files(
-    table: Table, row_filter: BooleanExpression, snapshot: Snapshot | None, *, strict: bool
-) -> Iterator[DataFile]:
-    """Live data files of a snapshot, manifests pruned by partition.
+def folders_in(table: Table, contract: Contract, *, strict: bool) -> dict[str, RunFolder]:
+    """The folder of the run that made each live partition, by key.
 
-    A scan would not do: it leaves out files without rows, and those are how an empty partition
-    says that it was made.
+    This costs much less than `live_in`: what a manifest says of it is kept in a few bytes. What
+    cannot be read is left out, unless `strict`.
+    """
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return {}
+    reads = _folders_by_day if contract.cadence is DAILY else _folders_by_hour
+    read = read_manifests(snapshot, table.io, reads, strict=strict)
+    return {key: folder for each in (read[0] if read else ()) for key, folder in each.items()}
+
+
+def _folders_by_hour(manifest: ManifestFile, io: FileIO) -> dict[str, RunFolder]:
+    return _folders(manifest, io, HOURLY)
+
+
+def _folders_by_day(manifest: ManifestFile, io: FileIO) -> dict[str, RunFolder]:
+    return _folders(manifest, io, DAILY)
+
+
+def _folders(manifest: ManifestFile, io: FileIO, cadence: Cadence) -> dict[str, RunFolder]:
+    entries = manifest.fetch_manifest_entry(io)
+    paths = (entry.data_file.file_path.rpartition("/")[0] for entry in entries)
+    return {(folder := RunFolder.of(path)).key(cadence): folder for path in paths}
+
+
+def paths_between(table: Table, contract: Contract, between: tuple[str, str] | None) -> list[str]:
+    """Paths of the live files that may hold rows of the dates (ISO) from the one to the other.
+
+    Those of all files with rows if no dates are given. Sorted. Raises DamagedError if a manifest
+    that may list one of them cannot be read.
+    """
+    old, new = table.io.properties.get(OLD, ""), table.io.properties.get(NEW, "")
+    first, last = map(date.fromisoformat, between) if between else (date.min, date.max)
+    wanted = partitions_of(table, contract, first, last) if between else AlwaysTrue()
+    snapshot = table.current_snapshot()
+    read = _read(table, wanted, snapshot, strict=not isinstance(table.io, FolderIO))
+    if read is None:
+        assert snapshot
+        name = Path(snapshot.manifest_list).name
+        raise DamagedError(contract.table, f"{name} is lost or unreadable")
+    files, lost = read
+    if lost:
+        names = in_short([Path(path).name for path in lost])
+        raise DamagedError(contract.table, f"{names}: lost or unreadable")
+    return sorted(
+        moved(file.file_path, old, new)
+        for file in files
+        if file.record_count and (not between or may_hold(table, contract, file, first, last))
+    )
+
+
+def _read(
+    table: Table, row_filter: BooleanExpression, snapshot: Snapshot | None, *, strict: bool
+) -> tuple[list[DataFile], list[str]] | None:
+    """Live files of the snapshot's manifests that a filter of partitions does not rule out.
+
+    Also the paths of manifests that cannot be read; None if not even their list can be.
+    PyIceberg's scan would not do: it leaves out files without rows, and those are how an empty
+    partition says that it was made.
     """
     if snapshot is None:
-        return
+        return [], []
     schema, spec = table.schema(), table.spec()
     matches = manifest_evaluator(
         spec, schema, inclusive_projection(schema, spec)(row_filter), case_sensitive=True
     )
-    read = files_of(snapshot, table.io, matches, strict=strict)
-    yield from read[0] if read else ()
+    return files_of(snapshot, table.io, matches, strict=strict)

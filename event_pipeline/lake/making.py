@@ -10,6 +10,7 @@ from pyiceberg.types import NestedField
 
 from event_pipeline.contracts import Contract
 from event_pipeline.errors import UsageError
+from event_pipeline.lake.dates import NONE_FAR, is_by_arrival
 
 PROPERTIES = {
     # `Lake.publish` plans a publish that lost a race anew: it re-reads what to replace. PyIceberg's
@@ -51,6 +52,7 @@ def make(catalog: Catalog, identifier: tuple[str, str], address: str, contract: 
         partition_spec=PartitionSpec(field),
         properties={
             **PROPERTIES,
+            **(NONE_FAR if is_by_arrival(contract) else {}),
             TableProperties.DEFAULT_NAME_MAPPING: schema.name_mapping.model_dump_json(),
             "comment": contract.description,
         },

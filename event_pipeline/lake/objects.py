@@ -115,6 +115,15 @@ class Objects(dg.ConfigurableResource[Any]):
         for root, prefix in (("", BRONZE), *sorted(elsewhere)):
             yield from self._under(root, prefix)
 
+    def of_days(self, days: Sequence[date]) -> Iterator[BronzeObject | NoObject]:
+        """Everything in the folders of these days' partitions, of all datasets; each once."""
+        places = {c.bronze.place: c for c in SILVER}
+        for (root, prefix), contract in sorted(places.items()):
+            lister = self._lister(contract)
+            paths = {path for day in days for path in contract.layout.folders_of_day(day, lister)}
+            for path in sorted(paths):
+                yield from self._under(root, prefix + path)
+
     def all(self, contract: SilverContract, keys: Collection[str] = ()) -> dict[str, Listing]:
         """What arrived in every partition, by partition key.
 

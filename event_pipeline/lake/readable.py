@@ -11,7 +11,7 @@ from pyiceberg.table import Table
 from event_pipeline.errors import DamagedError, LakeError, in_short
 from event_pipeline.lake.folder import FolderCatalog
 from event_pipeline.lake.folder_io import FolderIO
-from event_pipeline.lake.salvage import UNREADABLE, files_of
+from event_pipeline.lake.salvage import UNREADABLE, cut_manifests, files_of
 
 MAX_READS = 3
 
@@ -52,10 +52,15 @@ def flaw_of(table: Table, *, deep: bool = False) -> str | None:
     snapshot = table.current_snapshot()
     if snapshot is None or not isinstance(table.io, FolderIO):
         return None
-    if (read := files_of(snapshot, table.io, sizes_only=not deep)) is None:
+    if deep:
+        read = files_of(snapshot, table.io)
+        lost = read[1] if read else None
+    else:
+        lost = cut_manifests(snapshot, table.io)
+    if lost is None:
         return f"{Path(snapshot.manifest_list).name} is lost or unreadable"
-    lost = [Path(path).name for path in read[1]]
-    return f"{in_short(lost)}: lost or unreadable" if lost else None
+    names = [Path(path).name for path in lost]
+    return f"{in_short(names)}: lost or unreadable" if names else None
 
 
 def referred_by(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from event_pipeline.partitions import HOURLY, Cadence
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunFolder:
     """A run's folder: its partition (the key without colons), and what its rows were made of.
 

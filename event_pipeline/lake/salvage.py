@@ -84,45 +84,88 @@ def files_of(
     wanted: Callable[[ManifestFile], bool] = lambda _: True,
     *,
     strict: bool = False,
-    sizes_only: bool = False,
 ) -> tuple[list[DataFile], list[str]] | None:
     """A snapshot's live files, and the paths of its manifests that cannot be read.
 
+    As `read_manifests`.
+    """
+    read = read_manifests(snapshot, io, _data_files, wanted, strict=strict)
+    return ([file for files in read[0] for file in files], read[1]) if read else None
+
+
+def read_manifests(
+    snapshot: Snapshot,
+    io: FileIO,
+    read: Callable[[ManifestFile, FileIO], T],
+    wanted: Callable[[ManifestFile], bool] = lambda _: True,
+    *,
+    strict: bool = False,
+) -> tuple[list[T], list[str]] | None:
+    """What `read` makes of a snapshot's manifests, and the paths of those that cannot be read.
+
     Returns None if the list of manifests cannot be read. Looks only at manifests that are `wanted`.
-    With `sizes_only`, manifests are not opened and no files are returned. If `strict`, an error in
-    reading is raised.
+    What is made of a manifest is kept by the name of `read`, and made once in a process. If
+    `strict`, an error in reading is raised.
     """
     try:
-        manifests = _read(io, snapshot.manifest_list, lambda: snapshot.manifests(io))
+        manifests = _manifests(snapshot, io)
     except Exception:  # the reader of Avro may raise anything for damaged bytes
         if strict:
             raise
         return None
-    files: list[DataFile] = []
+    found: list[T] = []
     lost = []
     for manifest in filter(wanted, manifests):
+        path = manifest.manifest_path
         try:
-            if len(io.new_input(manifest.manifest_path)) != manifest.manifest_length:
-                lost.append(manifest.manifest_path)
-            elif not sizes_only:
-                files += _read(io, manifest.manifest_path, partial(_data_files, manifest, io))
+            if _is_cut(io, manifest):
+                lost.append(path)
+            else:
+                found.append(_cached(io, path, read.__qualname__, partial(read, manifest, io)))
         except Exception:  # as above
             if strict:
                 raise
-            lost.append(manifest.manifest_path)
-    return files, lost
+            lost.append(path)
+    return found, lost
+
+
+def cut_manifests(snapshot: Snapshot, io: FileIO) -> list[str] | None:
+    """The paths of a snapshot's manifests that are lost or have another size than was written.
+
+    Opens none of them. Returns None if the list of manifests cannot be read.
+    """
+    found = []
+    try:
+        manifests = _manifests(snapshot, io)
+    except Exception:  # as above
+        return None
+    for manifest in manifests:
+        try:
+            is_whole = not _is_cut(io, manifest)
+        except OSError:
+            is_whole = False
+        found += [] if is_whole else [manifest.manifest_path]
+    return found
+
+
+def _manifests(snapshot: Snapshot, io: FileIO) -> list[ManifestFile]:
+    return _cached(io, snapshot.manifest_list, "", lambda: snapshot.manifests(io))
+
+
+def _is_cut(io: FileIO, manifest: ManifestFile) -> bool:
+    """Whether a manifest has not the size that it was written with; S3 keeps objects whole."""
+    is_local = isinstance(io, FolderIO)
+    return is_local and len(io.new_input(manifest.manifest_path)) != manifest.manifest_length
 
 
 def _data_files(manifest: ManifestFile, io: FileIO) -> list[DataFile]:
     return [entry.data_file for entry in manifest.fetch_manifest_entry(io)]
 
 
-def _read(io: FileIO, path: str, read: Callable[[], T]) -> T:
-    """What is read of a metadata file: once, where it lies in a folder."""
-    if not isinstance(io, FolderIO):
-        return read()
+def _cached(io: FileIO, path: str, kind: str, read: Callable[[], T]) -> T:
+    """What is read of a metadata file, once."""
     here = moved(path, io.properties.get(OLD, ""), io.properties.get(NEW, ""))
-    return cached(here, read)
+    return cached(here, read, kind)
 
 
 def moved_file(file: DataFile, old: str, new: str) -> DataFile:

@@ -16,15 +16,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any, cast, overload
 
 import dagster as dg
 import pyarrow as pa
-from cachetools import LRUCache
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
-from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io import PY_IO_IMPL, load_file_io
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import DataFile
@@ -41,11 +38,12 @@ from event_pipeline.contracts import (
 from event_pipeline.errors import DamagedError, LakeError
 from event_pipeline.lake import folder
 from event_pipeline.lake.commits import data_file, replace_files
-from event_pipeline.lake.compacting import compact, is_scattered
-from event_pipeline.lake.folder_io import NEW, OLD, FolderIO, moved
+from event_pipeline.lake.compacting import compact, is_to_compact
+from event_pipeline.lake.dates import with_far
+from event_pipeline.lake.folder_io import FolderIO
 from event_pipeline.lake.history import Keeping, expirable, expire
 from event_pipeline.lake.intact import flaw_of_partition
-from event_pipeline.lake.live import Live, live_in, runs_of
+from event_pipeline.lake.live import Live, folders_in, live_in, paths_between, runs_of
 from event_pipeline.lake.making import check_columns, evolved, make, schema_of
 from event_pipeline.lake.parquet import metadata_of, read_files, write_empty
 from event_pipeline.lake.readable import flaw_of, loaded, readable, referred_by
@@ -74,12 +72,6 @@ if TYPE_CHECKING:
 __all__ = ["Lake", "Live", "PublishError"]
 
 COMMIT_ATTEMPTS = 30
-
-
-# The paths of scans, by metadata file and filter. A state of a table never changes, and a refresh
-# of Gold asks for the same few scans again and again.
-_plans: LRUCache[tuple[Any, ...], list[str]] = LRUCache(200)
-_planning = Lock()
 
 
 class PublishError(RuntimeError):
@@ -257,16 +249,19 @@ class Lake(dg.ConfigurableResource[Any]):
         table: Table,
         contract: Contract,
         key: str,
-        added: Iterable[DataFile],
+        added: Sequence[DataFile],
         summary: dict[str, str],
     ) -> None:
-        replaced = self._live(table, contract, {key}, True)
+        replaced = live_in(table.current_snapshot(), table, contract, {key}, strict=True)
         old = [file for live in replaced.values() for file in live.files]
-        replace_files(table, old, added, summary)
+        replace_files(table, old, added, summary, with_far(table, contract, added))
 
-    def live(self, contract: Contract, keys: Collection[str] | None = None) -> dict[str, Live]:
-        """The live files of each partition, or of those in `keys`, by partition key.
+    def live(
+        self, contract: Contract, keys: Collection[str] | None = None, since: str = ""
+    ) -> dict[str, Live]:
+        """The live files of each partition, by partition key.
 
+        Only of those in `keys`, or with `since`, of a day (ISO) and later ones.
         If a metadata file of the table is lost or unreadable, the partitions that it described are
         not live any more: `damage` names the file, and the next build makes it anew.
         """
@@ -274,17 +269,21 @@ class Lake(dg.ConfigurableResource[Any]):
             table = self._existing_table(contract)
         except DamagedError:
             return {}
-        return self._live(table, contract, keys) if table else {}
+        if table is None:
+            return {}
+        snapshot = table.current_snapshot()
+        return live_in(snapshot, table, contract, keys, since, strict=self._in_glue)
 
-    def _live(
-        self,
-        table: Table,
-        contract: Contract,
-        keys: Collection[str] | None,
-        strict: bool = False,
-    ) -> dict[str, Live]:
-        strict = strict or self._in_glue
-        return live_in(table.current_snapshot(), table, contract, keys, strict=strict)
+    def folders(self, contract: Contract) -> dict[str, RunFolder]:
+        """The folder of the run that made each live partition, by key; much cheaper than `live`.
+
+        What cannot be read is left out, as in `live`.
+        """
+        try:
+            table = self._existing_table(contract)
+        except DamagedError:
+            return {}
+        return folders_in(table, contract, strict=self._in_glue) if table else {}
 
     @overload
     def receipt(self, contract: GoldContract, live: Live) -> GoldReceipt | None: ...
@@ -312,39 +311,18 @@ class Lake(dg.ConfigurableResource[Any]):
         """The receipt in the folder of a run. Raises what `receipt` raises."""
         return read_receipt(self._io, folder, receipt_of(contract))
 
-    def scan(self, contract: Contract, row_filter: str | None = None) -> list[str]:
-        """Paths of the live files that may hold rows that the filter admits, sorted.
+    def scan(self, contract: Contract, between: tuple[str, str] | None = None) -> list[str]:
+        """Paths of the live files with rows, sorted; of those that may hold rows `between` dates.
 
-        Raises DamagedError if part of the table cannot be read.
+        The two dates (ISO) are the first and the last, of the column that `date_column` names.
+        Raises DamagedError if part of the table that must be read for this cannot be.
         """
         table = self._existing_table(contract)
-        if table is None:
-            return []
-        if why := flaw_of(table):
-            raise DamagedError(contract.table, why)
-        old, new = table.io.properties.get(OLD, ""), table.io.properties.get(NEW, "")
-        key = (table.metadata_location, row_filter, old, new)
-        with _planning:
-            planned = _plans.get(key)
-        if planned is not None:
-            # A manifest may have been damaged since. In a folder, that costs a look at each.
-            if why := flaw_of(table, deep=True):
-                raise DamagedError(contract.table, why)
-            return list(planned)
-        try:
-            tasks = list(table.scan(row_filter or AlwaysTrue()).plan_files())
-        except Exception:
-            if why := flaw_of(table, deep=True):
-                raise DamagedError(contract.table, why) from None
-            raise
-        paths = sorted(moved(task.file.file_path, old, new) for task in tasks)
-        with _planning:
-            _plans[key] = paths
-        return list(paths)
+        return paths_between(table, contract, between) if table else []
 
     def scan_day(self, contract: SilverContract | RollUpContract, day: str) -> list[str]:
         """Paths of the live files that may hold rows of a date, sorted. Raises what `scan` does."""
-        return self.scan(contract, f"{contract.date} = '{day}'")
+        return self.scan(contract, (day, day))
 
     def folders_of_day(self, contract: SilverContract | RollUpContract, day: str) -> list[str]:
         """The folders of the runs that made the files of `scan_day`, sorted."""
@@ -440,10 +418,10 @@ class Lake(dg.ConfigurableResource[Any]):
         """Writes manifests anew if there are too many; returns how many there were, else 0."""
         with self._maintained(contract, dry_run=dry_run) as table:
             snapshot = table.current_snapshot() if table else None
-            if table is None or snapshot is None or not is_scattered(table):
+            if table is None or snapshot is None or not is_to_compact(table, contract):
                 return 0
             before = len(snapshot.manifests(table.io))
-            return before if dry_run or compact(table) else 0
+            return before if dry_run or compact(table, contract) else 0
 
     @contextmanager
     def _maintained(self, contract: Contract, *, dry_run: bool) -> Iterator[Table | None]:
@@ -504,5 +482,5 @@ class Lake(dg.ConfigurableResource[Any]):
         notes = notes_of(table) if table else {}
         if table is None or not notes:
             return {}
-        runs = runs_of(self._live(table, contract, None))
+        runs = runs_of(self.live(contract, notes))
         return {key: run for key, run in notes.items() if runs.get(key, "") == run}

@@ -1,10 +1,18 @@
 """Converts partition keys to and from Iceberg's values, and into filters."""
 
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from pyiceberg.expressions import AlwaysFalse, AlwaysTrue, BooleanExpression, parser
+from pyiceberg.expressions import (
+    AlwaysFalse,
+    AlwaysTrue,
+    And,
+    BooleanExpression,
+    GreaterThanOrEqual,
+    In,
+    LessThanOrEqual,
+)
 
 from event_pipeline.contracts import Contract
 from event_pipeline.partitions import DAILY, DAY
@@ -32,5 +40,17 @@ def partition_filter(contract: Contract, keys: Collection[str] | None) -> Boolea
     """A filter that admits the rows of these partitions; of all partitions if `keys` is None."""
     if keys is None:
         return AlwaysTrue()
-    values = ", ".join(f"'{contract.cadence.value(key)}'" for key in keys)
-    return parser.parse(f"{contract.partition} IN ({values})") if keys else AlwaysFalse()
+    values = [contract.cadence.value(key) for key in keys]
+    # PyIceberg's predicates take what their generated signatures do not show.
+    return In(contract.partition, values) if values else AlwaysFalse()  # type: ignore[call-arg]
+
+
+def days_filter(contract: Contract, first: date, last: date = date.max) -> BooleanExpression:
+    """A filter that admits the rows of the partitions of these days."""
+    times = ("", "") if contract.cadence is DAILY else ("T00:00:00", "T23:59:59")
+    # `isoformat` writes years before 1000 with four digits, as `cadence.value` does not.
+    start, end = (day.isoformat() + time for day, time in zip((first, last), times, strict=True))
+    return And(
+        GreaterThanOrEqual(contract.partition, start),  # type: ignore[call-arg]
+        LessThanOrEqual(contract.partition, end),  # type: ignore[call-arg]
+    )

@@ -199,7 +199,7 @@ class _Tick:
     ) -> list[date]:
         """The rotation's next days: those before the window that have a folder or are on record."""
         most, first = self.settings.audit_days_per_tick, self.settings.first_day
-        if most is None or not window:
+        if not most or not window:
             return []
         place = " ".join(contract.bronze.place).strip()
         start = _date(self.state.audited.get(place, "")) or first

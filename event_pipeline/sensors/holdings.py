@@ -26,9 +26,8 @@ class Holdings:
     def of(cls, lake: Lake, contract: Contract) -> "Holdings":
         """Reads what the lake holds of a table. Never raises: see `error`."""
         try:
-            live = lake.live(contract)
             return cls(
-                {key: found.digest for key, found in live.items()},
+                {key: found.digest for key, found in lake.folders(contract).items()},
                 frozenset(lake.rolled_back(contract)),
             )
         except Exception as error:  # whatever the damage is, the other tables go on

@@ -5,6 +5,7 @@ the other sections go on.
 """
 
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -19,14 +20,20 @@ from event_pipeline.status.view import View
 ERRORS_KEY = "untold"
 
 
-def survey(settings: Settings, instance: dg.DagsterInstance | None = None) -> list[Section]:
+def survey(
+    settings: Settings,
+    instance: dg.DagsterInstance | None = None,
+    since: date | None = None,
+) -> list[Section]:
     """All sections, empty ones too. A given `instance` is used in place of the home's.
+
+    With `since`, those of partitions of this day and of later ones.
 
     On AWS, raises the error of AWS if there are no credentials to ask it with.
     """
     if aws.in_s3(settings.root):
         aws.credentials()
-    with View.open(settings, instance) as view:
+    with View.open(settings, instance, since) as view:
         waiting = partitions.waiting(view)
         return [
             bronze.counts(view),

@@ -16,7 +16,7 @@ def counts(view: View) -> Section:
     Records: from Bronze (the asset), partitions, objects, bytes, built.
     """
     settings = view.settings
-    title = f"Lake {settings.root}, target {settings.target}, from {settings.first_day}"
+    title = f"Lake {settings.root}, target {settings.target}, from {view.first}"
     section = Section("bronze", title)
     for contract in SILVER:
         section.add(contract.table, partial(_counts, view, contract))

@@ -36,9 +36,8 @@ def waiting(view: View) -> Section:
 
 def _silver_waits(view: View, contract: SilverContract) -> Iterator[Record]:
     listings, live = view.inventory.of(contract), view.live(contract)
-    first = contract.cadence.key(view.settings.first_hour)
     for key in sorted({*listings, *live, *view.recorded(contract)}):
-        if key < first:
+        if key < view.first:  # keys of hours begin with their day
             continue
         listing = listings.get(key, EMPTY)
         why = _why_silver_waits(view, contract, key, listing.digest)
@@ -71,7 +70,7 @@ def _gold_waits(view: View, contract: GoldContract) -> Iterator[Record]:
     for each in contract.inputs:
         for day, built_at in view.touched(each).items():
             touched[day] = max(touched.get(day, 0), built_at)
-    first, today = view.settings.first_day.isoformat(), view.now.date().isoformat()
+    first, today = view.first, view.now.date().isoformat()
     days = {day for day in touched if first <= day <= today}
     for day in sorted({*days, *(day for day in recorded if first <= day <= today)}):
         made = view.receipts(contract).get(day)
@@ -202,11 +201,11 @@ def stale(view: View) -> Section:
     section = Section("stale", title, always_urgent, is_advisory=True)
 
     def find(contract: MadeContract) -> Iterator[Record]:
-        if old := outdated(view.lake, contract, view.live(contract)):
+        if old := outdated(view.lake, contract):
             yield {
                 "table": contract.table,
                 "partitions": len(old),
-                "of": len(view.live(contract)),
+                "of": len(view.lake.folders(contract)),
                 "first": old[0],
                 "last": old[-1],
             }

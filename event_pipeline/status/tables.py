@@ -53,9 +53,10 @@ def incomplete_drops(view: View) -> Section:
     section = Section("incomplete_drops", "Drops that are not complete")
 
     def find(contract: GoldContract) -> Iterator[Record]:
-        dropped = {day for each in contract.awaited for day in view.objects.days(each)}
+        since = view.since
+        dropped = {day for each in contract.awaited for day in view.objects.days(each, since)}
         others = (each for each in contract.inputs if each not in contract.awaited)
-        touched = {day for each in others for day in view.touched(each)}
+        touched = {day for each in others for day in view.touched(each) if day >= view.first}
         for day in sorted({*(day.isoformat() for day in dropped), *touched}):
             if found := incomplete(contract, day, view.objects, view.lake):
                 yield {"table": contract.table, "drop": day, "state": str(found)}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property, partial
 from typing import Any, overload
 
@@ -26,20 +26,36 @@ READ_AT_ONCE = 16
 
 @dataclass(eq=False)
 class View:
-    """Bronze, the lake and Dagster's record as they are now. Raises what reading them raises."""
+    """Bronze, the lake and Dagster's record as they are now. Raises what reading them raises.
+
+    With `since`, only partitions of this day and of later ones are looked at.
+    """
 
     settings: Settings
     instance: dg.DagsterInstance
     now: datetime
+    since: date | None = None
 
     @classmethod
     @contextmanager
     def open(
-        cls, settings: Settings, instance: dg.DagsterInstance | None = None
+        cls,
+        settings: Settings,
+        instance: dg.DagsterInstance | None = None,
+        since: date | None = None,
     ) -> Iterator["View"]:
         """Opens a view of the settings' home, with the given instance or the home's own."""
         with nullcontext(instance) if instance else reading_instance(settings) as opened:
-            yield cls(settings, opened, datetime.now(UTC))
+            yield cls(settings, opened, datetime.now(UTC), since)
+
+    @property
+    def first(self) -> str:
+        """The first day (ISO) that is looked at."""
+        return max(self.settings.first_day, self.since or date.min).isoformat()
+
+    @property
+    def _since(self) -> str:
+        return self.since.isoformat() if self.since else ""
 
     @cached_property
     def objects(self) -> Objects:
@@ -53,8 +69,8 @@ class View:
 
     @cached_property
     def inventory(self) -> Inventory:
-        """All that lies under Bronze."""
-        return take_inventory(self.objects, self.settings.first_day, self.now)
+        """All that lies under Bronze, or in the folders of the days that are looked at."""
+        return take_inventory(self.objects, self.settings.first_day, self.now, self.since)
 
     @cached_property
     def _memo(self) -> dict[Any, Any]:
@@ -68,7 +84,11 @@ class View:
 
     def live(self, contract: Contract) -> Mapping[str, Live]:
         """The live files of a table, by partition key."""
-        found: Mapping[str, Live] = self._cached(self.lake.live, contract)
+
+        def live(contract: Contract) -> dict[str, Live]:
+            return self.lake.live(contract, since=self._since)
+
+        found: Mapping[str, Live] = self._cached(live, contract)
         return found
 
     def rolled_back(self, contract: Contract) -> Mapping[str, str]:
@@ -80,7 +100,8 @@ class View:
         """The digest that Dagster has on record for each partition of a table."""
 
         def recorded(contract: Contract) -> dict[str, str]:
-            return recorded_versions(self.instance, asset_key(contract))
+            found = recorded_versions(self.instance, asset_key(contract))
+            return {key: version for key, version in found.items() if key >= self._since}
 
         found: Mapping[str, str] = self._cached(recorded, contract)
         return found

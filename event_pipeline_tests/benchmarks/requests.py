@@ -23,7 +23,7 @@ from rich.console import Console
 from event_pipeline import aws
 from event_pipeline.ingest.generator import Profile
 from event_pipeline.ingest.handler import ingest, open_store, slots_of_hour
-from event_pipeline.lake import objects, s3, tables
+from event_pipeline.lake import cache, objects, s3
 from event_pipeline.partitions import DAY, HOUR, HOURLY
 from event_pipeline.sensors import STAGES
 from event_pipeline.settings import PREFIX
@@ -123,7 +123,7 @@ def _forget() -> None:
     for cached in (objects._store_at, objects._sniffed, objects._sha256):
         cached.cache_clear()
     s3._read.clear()
-    tables._plans.clear()
+    cache._read.clear()
     clear_manifest_cache()
 
 

@@ -141,7 +141,7 @@ def test_files_keep_their_statistics_when_a_lake_is_adopted(tmp_path: Path, whol
     lab = here(whole, tmp_path / "home")
     lab.deliver(jsonl([line().replace(DAY, "2025-12-31")]), "2026-01-01-12:00")
     lab.build("2026-01-01-12:00")
-    wanted = f"event_date = '{DAY}'"
+    wanted = (DAY, DAY)
     assert [len(lab.lake.scan(EVENTS, each)) for each in (None, wanted)] == [3, 2]
     lab.root.rename(tmp_path / "renamed")
     lab = Lab(tmp_path / "renamed")

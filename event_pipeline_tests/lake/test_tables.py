@@ -11,7 +11,7 @@ import pytest
 from pyiceberg.exceptions import CommitFailedException
 
 from event_pipeline.contracts import DAILY_USER_ACTIVITY, EVENTS
-from event_pipeline.lake import commits, tables
+from event_pipeline.lake import commits, live, tables
 from event_pipeline.lake.tables import Lake, PublishError
 from event_pipeline.partitions import HOURLY
 from event_pipeline_tests.conftest import HOUR, Lab, clock, receipt
@@ -234,17 +234,17 @@ def test_a_publish_that_loses_a_race_for_its_partition_replaces_the_winners(
 ) -> None:
     """Between plan and commit of one writer, another publishes the same partition."""
     publish(lab, ["old"])
-    plan, rivals = Lake._live, [["rival"], ["second rival"]]
+    plan, rivals = live.live_in, [["rival"], ["second rival"]]
 
-    def planned(lake: Lake, *arguments: Any) -> Any:
-        found = plan(lake, *arguments)
+    def planned(*arguments: Any, **more: Any) -> Any:
+        found = plan(*arguments, **more)
         if rivals:
             with monkeypatch.context() as patch:
-                patch.setattr(Lake, "_live", plan)
+                patch.setattr(tables, "live_in", plan)
                 publish(Lab(lab.root), rivals.pop())
         return found
 
-    monkeypatch.setattr(Lake, "_live", planned)
+    monkeypatch.setattr(tables, "live_in", planned)
     publish(lab, ["mine"])
     assert users(lab) == ["mine"]
     assert len(lab.lake.versions(EVENTS)) == 4

@@ -45,7 +45,7 @@ class DuckDBQuerier(Querier):
     def fetch(
         self, statement: str, day: str | None = None
     ) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Runs one SELECT in Athena's dialect."""
+        """Runs one SELECT in Athena's dialect. Opens only files that may hold its dates."""
         query = translated(statement)
         with _tables(self, query, day) as connection, translate_errors():
             result = connection.execute(query.sql)
@@ -70,11 +70,12 @@ def _tables(
         query.prepare(connection)
         files: list[str] = []
         for contract in query.tables:
-            where = None
+            between = query.dates.get(contract.table)
             if day and isinstance(contract, SilverContract | RollUpContract):
-                where = f"{contract.date} = '{day}'"
-            live = querier.lake.scan(contract, where)
-            make_view(connection, contract, live)
+                between = (day, day)
+            live = querier.lake.scan(contract, between)
+            with translate_errors():  # a file may be damaged
+                make_view(connection, contract, live)
             files += live
         # As in Athena, a query reads tables and no other files.
         connection.execute(f"SET allowed_paths=[{literals([plain_path(file) for file in files])}]")

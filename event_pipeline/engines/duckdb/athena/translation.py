@@ -8,6 +8,7 @@ import duckdb
 from sqlglot import exp
 
 from event_pipeline.contracts import Contract
+from event_pipeline.engines.duckdb.athena.dates import dates_of
 from event_pipeline.engines.duckdb.athena.functions import FIELDS, function
 from event_pipeline.engines.duckdb.athena.grammar import AthenaSQL, check
 from event_pipeline.engines.duckdb.athena.nodes import (
@@ -41,12 +42,14 @@ NAMED = (exp.Alias, exp.Column, exp.Dot, exp.Star)
 class Translation:
     """A query for DuckDB, the tables that it reads, and how its answer is shown.
 
-    `zones` has, by position (from 0), the zones in which result columns of times are shown.
+    `zones` has, by position (from 0), the zones in which result columns of times are shown. `dates`
+    has, by table, the first and the last date of rows that the query may use, if it limits them.
     """
 
     sql: str
     tables: tuple[Contract, ...]
     zones: dict[int, str]
+    dates: dict[str, tuple[str, str]]
 
     def prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Makes a connection ready for the query."""
@@ -71,6 +74,7 @@ def _translated(statement: str) -> Translation:
     try:
         tables = tables_of(query)
         check(query)
+        dates = dates_of(query, tables)
         _name_columns(query)
         # From the leaves upwards, so that a function's arguments are rewritten before the function.
         nodes = list(query.walk(bfs=False))
@@ -82,7 +86,7 @@ def _translated(statement: str) -> Translation:
                 node.replace(changed)
         zones = dict(without_zones(query))
         resolve(query, tables)
-        return Translation(duckdb_sql(query), tuple(tables), zones)
+        return Translation(duckdb_sql(query), tuple(tables), zones, dates)
     except RecursionError:
         raise QueryError(DEEPEST) from None
 

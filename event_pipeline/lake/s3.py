@@ -13,8 +13,7 @@ from event_pipeline import aws
 
 # Iceberg's metadata files, lists of manifests and manifests.
 METADATA = (".metadata.json", ".avro")
-# Each commit makes another file of up to some hundred kilobytes, so that files are not just counted,
-# as in `cache`.
+# Bounded by bytes, as each commit makes another file of up to some hundred kilobytes.
 MAX_BYTES = 64 * 2**20
 
 _read: LRUCache[str, bytes] = LRUCache(MAX_BYTES, getsizeof=len)

@@ -78,6 +78,10 @@ bench-backfill: setup ## A day of that volume by one command, killed half-way; a
 bench-history: setup ## What everyday work costs with three years of hours; adds to build/bench.json
 	@$(BIN)/python -m event_pipeline_tests.benchmarks.history
 
+.PHONY: bench-requests
+bench-requests: setup ## Requests of AWS that a slot takes, counted in the twin
+	@$(BIN)/python -m event_pipeline_tests.benchmarks.requests
+
 .PHONY: lock
 lock: setup ## Locks the dependencies of pyproject.toml anew
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --python-version 3.11 --all-extras --no-strip-extras \

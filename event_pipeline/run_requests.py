@@ -123,8 +123,8 @@ def request_runs(
                 f"given up after {' and '.join(too_many)}; the last is "
                 f"{failed[0].dagster_run.run_id[:8]}; fix the cause, then materialize it"
             )
-        elif now - _asked_at(r for r in asked if not is_lost(r.dagster_run)) < throttle:
-            requests.waiting[label + key] = "its last run was requested only a moment ago"
+        elif now < (due := _asked_at(r for r in asked if not is_lost(r.dagster_run)) + throttle):
+            requests.waiting[label + key] = f"throttled until {due:%Y-%m-%d %H:%M} UTC"
         elif len(requests.runs) >= most:
             requests.waiting[label + key] = "its run will be requested at a later tick"
         else:

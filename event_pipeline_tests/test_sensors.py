@@ -108,7 +108,7 @@ class TestArrivals:
             lab.arrive(HOUR, minute=5)
             tick = lab.tick("arrivals")
             assert asked(tick) == []
-            assert "its last run was requested only a moment ago" in str(tick.skip_message)
+            assert "throttled until 2026-03-10 13:34 UTC" in str(tick.skip_message)
             lab.now = NOW + timedelta(minutes=60)
             assert lab.settle("arrivals") == [HOUR]
             assert lab.rows() == 4
@@ -339,7 +339,7 @@ class TestGoldRefresh:
             _silver_touched(lab, TODAY)
             tick = lab.tick("gold_refresh")
             assert asked(tick) == []
-            assert "its last run was requested only a moment ago" in str(tick.skip_message)
+            assert "throttled until 2026-03-10 12:44 UTC" in str(tick.skip_message)
             lab.now = NOW + timedelta(minutes=10)
             assert _pretend(lab) == [TODAY]
 

@@ -75,6 +75,7 @@ def arrival_sensor(
     def arrivals(
         context: dg.SensorEvaluationContext, objects: Objects, lake: Lake
     ) -> dg.SensorResult:
+        lake = lake.as_loaded()
         now, state = datetime.now(UTC), _ArrivalState.of(context.cursor)
         tick = _Tick(name, context.instance, objects.as_listed(), settings, now, state)
         for group in groups:

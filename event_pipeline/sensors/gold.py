@@ -95,6 +95,7 @@ def gold_sensor(
         description=description,
     )
     def gold(context: dg.SensorEvaluationContext, objects: Objects, lake: Lake) -> dg.SensorResult:
+        lake = lake.as_loaded()
         before = _GoldState.all_of(context.cursor)
         tick = _Tick(name, context.instance, objects, lake, settings)
         states = {}

@@ -140,8 +140,10 @@ def test_builds_that_cost_something_wait_unless_told_otherwise(
     values |= {f"{layer}_THROTTLE_MINUTES": value for layer, value in given.items()}
     for name, value in values.items():
         monkeypatch.setenv(PREFIX + name, value)
-    assert read_settings().silver_throttle_minutes == minutes
-    assert read_settings().gold_throttle_minutes == 0
+    found = read_settings()
+    assert found.silver_throttle_minutes == minutes
+    assert found.gold_throttle_minutes == 0
+    assert found.late_gold_throttle_minutes == (60 if target == "aws" else 0)
 
 
 def test_the_lakes_root_is_a_bucket_on_aws_and_a_folder_elsewhere() -> None:

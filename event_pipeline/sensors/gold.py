@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -163,7 +164,7 @@ class _Tick:
             {day: state.pending[day] for day in sorted(due, reverse=True) if day not in waits},
             most=self.settings.runs_per_tick,
             max_attempts=self.settings.max_attempts,
-            throttle=timedelta(minutes=self.settings.gold_throttle_minutes),
+            throttle=partial(_throttle, self.settings, today.isoformat()),
             until_success=True,
             label=label,
             reasons=dict.fromkeys(lost, NOT_IN_LAKE),
@@ -187,6 +188,14 @@ class _Tick:
         ]
         if outside:
             self.notes.append(f"no Gold partition covers the event dates {first_names(outside)}")
+
+
+def _throttle(settings: Settings, today: str, day: str) -> timedelta:
+    """How long a date waits after a refresh; one that is over, as late events come, may longer."""
+    minutes = settings.gold_throttle_minutes
+    return timedelta(
+        minutes=minutes if day >= today else max(minutes, settings.late_gold_throttle_minutes)
+    )
 
 
 def _lost_days(

@@ -493,7 +493,8 @@ def _measured(folder: Path, hours: int) -> dict[str, float]:
         )
         if ran.returncode:
             raise RuntimeError(f"{name} failed: {ran.stderr[-4000:]}")
-        found |= json.loads(ran.stdout.splitlines()[-1])
+        # Servers that a measure started may print, too.
+        found |= json.loads([x for x in ran.stdout.splitlines() if x.startswith("{")][-1])
     return {name: round(value, 3) for name, value in found.items()}
 
 

@@ -75,16 +75,18 @@ def test_what_the_text_says_of_costs_is_the_models() -> None:
     refreshes = [feed.refresh_dollars for feed in (FAST, costs.EMBEDDED)]
     cents = "{:.2f} cents by Athena and {:.2f} embedded".format(*(100 * each for each in refreshes))
     assert cents in text
-    assert "that is {:.2f} or {:.2f} a day".format(*(288 * each for each in refreshes)) in text
+    each_slot = "not {:.2f} or {:.2f}".format(*(288 * each for each in refreshes))
+    hourly = "that is {:.2f} or {:.2f} a day".format(*(24 * each for each in refreshes))
+    assert f"{hourly}, and {each_slot}" in text
     slower = Feed(10 * FAST.events, minutes=15).dollars
     faster = Feed(10 * FAST.events).dollars
     assert f"15 minutes brings it from {faster:.0f} dollars to {slower:.0f}" in text
     task = Feed(10 * FAST.events, engine="embedded").embedded_seconds
     assert f"takes a task of two vCPU {task:.0f} of its 300 seconds" in text
     first = " ".join((INFRA.parent / "README.md").read_text().split())
-    hourly = f"{Feed(minutes=60).dollars:.2f} dollars"
+    default = f"{Feed(minutes=60).dollars:.2f} dollars"
     assert f"{FAST.dollars:.2f} dollars a day every five minutes" in first
-    assert f"{hourly} once an hour, which is the default" in first
+    assert f"{default} once an hour, which is the default" in first
 
 
 def test_the_original_design_adds_up() -> None:

@@ -70,6 +70,18 @@ bench: setup ## Speed beside a floor, in one run; writes build/bench.json
 bench-day: setup ## A day of 180 million events, slot by slot; adds to build/bench.json
 	@$(BIN)/python -m event_pipeline_tests.benchmarks.day
 
+.PHONY: bench-backfill
+bench-backfill: setup ## A day of that volume by one command, killed half-way; adds to build/bench.json
+	@$(BIN)/python -m event_pipeline_tests.benchmarks.backfill
+
+.PHONY: bench-history
+bench-history: setup ## What everyday work costs with three years of hours; adds to build/bench.json
+	@$(BIN)/python -m event_pipeline_tests.benchmarks.history
+
+.PHONY: bench-requests
+bench-requests: setup ## Requests of AWS that a slot takes, counted in the twin
+	@$(BIN)/python -m event_pipeline_tests.benchmarks.requests
+
 .PHONY: lock
 lock: setup ## Locks the dependencies of pyproject.toml anew
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --python-version 3.11 --all-extras --no-strip-extras \

@@ -314,6 +314,8 @@ def _filesystem(found: Any) -> Any:
         session_token=found.token,
         region=s3.meta.region_name,
         endpoint_override=endpoint,
+        # A small file is then one request. It would be three, those of an upload in parts.
+        allow_delayed_open=True,
         **{name: value for name, value in options.items() if value},
     )
 

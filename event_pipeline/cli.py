@@ -60,6 +60,13 @@ class LedgerFormat(StrEnum):
     JSON = "json"
 
 
+class BuildEngine(StrEnum):
+    """What makes Silver and Gold on AWS."""
+
+    GLUE = "glue"
+    EMBEDDED = "embedded"
+
+
 Since = Annotated[
     datetime | None,
     typer.Option(formats=["%Y-%m-%d"], metavar="DAY", help="Only this day and later ones."),
@@ -497,6 +504,38 @@ def destroy(
         return str(typer.prompt(question, default="", show_default=False))
 
     data_plane.destroy(stack, confirm=typed, with_data=delete_data, console=out)
+
+
+@app.command()
+@_print_errors
+def cost(
+    events_per_day: Annotated[
+        float, typer.Option(min=1, help="Events a day, such as 5e6.")
+    ] = 180_000_000,
+    freshness_minutes: Annotated[
+        float, typer.Option(min=5, max=60, help="Minutes between two builds of an hour.")
+    ] = 60,
+    engine: Annotated[
+        BuildEngine, typer.Option(help="What makes Silver and Gold: glue (and Athena) or embedded.")
+    ] = BuildEngine.GLUE,
+    format: Annotated[LedgerFormat, typer.Option(help="table or json.")] = LedgerFormat.TABLE,
+) -> None:
+    """Shows what the data plane on AWS would cost a day, by a model. It asks AWS nothing."""
+    from event_pipeline.deploy.cost import Feed
+
+    feed = Feed(events_per_day, freshness_minutes, engine.value)
+    if format is LedgerFormat.JSON:
+        write(json.dumps(feed.records, indent=1))
+    else:
+        print_records(feed.records, "USD a day, a model (see infra/README.md)", out)
+    if not feed.keeps_up:
+        err.print(
+            f"the embedded engine takes {feed.embedded_seconds:,.0f} seconds for an hour of events,"
+            " and would fall behind",
+            style="red",
+            soft_wrap=True,
+        )
+        raise typer.Exit(1)
 
 
 def _settings() -> "Settings":

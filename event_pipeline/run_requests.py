@@ -6,7 +6,7 @@ remembered between ticks. After a failed run, a partition is asked for again, up
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -77,7 +77,7 @@ def request_runs(
     *,
     most: int,
     max_attempts: int,
-    throttle: timedelta = timedelta(0),
+    throttle: Callable[[str], timedelta] = lambda _: timedelta(0),
     until_success: bool = False,
     label: str = "",
     reasons: Mapping[str, str] = MappingProxyType({}),
@@ -86,10 +86,10 @@ def request_runs(
 
     Asks for at most `most` runs, in the mapping's order.
 
-    A partition waits while a run of it is under way, its own or a range's, and until `throttle` has
-    passed since its last run was asked for. After `max_attempts` failed runs for the same input, it
-    is given up until its input changes or a person runs it. A lost run (its process is gone) counts
-    for neither: its partition is asked for again at once, up to MAX_LOST_RUNS times.
+    A partition waits while a run of it is under way, its own or a range's, and until its `throttle`
+    has passed since its last run was asked for. After `max_attempts` failed runs for the same
+    input, it is given up until its input changes or a person runs it. A lost run (its process is
+    gone) counts for neither: its partition is asked for again at once, up to MAX_LOST_RUNS times.
 
     With `until_success`, a partition is `done` once a run of all the assets, the sensor's or a
     person's, has used its input. Otherwise, the caller decides what is done.
@@ -123,8 +123,10 @@ def request_runs(
                 f"given up after {' and '.join(too_many)}; the last is "
                 f"{failed[0].dagster_run.run_id[:8]}; fix the cause, then materialize it"
             )
-        elif now - _asked_at(r for r in asked if not is_lost(r.dagster_run)) < throttle:
-            requests.waiting[label + key] = "its last run was requested only a moment ago"
+        elif now < (
+            due := _asked_at(r for r in asked if not is_lost(r.dagster_run)) + throttle(key)
+        ):
+            requests.waiting[label + key] = f"throttled until {due:%Y-%m-%d %H:%M} UTC"
         elif len(requests.runs) >= most:
             requests.waiting[label + key] = "its run will be requested at a later tick"
         else:

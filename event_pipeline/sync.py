@@ -106,7 +106,8 @@ def _unlimited_definitions(settings: Settings, since: date | None) -> dg.Definit
         hours = (datetime.now(UTC) - start) // HOUR
         looked_at = {"audit_days_per_tick": 0, "late_window_hours": hours}
     without_end = {"runs_per_tick": 1_000_000}
-    at_once = {"silver_throttle_minutes": 0, "gold_throttle_minutes": 0}
+    throttles = [name for name in Settings.model_fields if name.endswith("throttle_minutes")]
+    at_once = dict.fromkeys(throttles, 0)
     return definitions(settings.model_copy(update={**looked_at, **without_end, **at_once}))
 
 

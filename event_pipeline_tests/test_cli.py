@@ -110,6 +110,16 @@ def test_json_and_csv_hold_the_same_rows_in_the_promised_columns(home: Path) -> 
     assert all(isinstance(r["total_revenue"], float) for r in as_json)
 
 
+def test_cost_says_what_a_volume_costs_and_when_an_engine_cannot_keep_up(tmp_path: Path) -> None:
+    feed = ["cost", "--engine", "embedded", "--freshness-minutes", "5", "--format", "json"]
+    found = run(tmp_path, *feed)
+    assert found.exit_code == 0
+    assert float(json.loads(found.stdout)[-1]["USD a day"]) < 3
+    found = run(tmp_path, *feed, "--events-per-day", "18e9")
+    assert found.exit_code == 1
+    assert "would fall behind" in found.stderr
+
+
 def test_athena_sql_runs_over_all_three_layers(home: Path) -> None:
     query = (
         "SELECT q.n AS refused, s.n AS kept FROM (SELECT count(*) n FROM quarantine.events) q"

@@ -76,7 +76,7 @@ def test_a_lost_run_is_no_failure_and_is_asked_for_again_at_once(
             {HOUR: "v1"},
             most=9,
             max_attempts=3,
-            throttle=timedelta(days=1),
+            throttle=lambda _: timedelta(days=1),
         )
         (request,) = asked.runs
         keys.add(request.run_key)

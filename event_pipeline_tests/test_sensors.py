@@ -108,7 +108,7 @@ class TestArrivals:
             lab.arrive(HOUR, minute=5)
             tick = lab.tick("arrivals")
             assert asked(tick) == []
-            assert "its last run was requested only a moment ago" in str(tick.skip_message)
+            assert "throttled until 2026-03-10 13:34 UTC" in str(tick.skip_message)
             lab.now = NOW + timedelta(minutes=60)
             assert lab.settle("arrivals") == [HOUR]
             assert lab.rows() == 4
@@ -339,9 +339,24 @@ class TestGoldRefresh:
             _silver_touched(lab, TODAY)
             tick = lab.tick("gold_refresh")
             assert asked(tick) == []
-            assert "its last run was requested only a moment ago" in str(tick.skip_message)
+            assert "throttled until 2026-03-10 12:44 UTC" in str(tick.skip_message)
             lab.now = NOW + timedelta(minutes=10)
             assert _pretend(lab) == [TODAY]
+
+    def test_late_events_of_a_date_that_is_over_wait_and_are_not_forgotten(
+        self, tmp_path: Path
+    ) -> None:
+        before = "2026-03-09"
+        with Lab.open(tmp_path, late_gold_throttle_minutes=60) as lab:
+            for _ in range(3):
+                _silver_touched(lab, TODAY, before)
+                found = _pretend(lab)
+            assert found == [TODAY]
+            tick = lab.tick("gold_refresh")
+            assert f"{before}: throttled until 2026-03-10 13:34 UTC" in str(tick.skip_message)
+            lab.now = NOW + timedelta(minutes=60)
+            assert _pretend(lab) == [before]
+            assert _pretend(lab) == []
 
     def test_a_failed_refresh_is_asked_for_again_up_to_the_limit(self, lab: Lab) -> None:
         _silver_touched(lab, TODAY)

@@ -129,6 +129,23 @@ def test_aws_says_what_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("target", "given", "minutes"),
+    [("local", {}, 0), ("spark", {}, 0), ("aws", {}, 60), ("aws", {"SILVER": "0"}, 0)],
+)
+def test_builds_that_cost_something_wait_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, target: str, given: dict[str, str], minutes: float
+) -> None:
+    values = {**{name.upper(): "x" for name in OF_AWS}, "TARGET": target}
+    values |= {f"{layer}_THROTTLE_MINUTES": value for layer, value in given.items()}
+    for name, value in values.items():
+        monkeypatch.setenv(PREFIX + name, value)
+    found = read_settings()
+    assert found.silver_throttle_minutes == minutes
+    assert found.gold_throttle_minutes == 0
+    assert found.late_gold_throttle_minutes == (60 if target == "aws" else 0)
+
+
 def test_the_lakes_root_is_a_bucket_on_aws_and_a_folder_elsewhere() -> None:
     named = dict.fromkeys(OF_AWS, "x")
     assert Settings(target="aws", **{**named, "lake_bucket": "lake"}).root == "s3://lake"  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 import dagster as dg
 import pyarrow as pa
+from pydantic import PrivateAttr
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
 from pyiceberg.io import PY_IO_IMPL, load_file_io
@@ -87,6 +88,13 @@ class Lake(dg.ConfigurableResource[Any]):
 
     root: str
     database_prefix: str = ""
+    _loaded: dict[str, Table | None] | None = PrivateAttr(None)
+
+    def as_loaded(self) -> "Lake":
+        """A copy to read from, which loads each table once: all that it says is of one moment."""
+        lake = Lake(root=self.root, database_prefix=self.database_prefix)
+        lake._loaded = {}
+        return lake
 
     @classmethod
     def of(cls, settings: "Settings") -> "Lake":
@@ -185,6 +193,13 @@ class Lake(dg.ConfigurableResource[Any]):
 
         Raises LakeError if it cannot be read, and UsageError as `table` does.
         """
+        if self._loaded is None:
+            return self._load(contract)
+        if contract.table not in self._loaded:
+            self._loaded[contract.table] = self._load(contract)
+        return self._loaded[contract.table]
+
+    def _load(self, contract: Contract) -> Table | None:
         catalog = self._glue if self._in_glue else folder.open_for_reading(self.root)
         if catalog is None:
             return None

@@ -75,6 +75,7 @@ def arrival_sensor(
     def arrivals(
         context: dg.SensorEvaluationContext, objects: Objects, lake: Lake
     ) -> dg.SensorResult:
+        lake = lake.as_loaded()
         now, state = datetime.now(UTC), _ArrivalState.of(context.cursor)
         tick = _Tick(name, context.instance, objects.as_listed(), settings, now, state)
         for group in groups:
@@ -285,7 +286,7 @@ class _Tick:
                 {key: inputs[key] for key in sorted(inputs, reverse=True) if not refused[key]},
                 most=self.settings.runs_per_tick,
                 max_attempts=self.settings.max_attempts,
-                throttle=timedelta(minutes=self.settings.silver_throttle_minutes),
+                throttle=lambda _: timedelta(minutes=self.settings.silver_throttle_minutes),
                 label=f"{contract.identifier[1]} ",
                 reasons=dict.fromkeys(same, NOT_IN_LAKE),
             )

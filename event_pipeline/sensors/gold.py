@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -16,6 +17,7 @@ from event_pipeline.errors import MAX_NAMED
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.outdated import changed_results, grouped_by_inputs
+from event_pipeline.partitions import HOUR
 from event_pipeline.recorded import recorded_versions
 from event_pipeline.run_requests import Requests, request_runs
 from event_pipeline.sensors.common import TICK_SECONDS, first_names, is_between, result
@@ -23,7 +25,8 @@ from event_pipeline.sensors.holdings import Holdings
 from event_pipeline.settings import Settings
 from event_pipeline.tags import NOT_IN_LAKE
 
-# How many materializations of an asset one tick reads; the next tick goes on from there.
+# How many materializations of an asset are read at once. The next tick of the daemon goes on from
+# there.
 RECORDS_PER_TICK = 500
 
 
@@ -93,6 +96,7 @@ def gold_sensor(
         description=description,
     )
     def gold(context: dg.SensorEvaluationContext, objects: Objects, lake: Lake) -> dg.SensorResult:
+        lake = lake.as_loaded()
         before = _GoldState.all_of(context.cursor)
         tick = _Tick(name, context.instance, objects, lake, settings)
         states = {}
@@ -132,7 +136,7 @@ class _Tick:
         """Asks for the dates that are to be made of some tables, all with the same inputs."""
         instance, lake, first = self.instance, self.lake, self.settings.first_day
         for each in contracts[0].inputs:
-            _read_touched(instance, asset_key(each), state)
+            _read_touched(instance, asset_key(each), state, self.settings)
         today = datetime.now(UTC).date()
         lost = _lost_days(contracts, instance, lake, self.notes)
         lost = {day: version for day, version in lost.items() if is_between(first, day, today)}
@@ -160,7 +164,7 @@ class _Tick:
             {day: state.pending[day] for day in sorted(due, reverse=True) if day not in waits},
             most=self.settings.runs_per_tick,
             max_attempts=self.settings.max_attempts,
-            throttle=timedelta(minutes=self.settings.gold_throttle_minutes),
+            throttle=partial(_throttle, self.settings, today.isoformat()),
             until_success=True,
             label=label,
             reasons=dict.fromkeys(lost, NOT_IN_LAKE),
@@ -184,6 +188,14 @@ class _Tick:
         ]
         if outside:
             self.notes.append(f"no Gold partition covers the event dates {first_names(outside)}")
+
+
+def _throttle(settings: Settings, today: str, day: str) -> timedelta:
+    """How long a date waits after a refresh; one that is over, as late events come, may longer."""
+    minutes = settings.gold_throttle_minutes
+    return timedelta(
+        minutes=minutes if day >= today else max(minutes, settings.late_gold_throttle_minutes)
+    )
 
 
 def _lost_days(
@@ -244,14 +256,37 @@ def days_to_refresh(
     return found
 
 
-def _read_touched(instance: dg.DagsterInstance, asset: dg.AssetKey, state: _GoldState) -> None:
-    """Adds to `pending` the dates that a Silver asset's new materializations touched."""
-    name = asset.to_user_string()
-    records = instance.fetch_materializations(
+def _read_touched(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, state: _GoldState, settings: Settings
+) -> None:
+    """Adds to `pending` the dates that a Silver asset's new materializations touched.
+
+    A tick of the daemon reads some of them, one of `sync` reads all. `sync --since` begins with
+    those that were recorded since.
+    """
+    name, is_bounded = asset.to_user_string(), bool(settings.audit_days_per_tick)
+    if settings.audit_days_per_tick == 0 and name not in state.read:
+        state.read[name] = _last_before(instance, asset, settings.late_window_hours)
+    while records := instance.fetch_materializations(
         dg.AssetRecordsFilter(asset, after_storage_id=state.read.get(name, 0)),
         limit=RECORDS_PER_TICK,
         ascending=True,
-    ).records
+    ).records:
+        _add_touched(records, name, state)
+        if is_bounded or len(records) < RECORDS_PER_TICK:
+            return
+
+
+def _last_before(instance: dg.DagsterInstance, asset: dg.AssetKey, hours: int) -> int:
+    """Storage id of the last materialization that is older than some hours; 0 if there is none."""
+    moment = (datetime.now(UTC) - hours * HOUR).timestamp()
+    found = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset, before_timestamp=moment), limit=1
+    )
+    return found.records[0].storage_id if found.records else 0
+
+
+def _add_touched(records: Sequence[dg.EventLogRecord], name: str, state: _GoldState) -> None:
     for record in records:
         event = record.asset_materialization
         found: Any = event.metadata.get("event_dates_touched") if event else None

@@ -64,7 +64,7 @@ def main() -> None:
         hours = [start + n * HOUR for n in range(chosen.hours)]
         began = time.monotonic()
         with ProcessPoolExecutor() as processes:
-            make = partial(_generate, Path(folder) / "made", chosen.events)
+            make = partial(generate, Path(folder) / "made", chosen.events)
             events = sum(processes.map(make, hours))
         generated = time.monotonic() - began
         played = {0, 1, len(hours) // 2, len(hours) - 1}
@@ -77,7 +77,7 @@ def main() -> None:
     OUT.write_text(json.dumps({**written, "day": figures}, indent=1) + "\n")
 
 
-def _generate(lake: Path, events: int, hour: datetime) -> int:
+def generate(lake: Path, events: int, hour: datetime) -> int:
     """Makes an hour's objects; returns the number of their events."""
     profile = Profile(events=events, late_share=LATE_SHARE, fault_share=FAULT_SHARE)
     store = FolderStore(lake)
@@ -97,8 +97,8 @@ def _play(folder: Path, hours: list[datetime], slot_by_slot: set[int]) -> list[l
                 (lake / key).parent.mkdir(parents=True, exist_ok=True)
                 (folder / "made" / key).rename(lake / key)
             if n in slot_by_slot:
-                slots.append(_refresh(used, hour))
-        last = (slots or [_refresh(used, hour)])[-1]
+                slots.append(refresh(used, hour))
+        last = (slots or [refresh(used, hour)])[-1]
         print(f"{hour:%H}:55 Silver {last.silver:.1f} s, Gold {last.gold:.1f} s", flush=True)
         found += [slots] if slots else []
         for contract in TABLES.values():  # the disk need not hold every build of the day
@@ -106,7 +106,7 @@ def _play(folder: Path, hours: list[datetime], slot_by_slot: set[int]) -> list[l
     return found
 
 
-def _refresh(used: Any, hour: datetime) -> Slot:
+def refresh(used: Any, hour: datetime) -> Slot:
     cpu, began = _cpu(), time.monotonic()
     [built] = build_silver(
         EVENTS,

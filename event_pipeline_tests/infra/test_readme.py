@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from event_pipeline.deploy.cost import BUILD, REFRESH, TICK_CATALOG, TICK_LISTINGS, Feed
+from event_pipeline_tests.infra import costs
+from event_pipeline_tests.infra.costs import FAST
 from event_pipeline_tests.infra.template import CONTROL_PLANE, DATA_PLANE, INFRA, template
 
 MILLIONS_A_DAY = 180
@@ -25,7 +28,9 @@ def tables(document: str = "README.md") -> Iterator[tuple[Row, list[Row]]]:
             found = []
 
 
-COSTS = [rows for head, rows in tables() if head[-1] == "USD a day"]
+COSTS = [
+    rows for head, rows in tables() if head[1:] == ["a day", "unit", "USD a unit", "USD a day"]
+]
 
 
 def value(cell: str) -> float:
@@ -48,12 +53,44 @@ def sum_of(items: list[Row]) -> float:
     return sum(float(row[-1]) for row in items)
 
 
-def test_there_is_a_model_of_this_design_twice_and_of_the_original() -> None:
-    assert len(COSTS) == 3
+def test_the_tables_of_costs_are_the_models() -> None:
+    text = costs.README.read_text()
+    assert [block[2] for block in costs.BLOCK.finditer(text)] == ["bills", "volumes"]
+    assert text == costs.written(text), "python -m event_pipeline_tests.infra.costs"
 
 
-@pytest.mark.parametrize("rows", COSTS, ids=lambda rows: rows[-2][-1])
-def test_costs_add_up(rows: list[Row]) -> None:
+def test_the_table_of_requests_is_the_models() -> None:
+    [rows] = [rows for head, rows in tables() if head[-1] == "catalog"]
+    counted = [each[engine] for each in (BUILD, REFRESH) for engine in ("glue", "embedded")]
+    assert [tuple(map(float, row[1:])) for row in rows] == counted
+    assert f"{TICK_LISTINGS} LIST and {TICK_CATALOG} requests of the catalog" in (
+        " ".join((INFRA / "README.md").read_text().split())
+    )
+
+
+def test_what_the_text_says_of_costs_is_the_models() -> None:
+    text = " ".join((INFRA / "README.md").read_text().split())
+    newcomer = [Feed(20_000 * 288, minutes).dollars for minutes in (5, 60)]
+    assert "costs {:.2f} a day every five minutes and {:.2f} once an hour".format(*newcomer) in text
+    refreshes = [feed.refresh_dollars for feed in (FAST, costs.EMBEDDED)]
+    cents = "{:.2f} cents by Athena and {:.2f} embedded".format(*(100 * each for each in refreshes))
+    assert cents in text
+    each_slot = "not {:.2f} or {:.2f}".format(*(288 * each for each in refreshes))
+    hourly = "that is {:.2f} or {:.2f} a day".format(*(24 * each for each in refreshes))
+    assert f"{hourly}, and {each_slot}" in text
+    slower = Feed(10 * FAST.events, minutes=15).dollars
+    faster = Feed(10 * FAST.events).dollars
+    assert f"15 minutes brings it from {faster:.0f} dollars to {slower:.0f}" in text
+    task = Feed(10 * FAST.events, engine="embedded").embedded_seconds
+    assert f"takes a task of two vCPU {task:.0f} of its 300 seconds" in text
+    first = " ".join((INFRA.parent / "README.md").read_text().split())
+    default = f"{Feed(minutes=60).dollars:.2f} dollars"
+    assert f"{FAST.dollars:.2f} dollars a day every five minutes" in first
+    assert f"{default} once an hour, which is the default" in first
+
+
+def test_the_original_design_adds_up() -> None:
+    [rows] = COSTS
     *items, total, share = rows
     found = sum_of(items)
     assert total[-1].strip("*") == f"{found:.2f}"
@@ -74,6 +111,12 @@ def test_parameters_with_a_default_are_the_templates(document: str, path: Path) 
     told = {name.strip("`"): default.strip("`") for name, default, _ in rows}
     found = template(path)["Parameters"].items()
     assert told == {name: str(each["Default"]) for name, each in found if "Default" in each}
+
+
+def test_the_ways_out_of_a_private_network_cost_what_is_said() -> None:
+    [rows] = [rows for head, rows in tables("CONTROL_PLANE.md") if head[-1] == "USD"]
+    assert len(rows) == 4
+    sum_of(rows)
 
 
 def test_costs_of_the_control_plane_add_up() -> None:

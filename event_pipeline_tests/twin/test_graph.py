@@ -7,6 +7,7 @@ sensors ask, Glue runs the job, Athena's queries are executed, and Gold is publi
 import gzip
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,13 +22,17 @@ from event_pipeline import aws
 from event_pipeline.bronze import object_key
 from event_pipeline.build import build_silver
 from event_pipeline.contracts import EVENTS, GOLD, SILVER
+from event_pipeline.deploy import cost
+from event_pipeline.home import open_instance
 from event_pipeline.ingest.drops import FILES, DropProfile, write_drop
 from event_pipeline.ingest.handler import S3Store, open_store
 from event_pipeline.partitions import HOURLY
 from event_pipeline.report import ledger_records
 from event_pipeline.resources import resources
-from event_pipeline.settings import read_settings
+from event_pipeline.sensors import STAGES
+from event_pipeline.settings import Settings, read_settings
 from event_pipeline.sync import run_sync
+from event_pipeline_tests.dagster_lab import Lab, requests
 from event_pipeline_tests.infra.template import Stack
 from event_pipeline_tests.twin.conftest import wait_for_object
 from event_pipeline_tests.twin.graph import deployed, environment, read, resource
@@ -67,6 +72,7 @@ class Ran:
     gold: dict[str, Any] = field(default_factory=dict)
     local: dict[str, Any] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
+    idle: list[Call] = field(default_factory=list)
 
     @property
     def lake(self) -> str:
@@ -129,6 +135,7 @@ def _run(twin: Twin, folder: Path) -> Ran:
         ran.ledger = ledger_records(used.lake)
         ran.gold = {c.table: used.querier.fetch(c.select_all) for c in GOLD}
         stage("answers")
+        ran.idle = _idle_tick(twin, settings)
     ran.calls = twin.calls()
     # With `pytest -s`: the twin's figures.
     print({name: round(seconds, 1) for name, seconds in ran.seconds.items()})
@@ -140,6 +147,18 @@ def _run(twin: Twin, folder: Path) -> Ran:
         querier = resources(settings).querier
         ran.local = {c.table: querier.fetch(c.select_all) for c in GOLD}
     return ran
+
+
+def _idle_tick(twin: Twin, settings: Settings) -> list[Call]:
+    """The calls of a tick of every sensor that finds nothing new, the process's second tick."""
+    seen = 0
+    with open_instance(settings) as instance:
+        lab = Lab(settings.home, instance, first_day=settings.first_day)
+        for _ in range(2):
+            seen = len(twin.calls())
+            for stage in STAGES:
+                assert requests(lab.tick(stage.name)) == []
+    return twin.calls()[seen:]
 
 
 def copy_bronze(twin: Twin, bucket: str, to: Path) -> None:
@@ -166,6 +185,15 @@ def test_gold_is_what_a_laptop_makes_of_the_same_objects(ran: Ran) -> None:
         assert names == local_names
         assert sorted(map(repr, rows)) == sorted(map(repr, local_rows)), table
         assert rows, table
+
+
+def test_an_idle_tick_costs_no_more_than_the_model_says(ran: Ran) -> None:
+    s3 = Counter(call.action for call in ran.idle if call.action.startswith("s3:"))
+    assert set(s3) == {"s3:ListBucket"}
+    assert s3["s3:ListBucket"] <= cost.TICK_LISTINGS
+    # Each call of the catalog needs one permission of it, and more of databases and tables.
+    catalog = [call for call in ran.idle if call.resource.endswith(":catalog")]
+    assert 0 < len(catalog) <= cost.TICK_CATALOG
 
 
 # --- Least privilege ---------------------------------------------------------------------------

@@ -19,9 +19,9 @@ PREFIX = "EVENT_PIPELINE_"
 OWNER = re.compile(r"team:\S+|[A-Za-z0-9_][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
 # Variables that only the Lambda reads.
 ELSEWHERE = ("lake",)
-# Minutes, by target; elsewhere 0. On AWS each build starts a Glue job, which costs some two cents,
+# Minutes. On AWS each build starts a Glue job, which costs some two cents,
 # and a feed fills an hour in twelve steps. With each step may come late events of earlier dates.
-THROTTLE = {"aws": 60.0}
+THROTTLE = 60.0
 # Settings that the target aws requires.
 OF_AWS = (
     "lake_bucket",
@@ -104,16 +104,18 @@ class Settings(BaseSettings):
         3, ge=1, description="Failed runs of one input after which it is given up."
     )
     silver_throttle_minutes: float = Field(
-        default_factory=lambda known: THROTTLE.get(known.get("target"), 0),
+        default_factory=lambda known: (
+            THROTTLE if known.get("target") == "aws" and not known.get("spark_from_mb") else 0
+        ),
         ge=0,
         description="Minimum minutes between two builds of one Silver partition by a sensor;"
-        " default: 60 on aws, else 0.",
+        " default: 60 on aws without SPARK_FROM_MB, else 0.",
     )
     gold_throttle_minutes: float = Field(
         0, ge=0, description="Minimum minutes between two refreshes of one Gold date."
     )
     late_gold_throttle_minutes: float = Field(
-        default_factory=lambda known: THROTTLE.get(known.get("target"), 0),
+        default_factory=lambda known: THROTTLE if known.get("target") == "aws" else 0,
         ge=0,
         description="The same of a date that is over, to which late events come;"
         " default: 60 on aws, else 0.",

@@ -131,13 +131,21 @@ def test_aws_says_what_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("target", "given", "minutes"),
-    [("local", {}, 0), ("spark", {}, 0), ("aws", {}, 60), ("aws", {"SILVER": "0"}, 0)],
+    [
+        ("local", {}, 0),
+        ("spark", {}, 0),
+        ("aws", {}, 60),
+        ("aws", {"SILVER_THROTTLE_MINUTES": "0"}, 0),
+        ("aws", {"SILVER_THROTTLE_MINUTES": ""}, 60),
+        ("aws", {"SPARK_FROM_MB": "64"}, 0),
+        ("aws", {"SPARK_FROM_MB": "64", "SILVER_THROTTLE_MINUTES": "15"}, 15),
+    ],
 )
 def test_builds_that_cost_something_wait_unless_told_otherwise(
     monkeypatch: pytest.MonkeyPatch, target: str, given: dict[str, str], minutes: float
 ) -> None:
     values = {**{name.upper(): "x" for name in OF_AWS}, "TARGET": target}
-    values |= {f"{layer}_THROTTLE_MINUTES": value for layer, value in given.items()}
+    values |= given
     for name, value in values.items():
         monkeypatch.setenv(PREFIX + name, value)
     found = read_settings()

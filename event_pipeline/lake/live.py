@@ -1,6 +1,6 @@
 """What is live of each partition of a table: its data files, as a state of the table has them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -97,18 +97,26 @@ def runs_of(live: Mapping[str, Live]) -> dict[str, str]:
     return {key: found.run for key, found in live.items()}
 
 
-def folders_in(table: Table, contract: Contract, *, strict: bool) -> dict[str, RunFolder]:
+def folders_in(
+    table: Table, contract: Contract, since: str = "", *, strict: bool
+) -> dict[str, RunFolder]:
     """The folder of the run that made each live partition, by key.
 
-    This costs much less than `live_in`: what a manifest says of it is kept in a few bytes. What
-    cannot be read is left out, unless `strict`.
+    Only of those of the day `since` (ISO) and of later ones, if it is given. This costs much less
+    than `live_in`: what a manifest says of it is kept in a few bytes. What cannot be read is left
+    out, unless `strict`.
     """
     snapshot = table.current_snapshot()
     if snapshot is None:
         return {}
     reads = _folders_by_day if contract.cadence is DAILY else _folders_by_hour
-    read = read_manifests(snapshot, table.io, reads, strict=strict)
-    return {key: folder for each in (read[0] if read else ()) for key, folder in each.items()}
+    day = date.fromisoformat(since) if since else date.min
+    read = read_manifests(
+        snapshot, table.io, reads, _matches(table, days_filter(contract, day)), strict=strict
+    )
+    manifests = read[0] if read else []
+    # Keys of hours begin with their day.
+    return {k: folder for each in manifests for k, folder in each.items() if k >= since}
 
 
 def _folders_by_hour(manifest: ManifestFile, io: FileIO) -> dict[str, RunFolder]:
@@ -165,8 +173,11 @@ def _read(
     """
     if snapshot is None:
         return [], []
+    return files_of(snapshot, table.io, _matches(table, row_filter), strict=strict)
+
+
+def _matches(table: Table, row_filter: BooleanExpression) -> Callable[[ManifestFile], bool]:
+    """Whether a manifest may list files of partitions that a filter admits."""
     schema, spec = table.schema(), table.spec()
-    matches = manifest_evaluator(
-        spec, schema, inclusive_projection(schema, spec)(row_filter), case_sensitive=True
-    )
-    return files_of(snapshot, table.io, matches, strict=strict)
+    partitions = inclusive_projection(schema, spec)(row_filter)
+    return manifest_evaluator(spec, schema, partitions, case_sensitive=True)

@@ -289,16 +289,17 @@ class Lake(dg.ConfigurableResource[Any]):
         snapshot = table.current_snapshot()
         return live_in(snapshot, table, contract, keys, since, strict=self._in_glue)
 
-    def folders(self, contract: Contract) -> dict[str, RunFolder]:
+    def folders(self, contract: Contract, since: str = "") -> dict[str, RunFolder]:
         """The folder of the run that made each live partition, by key; much cheaper than `live`.
 
-        What cannot be read is left out, as in `live`.
+        With `since`, only of partitions of this day (ISO) and of later ones. What cannot be read is
+        left out, as in `live`.
         """
         try:
             table = self._existing_table(contract)
         except DamagedError:
             return {}
-        return folders_in(table, contract, strict=self._in_glue) if table else {}
+        return folders_in(table, contract, since, strict=self._in_glue) if table else {}
 
     @overload
     def receipt(self, contract: GoldContract, live: Live) -> GoldReceipt | None: ...

@@ -20,7 +20,13 @@ from event_pipeline.outdated import changed_results
 from event_pipeline.partitions import HOUR
 from event_pipeline.recorded import recorded_versions
 from event_pipeline.run_requests import Requests, request_runs
-from event_pipeline.sensors.common import TICK_SECONDS, first_names, is_between, result
+from event_pipeline.sensors.common import (
+    TICK_SECONDS,
+    first_compared,
+    first_names,
+    is_between,
+    result,
+)
 from event_pipeline.sensors.holdings import Holdings
 from event_pipeline.settings import Settings
 from event_pipeline.tags import NOT_IN_LAKE
@@ -126,12 +132,14 @@ class _Known:
     quarantine: Holdings
 
     @classmethod
-    def of(cls, contract: SilverContract, instance: dg.DagsterInstance, lake: Lake) -> "_Known":
+    def of(
+        cls, contract: SilverContract, instance: dg.DagsterInstance, lake: Lake, since: str
+    ) -> "_Known":
         return cls(
             recorded_versions(instance, bronze_key(contract)),
             recorded_versions(instance, asset_key(contract)),
-            Holdings.of(lake, contract),
-            Holdings.of(lake, contract.quarantine),
+            Holdings.of(lake, contract, since),
+            Holdings.of(lake, contract.quarantine, since),
         )
 
     @property
@@ -169,7 +177,8 @@ class _Tick:
     def compare_prefix(self, contracts: Sequence[SilverContract], lake: Lake) -> None:
         """Compares what lies under one prefix of Bronze, which these datasets share."""
         settings, today = self.settings, self.now.date()
-        known = {each: _Known.of(each, self.instance, lake) for each in contracts}
+        since = first_compared(settings, self.now)
+        known = {each: _Known.of(each, self.instance, lake, since) for each in contracts}
         dropped = _drop_days(contracts[0], self.objects)
         drops = [day for day in dropped if is_between(settings.first_day, day, today)]
         window = _window(settings, self.now)

@@ -1,13 +1,15 @@
 """What all sensors share: their pace, and how a tick says what it found."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
 
 from event_pipeline.errors import MAX_NAMED
+from event_pipeline.partitions import HOUR
 from event_pipeline.run_requests import Requests
+from event_pipeline.settings import Settings
 
 TICK_SECONDS = 30
 
@@ -40,6 +42,16 @@ def result(
     )
     tick.requests = requests
     return tick
+
+
+def first_compared(settings: Settings, now: datetime) -> str:
+    """The first day (ISO) of which anything is compared; empty if that is any day.
+
+    Only `sync --since` leaves older days out altogether.
+    """
+    if settings.audit_days_per_tick != 0:
+        return ""
+    return (now - settings.late_window_hours * HOUR).date().isoformat()
 
 
 def first_names(names: Sequence[str]) -> str:

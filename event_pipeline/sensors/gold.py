@@ -20,7 +20,13 @@ from event_pipeline.outdated import changed_results, grouped_by_inputs
 from event_pipeline.partitions import HOUR
 from event_pipeline.recorded import recorded_versions
 from event_pipeline.run_requests import Requests, request_runs
-from event_pipeline.sensors.common import TICK_SECONDS, first_names, is_between, result
+from event_pipeline.sensors.common import (
+    TICK_SECONDS,
+    first_compared,
+    first_names,
+    is_between,
+    result,
+)
 from event_pipeline.sensors.holdings import Holdings
 from event_pipeline.settings import Settings
 from event_pipeline.tags import NOT_IN_LAKE
@@ -138,7 +144,8 @@ class _Tick:
         for each in contracts[0].inputs:
             _read_touched(instance, asset_key(each), state, self.settings)
         today = datetime.now(UTC).date()
-        lost = _lost_days(contracts, instance, lake, self.notes)
+        since = first_compared(self.settings, datetime.now(UTC))
+        lost = _lost_days(contracts, instance, lake, self.notes, since)
         lost = {day: version for day, version in lost.items() if is_between(first, day, today)}
         if lost:
             self.notes.append(f"{NOT_IN_LAKE}: {label}{first_names(sorted(lost))}")
@@ -199,7 +206,11 @@ def _throttle(settings: Settings, today: str, day: str) -> timedelta:
 
 
 def _lost_days(
-    contracts: Sequence[GoldContract], instance: dg.DagsterInstance, lake: Lake, notes: list[str]
+    contracts: Sequence[GoldContract],
+    instance: dg.DagsterInstance,
+    lake: Lake,
+    notes: list[str],
+    since: str,
 ) -> dict[str, str]:
     """Dates that the lake does not hold as they are on record: date -> the version to ask for.
 
@@ -207,11 +218,11 @@ def _lost_days(
     `notes` which tables cannot be read.
     """
     for each in contracts[0].inputs:
-        if Holdings.of(lake, each).lacking(recorded_versions(instance, asset_key(each))):
+        if Holdings.of(lake, each, since).lacking(recorded_versions(instance, asset_key(each))):
             return {}
     lost: dict[str, str] = {}
     for contract in contracts:
-        asset, holdings = asset_key(contract), Holdings.of(lake, contract)
+        asset, holdings = asset_key(contract), Holdings.of(lake, contract, since)
         notes += [holdings.error] if holdings.error else []
         if found := holdings.lacking(recorded_versions(instance, asset)):
             # The version changes with each materialization, so that a date that is lost again

@@ -15,27 +15,30 @@ class Holdings:
 
     `digests`: partition -> digest of the input that it was made of. Partitions that a person
     `rolled_back` count as they should be. If there is an `error`, the table cannot be read, and no
-    partition counts as lacking.
+    partition counts as lacking. Nothing is known of partitions before the day `since`, and none of
+    them counts as lacking.
     """
 
     digests: Mapping[str, str] = field(default_factory=dict)
     rolled_back: frozenset[str] = frozenset()
     error: str = ""
+    since: str = ""
 
     @classmethod
-    def of(cls, lake: Lake, contract: Contract) -> "Holdings":
+    def of(cls, lake: Lake, contract: Contract, since: str = "") -> "Holdings":
         """Reads what the lake holds of a table. Never raises: see `error`."""
         try:
             return cls(
-                {key: found.digest for key, found in lake.folders(contract).items()},
+                {key: found.digest for key, found in lake.folders(contract, since).items()},
                 frozenset(lake.rolled_back(contract)),
+                since=since,
             )
         except Exception as error:  # whatever the damage is, the other tables go on
             return cls(error=f"{contract.table} cannot be read: {first_line(error)}")
 
     def lacks(self, key: str, digest: str) -> bool:
         """Whether the lake does not hold a partition made of the input with this digest."""
-        if self.error or key in self.rolled_back:
+        if self.error or key in self.rolled_back or key < self.since:
             return False
         return self.digests.get(key, EMPTY.digest) != digest
 

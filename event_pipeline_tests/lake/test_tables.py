@@ -98,6 +98,31 @@ def test_partitions_that_were_never_made_are_not_live(lab: Lab) -> None:
     assert lab.lake.live(DAILY_USER_ACTIVITY) == {}
 
 
+def test_the_folders_of_runs_are_those_of_what_is_live(lab: Lab) -> None:
+    """And are told of a day and later ones, of which no other manifest is opened."""
+    for n, hour in enumerate((HOUR, OTHER, "2026-02-03-04:00")):
+        publish(lab, ["a"] * n, hour)
+    before = lab.lake.folders(EVENTS)
+    publish(lab, ["b"])
+    live = {key: found.folder for key, found in lab.lake.live(EVENTS).items()}
+    assert lab.lake.folders(EVENTS) == live
+    assert {key for key in live if live[key] != before[key]} == {HOUR}
+    assert lab.lake.folders(EVENTS, since="2026-02-03").keys() == {"2026-02-03-04:00"}
+    assert lab.lake.folders(EVENTS, since="2026-02-04") == {}
+    assert lab.lake.folders(DAILY_USER_ACTIVITY) == {}
+
+
+def test_a_lake_as_loaded_is_of_one_moment(lab: Lab) -> None:
+    publish(lab, ["a"])
+    loaded = lab.lake.as_loaded()
+    before = loaded.folders(EVENTS)
+    publish(lab, ["b"], OTHER)
+    assert loaded.folders(EVENTS) == before
+    assert loaded.live(EVENTS).keys() == {HOUR}
+    assert lab.lake.folders(EVENTS).keys() == {HOUR, OTHER}
+    assert loaded.as_loaded().folders(EVENTS).keys() == {HOUR, OTHER}
+
+
 def test_rollback_brings_rows_and_receipt_back(lab: Lab) -> None:
     publish(lab, ["a"], of="first")
     publish(lab, ["b", "c"], of="second")

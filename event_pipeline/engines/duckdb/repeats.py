@@ -30,20 +30,17 @@ def drop_duplicates(
 ) -> int:
     """Keeps one row of each set of lines with equal text; returns how many rows are left.
 
-    Equal lines give equal rows. So there is nothing to do if all rows differ, be it only in their
-    first columns. Otherwise lines are compared as text, and only those that repeat are parsed
-    again. A row loses as many copies as its lines have repeats. Hashes only narrow the search
-    down; equality decides.
+    Equal lines give equal rows. So there is nothing to do if all rows differ. Otherwise lines are
+    compared as text, and only those that repeat are parsed again. A row loses as many copies as its
+    lines have repeats. Hashes only narrow the search down; equality decides.
     """
     lines = lines_of(collected.files)
     content = content_columns(request)
     row_hash = f"hash({', '.join(content)})"
     table = parquet(rows)
     written = scalar(connection, f"SELECT count(*) FROM {table}")
-    for columns in (content[:3], content):
-        distinct = f"count(DISTINCT hash({', '.join(columns)}))"
-        if scalar(connection, f"SELECT {distinct} FROM {table}") == written:
-            return written
+    if scalar(connection, f"SELECT count(DISTINCT {row_hash}) FROM {table}") == written:
+        return written
     connection.execute(
         f"CREATE TEMP TABLE repeated AS SELECT line, '' AS filename, count(*) - 1 AS repeats"
         f" FROM ({lines}) WHERE hash(line) IN"

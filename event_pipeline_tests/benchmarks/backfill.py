@@ -6,7 +6,6 @@ given again. Prints seconds, and writes them into build/bench.json as `backfill`
 """
 
 import argparse
-import json
 import os
 import signal
 import statistics
@@ -24,7 +23,8 @@ from event_pipeline.lake.tables import Lake
 from event_pipeline.partitions import HOUR
 from event_pipeline.resources import resources
 from event_pipeline.settings import Settings
-from event_pipeline_tests.benchmarks.day import OUT, generate, refresh
+from event_pipeline_tests.benchmarks.day import generate, refresh
+from event_pipeline_tests.benchmarks.results import record
 
 # Hours that are built one by one; the first also opens what a process opens once.
 SINGLE = 6
@@ -70,10 +70,7 @@ def main() -> None:
     }
     for name, value in figures.items():
         print(f"{name:28} {value:,.2f}")
-    OUT.parent.mkdir(exist_ok=True)
-    written = json.loads(OUT.read_text()) if OUT.exists() else {}
-    rounded = {name: round(value, 2) for name, value in figures.items()}
-    OUT.write_text(json.dumps({**written, "backfill": rounded}, indent=1) + "\n")
+    record(backfill={name: round(value, 2) for name, value in figures.items()})
 
 
 def _sync(environment: dict[str, str], home: Path, stop_after: int = 0) -> tuple[float, float]:

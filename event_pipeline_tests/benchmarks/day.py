@@ -9,7 +9,6 @@ the others arrives whole. What a day costs is then the mean of these four hours 
 """
 
 import argparse
-import json
 import os
 import resource
 import statistics
@@ -32,9 +31,9 @@ from event_pipeline.partitions import HOUR, HOURLY
 from event_pipeline.resources import resources
 from event_pipeline.settings import Settings
 from event_pipeline_tests.benchmarks.plain_spark import peak_mb
+from event_pipeline_tests.benchmarks.results import record
 
 LATE_SHARE, FAULT_SHARE = 0.01, 0.001
-OUT = Path("build/bench.json")
 
 
 @dataclass(frozen=True)
@@ -72,9 +71,7 @@ def main() -> None:
     figures = _figures(slots, events, generated)
     for name, value in figures.items():
         print(f"{name:28} {value:,}")
-    OUT.parent.mkdir(exist_ok=True)
-    written = json.loads(OUT.read_text()) if OUT.exists() else {}
-    OUT.write_text(json.dumps({**written, "day": figures}, indent=1) + "\n")
+    record(day=figures)
 
 
 def generate(lake: Path, events: int, hour: datetime) -> int:

@@ -23,7 +23,7 @@ from event_pipeline.ingest.generator import Profile
 from event_pipeline.ingest.handler import FolderStore, ingest, last_whole_slot, slots_of_hour
 from event_pipeline.partitions import HOUR, HOURLY
 from event_pipeline.terminal import print_records, stdout
-from event_pipeline_tests.benchmarks import sensor_tick
+from event_pipeline_tests.benchmarks.results import record
 
 # The source's real volume is 500,000 to 750,000 events a slot.
 EVENTS_PER_SLOT = 600_000
@@ -51,8 +51,6 @@ def main() -> None:
             {name: _alone(name, folder) for name in ("original_drop", "drop")}
             for _ in range(ROUNDS)
         ]
-    with _folder() as folder:
-        tick = sensor_tick.measure(folder)
     with _folder() as lake:
         by_size = _engine_by_size(lake)
     figures: dict[str, Any] = {
@@ -60,7 +58,6 @@ def main() -> None:
         "drop_generator": records,
         **{name: _median(hours, name) for name in hours[0]},
         **{name: _median(drops, name) for name in drops[0]},
-        "sensor_tick": tick,
         **{f"slot_by_{engine}": found for engine, found in by_size.items()},
     }
     ratios = {
@@ -77,9 +74,6 @@ def main() -> None:
         "engine_by_size": by_size,
         "ratios": ratios,
     }
-    out = Path("build/bench.json")
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(result, indent=1) + "\n")
     rows = [
         {"what": name, "figure": figure, "value": round(value, 2)}
         for name, group in figures.items()
@@ -88,7 +82,7 @@ def main() -> None:
     print_records(rows, "An hour of 12 slots, and a drop of three files; medians", stdout())
     for name, ratio in ratios.items():
         print(f"{name} {ratio:.2f} (the median of {ROUNDS} rounds)")
-    print(f"written to {out}")
+    record(**result)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pyiceberg.table.update.snapshot import _MergeAppendFiles
 from event_pipeline.contracts import Contract
 from event_pipeline.lake.dates import FAR, far_of_all, is_by_arrival
 from event_pipeline.lake.making import PROPERTIES
+from event_pipeline.lake.salvage import manifests_of
 
 # About 100 KB: a publish reads and writes one or two of them.
 FILES_OF_A_MANIFEST = 300
@@ -65,10 +66,7 @@ def compact(table: Table, contract: Contract) -> bool:
 
 
 def _files_of_all_states(table: Table) -> Iterator[DataFile]:
-    manifests = {
-        m.manifest_path: m for s in table.metadata.snapshots for m in s.manifests(table.io)
-    }
-    for manifest in manifests.values():
+    for manifest in manifests_of(table.metadata.snapshots, table.io).values():
         for entry in manifest.fetch_manifest_entry(table.io):
             yield entry.data_file
 

@@ -56,8 +56,9 @@ def with_far(table: Table, contract: Contract, added: Iterable[DataFile]) -> dic
     before = table.properties.get(FAR, TOO_MANY)
     if not is_by_arrival(contract) or before == TOO_MANY:
         return {}
-    far = {*json.loads(before), *_far(table, contract, added)}
-    return {} if len(far) == len(json.loads(before)) else _property(far)
+    known = set(json.loads(before))
+    far = known.union(_far(table, contract, added))
+    return {} if far == known else _property(far)
 
 
 def far_of_all(table: Table, contract: Contract, files: Iterable[DataFile]) -> dict[str, str]:

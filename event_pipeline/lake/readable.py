@@ -11,7 +11,7 @@ from pyiceberg.table import Table
 from event_pipeline.errors import DamagedError, LakeError, in_short
 from event_pipeline.lake.folder import FolderCatalog
 from event_pipeline.lake.folder_io import FolderIO
-from event_pipeline.lake.salvage import UNREADABLE, cut_manifests, files_of
+from event_pipeline.lake.salvage import UNREADABLE, cut_manifests, files_of, manifests_of
 
 MAX_READS = 3
 
@@ -76,8 +76,7 @@ def referred_by(
     found = {table.metadata_location, *(each.metadata_file for each in table.metadata.metadata_log)}
     lists = {snapshot.manifest_list for snapshot in snapshots}
     try:
-        # Most manifests are in many states, and are read once.
-        manifests = {m.manifest_path: m for s in snapshots for m in s.manifests(table.io)}
+        manifests = manifests_of(snapshots, table.io)
         for manifest in manifests.values():
             found.update(e.data_file.file_path for e in manifest.fetch_manifest_entry(table.io))
         for path, replaced in (recent or {}).items():

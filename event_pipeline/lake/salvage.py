@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -146,6 +146,11 @@ def cut_manifests(snapshot: Snapshot, io: FileIO) -> list[str] | None:
             is_whole = False
         found += [] if is_whole else [manifest.manifest_path]
     return found
+
+
+def manifests_of(snapshots: Iterable[Snapshot], io: FileIO) -> dict[str, ManifestFile]:
+    """The manifests of several states by path; most are in many of them, and come once."""
+    return {each.manifest_path: each for s in snapshots for each in s.manifests(io)}
 
 
 def _manifests(snapshot: Snapshot, io: FileIO) -> list[ManifestFile]:

@@ -17,7 +17,6 @@ from event_pipeline.lake.objects import EMPTY, Listing, Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.lake.uploads import in_one_line
 from event_pipeline.outdated import changed_results
-from event_pipeline.partitions import HOUR
 from event_pipeline.recorded import recorded_versions
 from event_pipeline.run_requests import Requests, request_runs
 from event_pipeline.sensors.common import (
@@ -26,6 +25,7 @@ from event_pipeline.sensors.common import (
     first_names,
     is_between,
     result,
+    window_start,
 )
 from event_pipeline.sensors.holdings import Holdings
 from event_pipeline.settings import Settings
@@ -333,7 +333,7 @@ def _open_drops(known: _Known, drops: Sequence[str], most: int) -> list[str]:
 
 def _window(settings: Settings, now: datetime) -> list[date]:
     """The days that every tick compares."""
-    first = max(settings.first_day, (now - settings.late_window_hours * HOUR).date())
+    first = max(settings.first_day, window_start(settings, now).date())
     return [first + timedelta(n) for n in range((now.date() - first).days + 1)]
 
 

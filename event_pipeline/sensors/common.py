@@ -44,6 +44,11 @@ def result(
     return tick
 
 
+def window_start(settings: Settings, now: datetime) -> datetime:
+    """When the time began that every tick compares."""
+    return now - settings.late_window_hours * HOUR
+
+
 def first_compared(settings: Settings, now: datetime) -> str:
     """The first day (ISO) of which anything is compared; empty if that is any day.
 
@@ -51,7 +56,7 @@ def first_compared(settings: Settings, now: datetime) -> str:
     """
     if settings.audit_days_per_tick != 0:
         return ""
-    return (now - settings.late_window_hours * HOUR).date().isoformat()
+    return window_start(settings, now).date().isoformat()
 
 
 def first_names(names: Sequence[str]) -> str:

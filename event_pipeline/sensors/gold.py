@@ -17,7 +17,6 @@ from event_pipeline.errors import MAX_NAMED
 from event_pipeline.lake.objects import Objects
 from event_pipeline.lake.tables import Lake
 from event_pipeline.outdated import changed_results, grouped_by_inputs
-from event_pipeline.partitions import HOUR
 from event_pipeline.recorded import recorded_versions
 from event_pipeline.run_requests import Requests, request_runs
 from event_pipeline.sensors.common import (
@@ -26,6 +25,7 @@ from event_pipeline.sensors.common import (
     first_names,
     is_between,
     result,
+    window_start,
 )
 from event_pipeline.sensors.holdings import Holdings
 from event_pipeline.settings import Settings
@@ -277,7 +277,8 @@ def _read_touched(
     """
     name, is_bounded = asset.to_user_string(), bool(settings.audit_days_per_tick)
     if settings.audit_days_per_tick == 0 and name not in state.read:
-        state.read[name] = _last_before(instance, asset, settings.late_window_hours)
+        start = window_start(settings, datetime.now(UTC))
+        state.read[name] = _last_before(instance, asset, start)
     while records := instance.fetch_materializations(
         dg.AssetRecordsFilter(asset, after_storage_id=state.read.get(name, 0)),
         limit=RECORDS_PER_TICK,
@@ -288,11 +289,10 @@ def _read_touched(
             return
 
 
-def _last_before(instance: dg.DagsterInstance, asset: dg.AssetKey, hours: int) -> int:
-    """Storage id of the last materialization that is older than some hours; 0 if there is none."""
-    moment = (datetime.now(UTC) - hours * HOUR).timestamp()
+def _last_before(instance: dg.DagsterInstance, asset: dg.AssetKey, moment: datetime) -> int:
+    """Storage id of the last materialization before a moment; 0 if there is none."""
     found = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset, before_timestamp=moment), limit=1
+        dg.AssetRecordsFilter(asset, before_timestamp=moment.timestamp()), limit=1
     )
     return found.records[0].storage_id if found.records else 0
 
